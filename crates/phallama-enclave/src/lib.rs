@@ -1,0 +1,1 @@
+//! The program inside the TEE: proves itself, opens requests, meters, signs.

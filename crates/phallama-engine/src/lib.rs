@@ -1,0 +1,1 @@
+//! One interface to inference: supervises llama-server over a UNIX socket and checks weights.

@@ -1,0 +1,1 @@
+//! The untrusted half of a pod: public HTTP, chain watcher, locks, settlement.

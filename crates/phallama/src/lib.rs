@@ -1,0 +1,1 @@
+//! The command line, and the local OpenAI- and Ollama-compatible server.

