@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {SafeTransferLib} from "solady/utils/SafeTransferLib.sol";
+import {Eip712} from "./Eip712.sol";
+import {
+    Account,
+    Channel,
+    CompactSignature,
+    IEscrow,
+    LockRow,
+    ReceiptRow
+} from "./interfaces/IEscrow.sol";
+import {IPodRegistry, PodId} from "./interfaces/IPodRegistry.sol";
+
+/// @title Escrow of one ERC-20 token
+/// @notice See `IEscrow`.
+/// @dev Steps in comments are those of the checklist in `spec/billing.md`. What is left of the token's
+/// balance beyond all accounts, channels and credits (a plain transfer here) belongs to nobody and stays.
+contract Escrow is IEscrow {
+    using SafeTransferLib for address;
+
+    /// @inheritdoc IEscrow
+    address public immutable TOKEN;
+    /// @inheritdoc IEscrow
+    IPodRegistry public immutable REGISTRY;
+    /// @inheritdoc IEscrow
+    uint256 public constant EXIT_WINDOW = 48 hours;
+
+    uint256 private constant ROW_BYTES = 91;
+
+    uint256 private immutable _DEPLOYMENT_CHAIN_ID;
+    bytes32 private immutable _DEPLOYMENT_SEPARATOR;
+
+    mapping(address user => Account) private _accounts;
+    // The pod comes first, so that a batch hashes it once.
+    mapping(PodId podId => mapping(address user => Channel)) private _channels;
+    mapping(PodId podId => uint256) private _credits;
+    bool private transient _depositing;
+
+    /// @param token The ERC-20 of all amounts. A token that changes balances by itself is not supported.
+    /// @param registry Whose identity keys and payout addresses count.
+    constructor(address token, IPodRegistry registry) {
+        require(token.code.length != 0, NoCode(token));
+        require(address(registry).code.length != 0, NoCode(address(registry)));
+        TOKEN = token;
+        REGISTRY = registry;
+        _DEPLOYMENT_CHAIN_ID = block.chainid;
+        _DEPLOYMENT_SEPARATOR = Eip712.domain(address(this));
+    }
+
+    modifier onlyOwner(address user) {
+        address owner = _accounts[user].owner;
+        require(msg.sender == owner, NotOwner(user, owner, msg.sender));
+        _;
+    }
+
+    /// @inheritdoc IEscrow
+    function open(address user, address owner, CompactSignature calldata signature) public {
+        address current = _accounts[user].owner;
+        require(current == address(0), AlreadyOpen(user, current));
+        require(owner != address(0), ZeroOwner());
+        bytes32 structHash = keccak256(abi.encode(Eip712.OPEN_ACCOUNT_TYPE, user, owner));
+        _requireSigner(user, structHash, signature);
+        _accounts[user].owner = owner;
+        emit AccountOpened(user, owner);
+    }
+
+    /// @inheritdoc IEscrow
+    function deposit(address user, uint256 amount) public {
+        require(_accounts[user].owner != address(0), NotOpen(user));
+        // What counts is what arrives; a second deposit from inside the token would be counted in both.
+        require(!_depositing, Reentered());
+        _depositing = true;
+        uint256 before = TOKEN.balanceOf(address(this));
+        TOKEN.safeTransferFrom(msg.sender, address(this), amount);
+        uint256 arrived = TOKEN.balanceOf(address(this)) - before;
+        _depositing = false;
+        require(arrived != 0, NothingArrived());
+        _addFree(user, arrived);
+        emit Deposited(user, msg.sender, arrived);
+    }
+
+    /// @inheritdoc IEscrow
+    function openAndDeposit(
+        address user,
+        address owner,
+        CompactSignature calldata signature,
+        uint256 amount
+    ) external {
+        if (owner == address(0) || _accounts[user].owner != owner) open(user, owner, signature);
+        deposit(user, amount);
+    }
+
+    /// @inheritdoc IEscrow
+    function withdraw(address user, uint256 amount) external onlyOwner(user) {
+        uint256 free = _accounts[user].free;
+        require(amount <= free, InsufficientFree(user, free, amount));
+        _accounts[user].free = uint96(free - amount);
+        emit Withdrawn(user, msg.sender, amount);
+        TOKEN.safeTransfer(msg.sender, amount);
+    }
+
+    /// @inheritdoc IEscrow
+    function lock(PodId podId, LockRow[] calldata rows)
+        external
+        returns (uint256 moved, bytes memory skipped)
+    {
+        require(rows.length != 0, NoRows());
+        bytes32 separator = DOMAIN_SEPARATOR();
+        skipped = _bitmap(rows.length);
+        for (uint256 i; i < rows.length; ++i) {
+            uint256 difference = _lockRow(separator, podId, rows[i]);
+            if (difference == 0) _mark(skipped, i);
+            moved += difference;
+        }
+        emit Locked(podId, moved, rows.length, skipped);
+    }
+
+    /// @inheritdoc IEscrow
+    function settle(PodId podId, bytes calldata rows, CompactSignature calldata signature)
+        external
+        returns (uint256 paid, bytes memory skipped)
+    {
+        uint256 count = rows.length / ROW_BYTES;
+        require(count != 0 && rows.length % ROW_BYTES == 0, RowsLength(rows.length, ROW_BYTES));
+        bytes32 separator = DOMAIN_SEPARATOR();
+        bytes32 batch = keccak256(abi.encode(Eip712.BATCH_TYPE, podId, keccak256(rows)));
+        _requireIdentity(podId, Eip712.recover(Eip712.digest(separator, batch), signature));
+        skipped = _bitmap(count);
+        paid = _settleRows(separator, podId, rows, skipped);
+        _addCredit(podId, paid);
+        emit Settled(podId, paid, count, skipped);
+    }
+
+    /// @inheritdoc IEscrow
+    function settleReceipts(PodId podId, ReceiptRow[] calldata rows)
+        external
+        returns (uint256 paid, bytes memory skipped)
+    {
+        require(rows.length != 0, NoRows());
+        bytes32 separator = DOMAIN_SEPARATOR();
+        uint256 template = Eip712.voucherTemplate(podId);
+        skipped = _bitmap(rows.length);
+        for (uint256 i; i < rows.length; ++i) {
+            uint256 amount = _settleReceipt(separator, template, podId, rows[i]);
+            if (amount == 0) _mark(skipped, i);
+            paid += amount;
+        }
+        _addCredit(podId, paid);
+        emit Settled(podId, paid, rows.length, skipped);
+    }
+
+    /// @inheritdoc IEscrow
+    function startExit(address user, PodId podId) external onlyOwner(user) {
+        _startExit(user, podId);
+    }
+
+    /// @inheritdoc IEscrow
+    function startExitFor(PodId podId, uint24 epoch, CompactSignature calldata signature) external {
+        bytes32 structHash = keccak256(abi.encode(Eip712.START_EXIT_TYPE, podId, epoch));
+        address user = Eip712.recover(Eip712.digest(DOMAIN_SEPARATOR(), structHash), signature);
+        require(_accounts[user].owner != address(0), NotOpen(user));
+        _requireEpoch(_channels[podId][user], epoch);
+        _startExit(user, podId);
+    }
+
+    /// @inheritdoc IEscrow
+    function finishExit(address user, PodId podId) external {
+        Channel storage entry = _channels[podId][user];
+        uint40 exitAt = entry.exitAt;
+        require(exitAt != 0, NoExit(user, podId));
+        require(block.timestamp >= exitAt, ExitTooEarly(exitAt, block.timestamp));
+        (uint24 newEpoch, uint256 refund) = _nextEpoch(entry, user);
+        emit ExitFinished(user, podId, newEpoch, refund);
+    }
+
+    /// @inheritdoc IEscrow
+    function close(
+        address user,
+        PodId podId,
+        uint96 cumulative,
+        CompactSignature calldata identitySignature
+    ) external onlyOwner(user) {
+        bytes32 digest = _closeDigest(user, podId, cumulative);
+        _close(user, podId, cumulative, Eip712.recover(digest, identitySignature));
+    }
+
+    /// @inheritdoc IEscrow
+    function closeFor(
+        address user,
+        PodId podId,
+        uint24 epoch,
+        uint96 cumulative,
+        CompactSignature calldata identitySignature,
+        CompactSignature calldata userSignature
+    ) external {
+        require(_accounts[user].owner != address(0), NotOpen(user));
+        _requireEpoch(_channels[podId][user], epoch);
+        bytes32 digest = _closeDigest(user, podId, cumulative);
+        address signer = Eip712.recover(digest, userSignature);
+        require(signer == user, WrongSigner(user, signer));
+        _close(user, podId, cumulative, Eip712.recover(digest, identitySignature));
+    }
+
+    /// @inheritdoc IEscrow
+    function collect(PodId podId) external returns (uint256 amount) {
+        amount = _credits[podId];
+        require(amount != 0, NothingToCollect(podId));
+        address payout = REGISTRY.payoutOf(podId);
+        _credits[podId] = 0;
+        emit Collected(podId, payout, amount);
+        TOKEN.safeTransfer(payout, amount);
+    }
+
+    /// @inheritdoc IEscrow
+    function account(address user) external view returns (Account memory) {
+        return _accounts[user];
+    }
+
+    /// @inheritdoc IEscrow
+    function channel(address user, PodId podId) external view returns (Channel memory) {
+        return _channels[podId][user];
+    }
+
+    /// @inheritdoc IEscrow
+    function channels(PodId podId, address[] calldata users)
+        external
+        view
+        returns (Channel[] memory entries)
+    {
+        entries = new Channel[](users.length);
+        for (uint256 i; i < users.length; ++i) {
+            entries[i] = _channels[podId][users[i]];
+        }
+    }
+
+    /// @inheritdoc IEscrow
+    function credit(PodId podId) external view returns (uint256) {
+        return _credits[podId];
+    }
+
+    /// @inheritdoc IEscrow
+    function DOMAIN_SEPARATOR() public view returns (bytes32) {
+        // After a fork of the chain the stored one would be valid on both sides.
+        return block.chainid == _DEPLOYMENT_CHAIN_ID
+            ? _DEPLOYMENT_SEPARATOR
+            : Eip712.domain(address(this));
+    }
+
+    /// Step 2. Zero: the row changed nothing.
+    function _lockRow(bytes32 separator, PodId podId, LockRow calldata row)
+        private
+        returns (uint256 difference)
+    {
+        bytes32 structHash = keccak256(
+            abi.encode(
+                Eip712.ALLOCATION_TYPE, podId, row.total, row.termsHash, row.epoch, row.deadline
+            )
+        );
+        address user = Eip712.recover(Eip712.digest(separator, structHash), row.signature);
+        if (user == address(0) || block.timestamp > row.deadline) return 0;
+        Channel storage entry = _channels[podId][user];
+        (uint256 locked, uint256 exitAt, uint256 epoch) = (entry.locked, entry.exitAt, entry.epoch);
+        if (row.epoch != epoch || exitAt != 0 || row.total <= locked) return 0;
+        uint256 free = _accounts[user].free;
+        difference = row.total - locked;
+        if (difference > free) return 0;
+        _accounts[user].free = uint96(free - difference);
+        entry.locked = row.total;
+    }
+
+    function _settleRows(bytes32 separator, PodId podId, bytes calldata rows, bytes memory skipped)
+        private
+        returns (uint256 paid)
+    {
+        mapping(address => Channel) storage entries = _channels[podId];
+        uint256 template = Eip712.voucherTemplate(podId);
+        uint256 offset;
+        assembly ("memory-safe") {
+            offset := rows.offset
+        }
+        uint256 count = rows.length / ROW_BYTES;
+        for (uint256 i; i < count; ++i) {
+            uint256 amount = _settleRow(separator, template, entries, offset);
+            if (amount == 0) _mark(skipped, i);
+            paid += amount;
+            offset += ROW_BYTES;
+        }
+    }
+
+    /// Step 8 for the packed row at `offset`: `cap 12 ‖ claimed 12 ‖ epoch 3 ‖ r 32 ‖ vs 32`.
+    function _settleRow(
+        bytes32 separator,
+        uint256 template,
+        mapping(address => Channel) storage entries,
+        uint256 offset
+    ) private returns (uint256) {
+        uint256 head;
+        bytes32 r;
+        bytes32 vs;
+        // Three unaligned words; slices would check the same bounds three times. The caller checked them.
+        assembly ("memory-safe") {
+            head := calldataload(offset)
+            r := calldataload(add(offset, 27))
+            vs := calldataload(add(offset, 59))
+        }
+        uint256 cap = head >> 160;
+        uint256 epoch = (head >> 40) & type(uint24).max;
+        bytes32 structHash = Eip712.voucherHash(template, epoch, cap);
+        address user = Eip712.recover(Eip712.digest(separator, structHash), r, vs);
+        return _pay(entries[user], user, epoch, cap, (head >> 64) & type(uint96).max);
+    }
+
+    /// Step 8 for one row with its own settlement signature.
+    function _settleReceipt(
+        bytes32 separator,
+        uint256 template,
+        PodId podId,
+        ReceiptRow calldata row
+    ) private returns (uint256) {
+        bytes32 voucher = Eip712.voucherHash(template, row.epoch, row.cap);
+        address user = Eip712.recover(Eip712.digest(separator, voucher), row.voucher);
+        bytes32 settlement = keccak256(
+            abi.encode(
+                Eip712.SETTLEMENT_TYPE,
+                _channelId(user, podId),
+                row.epoch,
+                row.seq,
+                row.cumulative,
+                row.receiptHash
+            )
+        );
+        address identity = Eip712.recover(Eip712.digest(separator, settlement), row.settlement);
+        if (identity == address(0)) return 0;
+        if (block.timestamp > REGISTRY.keyGoodUntil(podId, identity)) return 0;
+        return _pay(_channels[podId][user], user, row.epoch, row.cap, row.cumulative);
+    }
+
+    /// Step 8: `min(claimed, cap, locked) − already claimed`; zero: the row changed nothing.
+    function _pay(Channel storage entry, address user, uint256 epoch, uint256 cap, uint256 claimed)
+        private
+        returns (uint256)
+    {
+        if (user == address(0)) return 0;
+        (uint256 locked, uint256 already, uint256 current) =
+            (entry.locked, entry.claimed, entry.epoch);
+        uint256 payable_ = claimed < cap ? claimed : cap;
+        if (payable_ > locked) payable_ = locked;
+        if (epoch != current || payable_ <= already) return 0;
+        entry.claimed = uint96(payable_);
+        return payable_ - already;
+    }
+
+    function _startExit(address user, PodId podId) private {
+        Channel storage entry = _channels[podId][user];
+        require(entry.exitAt == 0, ExitRunning(entry.exitAt));
+        uint40 exitAt = uint40(block.timestamp + EXIT_WINDOW);
+        entry.exitAt = exitAt;
+        emit ExitStarted(user, podId, entry.epoch, exitAt);
+    }
+
+    /// Step 9: both agreed on the end.
+    function _close(address user, PodId podId, uint256 cumulative, address identity) private {
+        _requireIdentity(podId, identity);
+        Channel storage entry = _channels[podId][user];
+        uint256 paid = _pay(entry, user, entry.epoch, cumulative, cumulative);
+        (uint24 newEpoch, uint256 refund) = _nextEpoch(entry, user);
+        _addCredit(podId, paid);
+        emit Closed(user, podId, newEpoch, paid, refund);
+    }
+
+    /// Everything unclaimed is free again; signatures of the epoch that ends are void.
+    function _nextEpoch(Channel storage entry, address user)
+        private
+        returns (uint24 newEpoch, uint256 refund)
+    {
+        refund = entry.locked - entry.claimed;
+        newEpoch = entry.epoch + 1;
+        (entry.locked, entry.exitAt, entry.epoch) = (entry.claimed, 0, newEpoch);
+        _addFree(user, refund);
+    }
+
+    function _addFree(address user, uint256 amount) private {
+        uint256 free = _accounts[user].free;
+        require(amount <= type(uint96).max - free, FreeTooLarge(user, free, amount));
+        _accounts[user].free = uint96(free + amount);
+    }
+
+    function _addCredit(PodId podId, uint256 amount) private {
+        if (amount != 0) _credits[podId] += amount;
+    }
+
+    function _requireSigner(
+        address expected,
+        bytes32 structHash,
+        CompactSignature calldata signature
+    ) private view {
+        address signer = Eip712.recover(Eip712.digest(DOMAIN_SEPARATOR(), structHash), signature);
+        require(signer != address(0) && signer == expected, WrongSigner(expected, signer));
+    }
+
+    function _requireIdentity(PodId podId, address identity) private view {
+        uint256 goodUntil = identity == address(0) ? 0 : REGISTRY.keyGoodUntil(podId, identity);
+        require(block.timestamp <= goodUntil, IdentityNotAccepted(podId, identity, goodUntil));
+    }
+
+    function _requireEpoch(Channel storage entry, uint24 epoch) private view {
+        require(entry.epoch == epoch, WrongEpoch(entry.epoch, epoch));
+    }
+
+    function _closeDigest(address user, PodId podId, uint96 cumulative)
+        private
+        view
+        returns (bytes32)
+    {
+        uint24 epoch = _channels[podId][user].epoch;
+        bytes32 id = _channelId(user, podId);
+        return Eip712.digest(
+            DOMAIN_SEPARATOR(), keccak256(abi.encode(Eip712.CLOSE_TYPE, id, epoch, cumulative))
+        );
+    }
+
+    function _channelId(address user, PodId podId) private pure returns (bytes32) {
+        return keccak256(abi.encode(user, podId));
+    }
+
+    /// One bit per row, all clear.
+    function _bitmap(uint256 rows) private pure returns (bytes memory) {
+        return new bytes((rows + 7) / 8);
+    }
+
+    function _mark(bytes memory bitmap, uint256 i) private pure {
+        bitmap[i / 8] |= bytes1(uint8(1 << (i % 8)));
+    }
+}
