@@ -1,0 +1,26 @@
+# `just` is a convenience; every recipe is a plain command.
+
+# list the recipes
+default:
+    @just --list
+
+# a local chain, a pod, and a private, attested, paid chat
+demo *options:
+    ./demo {{options}}
+
+# exactly what CI runs
+ci:
+    .ci/run
+
+# measure every figure the repository claims and write docs/figures.json
+figures:
+    tools/figures.sh
+
+# long fuzzing, deep invariants, soaks
+nightly:
+    tools/nightly.sh
+
+# format everything
+fmt:
+    cargo fmt --all
+    contracts/node_modules/@foundry-rs/forge-linux-amd64/bin/forge fmt --root contracts
