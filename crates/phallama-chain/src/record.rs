@@ -1,0 +1,163 @@
+//! What the contracts say, in the protocol's types.
+
+use phallama_protocol::ids::{Address, Amount, Digest32, PodId};
+use phallama_protocol::keys::Signature;
+use phallama_protocol::offers::Offer;
+
+/// Which block to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockTag {
+    /// The newest block.
+    Latest,
+    /// The newest block that the chain's sequencer cannot take back.
+    Safe,
+}
+
+/// A block's number and time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Block number.
+    pub number: u64,
+    /// Block time, seconds since 1970.
+    pub timestamp_unix_s: u64,
+}
+
+/// A pod as registered. Everything in it was written by its operator; only a verified quote says
+/// whether `identity` belongs to an enclave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodRecord {
+    /// The pod's id.
+    pub pod_id: PodId,
+    /// Who may change the record.
+    pub operator: Address,
+    /// Base URL of the host, without trailing slash.
+    pub url: String,
+    /// Where `collect` pays to.
+    pub payout: Address,
+    /// Models and prices.
+    pub offers: Vec<Offer>,
+    /// The terms' hash, as the registry computed it.
+    pub offers_hash: Digest32,
+    /// The enclave's identity key; zero when none is set.
+    pub identity: Address,
+    /// When the key stops being good, seconds since 1970.
+    pub key_expiry_unix_s: u64,
+    /// Claimed measurement of the enclave program.
+    pub measurement: Digest32,
+    /// SHA-256 of the quote.
+    pub quote_hash: Digest32,
+    /// Where the evidence can be fetched.
+    pub evidence_uri: String,
+    /// Time of the last change, seconds since 1970.
+    pub updated_at_unix_s: u64,
+    /// The operator has taken the pod off the list.
+    pub retired: bool,
+}
+
+/// A user key's account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Who may withdraw; `None` until the account is opened.
+    pub owner: Option<Address>,
+    /// Neither locked nor withdrawn.
+    pub free: Amount,
+}
+
+/// What a user has locked for a pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Channel {
+    /// Cumulative amount ever locked.
+    pub locked: Amount,
+    /// Cumulative amount ever paid.
+    pub claimed: Amount,
+    /// When an exit can be finished, seconds since 1970; 0 when none runs.
+    pub exit_at_unix_s: u64,
+    /// Generation of the channel.
+    pub epoch: u32,
+}
+
+/// The settlement token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenMeta {
+    /// e.g. `USDC`.
+    pub symbol: String,
+    /// Decimals of the smallest unit.
+    pub decimals: u8,
+}
+
+/// The enclave key of a registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRegistration {
+    /// The enclave's identity key.
+    pub identity: Address,
+    /// At most 7 days ahead, seconds since 1970.
+    pub expiry_unix_s: u64,
+    /// Measurement of the enclave program.
+    pub measurement: Digest32,
+    /// SHA-256 of the quote.
+    pub quote_hash: Digest32,
+    /// Where the evidence can be fetched.
+    pub evidence_uri: String,
+}
+
+/// A new pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// Makes the pod id, together with the operator's address.
+    pub salt: [u8; 32],
+    /// Base URL of the host.
+    pub url: String,
+    /// Where `collect` pays to.
+    pub payout: Address,
+    /// Models and prices.
+    pub offers: Vec<Offer>,
+    /// The enclave's key.
+    pub key: KeyRegistration,
+}
+
+/// One allocation to be locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockRow {
+    /// Cumulative amount to have locked.
+    pub total: Amount,
+    /// Not valid after, seconds since 1970.
+    pub deadline_unix_s: u64,
+    /// The terms agreed.
+    pub terms_hash: Digest32,
+    /// Generation of the channel.
+    pub epoch: u32,
+    /// The user key's signature.
+    pub signature: Signature,
+}
+
+/// One row of a batch signed by a live enclave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SettleRow {
+    /// The voucher's cap.
+    pub cap: Amount,
+    /// Cumulative amount claimed.
+    pub claimed: Amount,
+    /// Generation of the channel.
+    pub epoch: u32,
+    /// The user key's signature on the voucher.
+    pub voucher_sig: Signature,
+}
+
+/// One row with its own settlement, for claims whose enclave is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiptRow {
+    /// The voucher's cap.
+    pub cap: Amount,
+    /// Generation of the channel.
+    pub epoch: u32,
+    /// The user key's signature on the voucher.
+    pub voucher_sig: Signature,
+    /// The settlement's sequence number.
+    pub seq: u64,
+    /// The settlement's cumulative amount.
+    pub cumulative: Amount,
+    /// The settlement's receipt.
+    pub receipt_hash: Digest32,
+    /// The identity key's signature on the settlement.
+    pub settlement_sig: Signature,
+}

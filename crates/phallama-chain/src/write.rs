@@ -1,0 +1,229 @@
+//! The contracts' functions, as a sender calls them.
+
+use alloy::sol_types::{SolCall, SolEvent};
+use phallama_protocol::eip712::settle_row;
+use phallama_protocol::ids::{Address, Amount, PodId};
+use phallama_protocol::keys::Signature;
+use phallama_protocol::offers::Offer;
+
+use crate::contracts::{self, Escrow, PodRegistry, TestToken, compact};
+use crate::convert::{saturating_u128, to_address, to_u24, to_u40, to_u96, to_u256};
+use crate::error::ChainError;
+use crate::record::{KeyRegistration, LockRow, ReceiptRow, Registration, SettleRow};
+use crate::sender::{Sender, Tx};
+
+/// Packs rows as `settle` reads them and as the enclave signs them.
+pub fn settle_rows_bytes(rows: &[SettleRow]) -> Vec<u8> {
+    let packed = |row: &SettleRow| settle_row(row.cap, row.claimed, row.epoch, &row.voucher_sig);
+    rows.iter().flat_map(packed).collect()
+}
+
+impl Sender {
+    async fn registry<C: SolCall>(&self, what: &'static str, call: C) -> Result<Tx, ChainError> {
+        self.call(what, self.chain.config().registry, call.abi_encode()).await
+    }
+
+    async fn escrow<C: SolCall>(&self, what: &'static str, call: C) -> Result<Tx, ChainError> {
+        self.call(what, self.chain.config().escrow, call.abi_encode()).await
+    }
+
+    async fn token<C: SolCall>(&self, what: &'static str, call: C) -> Result<Tx, ChainError> {
+        self.call(what, self.chain.config().token, call.abi_encode()).await
+    }
+
+    /// Registers a pod under this account.
+    pub async fn register_pod(&self, registration: &Registration) -> Result<Tx, ChainError> {
+        let call = PodRegistry::registerCall {
+            salt: registration.salt.into(),
+            url: registration.url.clone(),
+            payout: to_address(registration.payout),
+            offers: contracts::offers(&registration.offers),
+            key: contracts::key(&registration.key)?,
+        };
+        self.registry("register", call).await
+    }
+
+    /// Changes a pod's URL.
+    pub async fn update_url(&self, pod: PodId, url: &str) -> Result<Tx, ChainError> {
+        let call = PodRegistry::updateUrlCall { podId: pod.0.into(), url: url.to_owned() };
+        self.registry("updateUrl", call).await
+    }
+
+    /// Changes a pod's models and prices.
+    pub async fn update_offers(&self, pod: PodId, offers: &[Offer]) -> Result<Tx, ChainError> {
+        let offers = contracts::offers(offers);
+        self.registry("updateOffers", PodRegistry::updateOffersCall { podId: pod.0.into(), offers }).await
+    }
+
+    /// Changes where a pod's earnings go.
+    pub async fn update_payout(&self, pod: PodId, payout: Address) -> Result<Tx, ChainError> {
+        let call =
+            PodRegistry::updatePayoutCall { podId: pod.0.into(), payout: to_address(payout) };
+        self.registry("updatePayout", call).await
+    }
+
+    /// Replaces a pod's enclave key.
+    pub async fn set_key(&self, pod: PodId, key: &KeyRegistration) -> Result<Tx, ChainError> {
+        let key = contracts::key(key)?;
+        self.registry("setKey", PodRegistry::setKeyCall { podId: pod.0.into(), key }).await
+    }
+
+    /// Deposits for a user whose account is open, approving the token first where needed.
+    pub async fn deposit(&self, user: Address, amount: Amount) -> Result<Tx, ChainError> {
+        self.approve(amount).await?;
+        let call = Escrow::depositCall { user: to_address(user), amount: to_u256(amount) };
+        self.escrow("deposit", call).await
+    }
+
+    /// Opens a user's account for an owner and deposits.
+    pub async fn open_and_deposit(
+        &self,
+        user: Address,
+        owner: Address,
+        open_sig: &Signature,
+        amount: Amount,
+    ) -> Result<Tx, ChainError> {
+        self.approve(amount).await?;
+        let call = Escrow::openAndDepositCall {
+            user: to_address(user),
+            owner: to_address(owner),
+            signature: compact(open_sig),
+            amount: to_u256(amount),
+        };
+        self.escrow("openAndDeposit", call).await
+    }
+
+    async fn approve(&self, amount: Amount) -> Result<(), ChainError> {
+        let spender = to_address(self.chain.config().escrow);
+        let call = TestToken::allowanceCall { owner: to_address(self.address()), spender };
+        let allowed = self.chain.read("allowance", self.chain.config().token, call).await?;
+        let value = to_u256(amount);
+        if allowed < value {
+            self.token("approve", TestToken::approveCall { spender, amount: value }).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes free money out; this account must be the owner.
+    pub async fn withdraw(&self, user: Address, amount: Amount) -> Result<Tx, ChainError> {
+        let call = Escrow::withdrawCall { user: to_address(user), amount: to_u256(amount) };
+        self.escrow("withdraw", call).await
+    }
+
+    /// Locks allocations of many users for one pod; bad rows are skipped.
+    pub async fn lock(&self, pod: PodId, rows: &[LockRow]) -> Result<Tx, ChainError> {
+        let rows = rows.iter().map(lock_row).collect::<Result<_, _>>()?;
+        self.escrow("lock", Escrow::lockCall { podId: pod.0.into(), rows }).await
+    }
+
+    /// Settles claims of many users with one enclave signature; bad rows are skipped.
+    pub async fn settle(
+        &self,
+        pod: PodId,
+        rows: &[SettleRow],
+        enclave_sig: &Signature,
+    ) -> Result<Tx, ChainError> {
+        let call = Escrow::settleCall {
+            podId: pod.0.into(),
+            rows: settle_rows_bytes(rows).into(),
+            signature: compact(enclave_sig),
+        };
+        self.escrow("settle", call).await
+    }
+
+    /// Settles claims that each carry their own settlement.
+    pub async fn settle_receipts(
+        &self,
+        pod: PodId,
+        rows: &[ReceiptRow],
+    ) -> Result<Tx, ChainError> {
+        let rows = rows.iter().map(receipt_row).collect::<Result<_, _>>()?;
+        self.escrow("settleReceipts", Escrow::settleReceiptsCall { podId: pod.0.into(), rows }).await
+    }
+
+    /// Starts the 48 hours after which everything unclaimed returns; this account must be the owner.
+    pub async fn start_exit(&self, user: Address, pod: PodId) -> Result<Tx, ChainError> {
+        let call = Escrow::startExitCall { user: to_address(user), podId: pod.0.into() };
+        self.escrow("startExit", call).await
+    }
+
+    /// The same for a user key that signed `StartExit`.
+    pub async fn start_exit_for(
+        &self,
+        pod: PodId,
+        epoch: u32,
+        sig: &Signature,
+    ) -> Result<Tx, ChainError> {
+        let what = "startExitFor";
+        let epoch = to_u24(epoch, what)?;
+        let signature = compact(sig);
+        self.escrow(what, Escrow::startExitForCall { podId: pod.0.into(), epoch, signature }).await
+    }
+
+    /// Ends an exit whose time has come.
+    pub async fn finish_exit(&self, user: Address, pod: PodId) -> Result<Tx, ChainError> {
+        let call = Escrow::finishExitCall { user: to_address(user), podId: pod.0.into() };
+        self.escrow("finishExit", call).await
+    }
+
+    /// Closes at once with the enclave's final amount; this account must be the owner.
+    pub async fn close(
+        &self,
+        user: Address,
+        pod: PodId,
+        cumulative: Amount,
+        enclave_sig: &Signature,
+    ) -> Result<Tx, ChainError> {
+        let call = Escrow::closeCall {
+            user: to_address(user),
+            podId: pod.0.into(),
+            cumulative: to_u96(cumulative),
+            identitySignature: compact(enclave_sig),
+        };
+        self.escrow("close", call).await
+    }
+
+    /// Pays a pod's credit to its payout address.
+    pub async fn collect(&self, pod: PodId) -> Result<Tx, ChainError> {
+        self.escrow("collect", Escrow::collectCall { podId: pod.0.into() }).await
+    }
+
+    /// Mints the development token.
+    pub async fn mint_test_token(&self, to: Address, amount: Amount) -> Result<Tx, ChainError> {
+        let call =
+            TestToken::mintCall { to: to_address(to), amount: to_u256(amount) };
+        self.token("mint", call).await
+    }
+}
+
+fn lock_row(row: &LockRow) -> Result<Escrow::LockRow, ChainError> {
+    Ok(Escrow::LockRow {
+        total: to_u96(row.total),
+        termsHash: row.terms_hash.0.into(),
+        epoch: to_u24(row.epoch, "lock")?,
+        deadline: to_u40(row.deadline_unix_s, "lock")?,
+        signature: compact(&row.signature),
+    })
+}
+
+fn receipt_row(row: &ReceiptRow) -> Result<Escrow::ReceiptRow, ChainError> {
+    Ok(Escrow::ReceiptRow {
+        cap: to_u96(row.cap),
+        cumulative: to_u96(row.cumulative),
+        epoch: to_u24(row.epoch, "settleReceipts")?,
+        seq: row.seq,
+        receiptHash: row.receipt_hash.0.into(),
+        voucher: compact(&row.voucher_sig),
+        settlement: compact(&row.settlement_sig),
+    })
+}
+
+impl Tx {
+    /// What a `settle`, `settleReceipts` or `close` paid into the pod's credit, in smallest units.
+    pub fn paid(&self) -> u128 {
+        let settled = self.logs.iter().filter_map(|log| Escrow::Settled::decode_log(&log.inner).ok());
+        let closed = self.logs.iter().filter_map(|log| Escrow::Closed::decode_log(&log.inner).ok());
+        let paid = settled.map(|event| event.data.paid).chain(closed.map(|event| event.data.paid));
+        paid.map(saturating_u128).fold(0, u128::saturating_add)
+    }
+}
