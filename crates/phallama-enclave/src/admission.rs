@@ -1,0 +1,162 @@
+//! Whether an opened request may be computed: everything that can be said before the host is asked
+//! (spec/wire.md, enclave step 4).
+
+use phallama_engine::{ChatRequest, ChatStream, CompletionRequest, Engine, EngineError};
+use phallama_protocol::ids::{Address, Amount};
+use phallama_protocol::keys::recover;
+use phallama_protocol::offers::Offer;
+use phallama_protocol::refusal::{Code, PodError};
+use phallama_protocol::request::{Method, Payment, RequestPlain};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::enclave::{Enclave, Model};
+
+/// A request that is valid and whose voucher is genuine.
+pub(crate) struct Job {
+    pub(crate) engine: Engine,
+    pub(crate) offer: Offer,
+    pub(crate) work: Work,
+    /// The most it can cost.
+    pub(crate) reserve: Amount,
+}
+
+/// What the worker is asked.
+pub(crate) enum Work {
+    Chat(ChatRequest),
+    Completion(CompletionRequest),
+}
+
+/// What admission must know of a body; the engine checks the rest.
+#[derive(Deserialize)]
+struct Outline {
+    model: String,
+    #[serde(default)]
+    messages: Vec<IgnoredAny>,
+}
+
+/// An ERROR without advice and amount.
+pub(crate) fn refuse(code: Code, message: impl Into<String>) -> PodError {
+    PodError { code, retry_after_ms: 0, cumulative: Amount::ZERO, message: message.into() }
+}
+
+/// Checks class, terms, voucher, allocation, model and body, in this order.
+///
+/// # Errors
+/// The ERROR to answer with.
+pub(crate) fn check(enclave: &Enclave, plain: &RequestPlain) -> Result<Job, PodError> {
+    let facts = enclave.facts();
+    if !facts.classes.contains(&plain.class) {
+        let message = format!("this pod does not answer in class {:?}", plain.class);
+        return Err(refuse(Code::InvalidRequest, message));
+    }
+    if plain.payment.terms_hash != facts.offers_hash {
+        let message = format!("the pod's terms are {}; read its offers again", facts.offers_hash);
+        return Err(refuse(Code::TermsMismatch, message));
+    }
+    check_signatures(enclave, &plain.payment)?;
+    let limit = enclave.body_max_bytes();
+    if plain.body.len() > limit {
+        let message = format!("the body has {} bytes, at most {limit}", plain.body.len());
+        return Err(refuse(Code::InvalidRequest, message));
+    }
+    check_body(enclave, plain)
+}
+
+fn check_signatures(enclave: &Enclave, payment: &Payment) -> Result<(), PodError> {
+    let pod_id = enclave.facts().pod_id;
+    let domain = enclave.domain();
+    let voucher = payment.voucher(pod_id).digest(&domain);
+    if recover(&voucher, &payment.voucher_sig) != Ok(payment.user) {
+        let message = "the voucher is not signed by the paying account for this pod, epoch and cap";
+        return Err(refuse(Code::BadVoucher, message));
+    }
+    let grant = payment.allocation.as_ref().zip(payment.allocation(pod_id));
+    if let Some((grant, allocation)) = grant
+        && recover(&allocation.digest(&domain), &grant.signature) != Ok(payment.user)
+    {
+        let message = "the allocation is not signed by the paying account for this pod and terms";
+        return Err(refuse(Code::BadVoucher, message));
+    }
+    Ok(())
+}
+
+fn check_body(enclave: &Enclave, plain: &RequestPlain) -> Result<Job, PodError> {
+    let invalid = |error: &dyn std::fmt::Display| refuse(Code::InvalidRequest, error.to_string());
+    let (work, max_tokens) = Work::parse(plain.method, &plain.body).map_err(|e| invalid(&e))?;
+    let outline: Outline = serde_json::from_slice(&plain.body)
+        .map_err(|_| invalid(&"field `model` is missing or not a string"))?;
+    let Some(Model { offer, engine }) = enclave.model(&outline.model) else {
+        let names: Vec<&str> = enclave.model_names().collect();
+        let message = format!("this pod offers {}", names.join(", "));
+        return Err(refuse(Code::ModelNotFound, message));
+    };
+    let max_tokens = max_tokens
+        .ok_or_else(|| invalid(&"field `max_tokens` is missing; it bounds what you pay"))?;
+    if max_tokens > offer.max_output_tokens {
+        let max = offer.max_output_tokens;
+        return Err(invalid(&format!("`max_tokens` is {max_tokens}, the offer ends at {max}")));
+    }
+    let reserve = offer
+        .reserve(plain.body.len(), outline.messages.len(), max_tokens)
+        .map_err(|error| invalid(&error))?;
+    Ok(Job { engine: engine.clone(), offer: offer.clone(), work, reserve })
+}
+
+impl Work {
+    /// The checked request and its `max_tokens`.
+    fn parse(
+        method: Method,
+        body: &[u8],
+    ) -> Result<(Self, Option<u32>), phallama_engine::RequestError> {
+        Ok(match method {
+            Method::Chat => {
+                let request = ChatRequest::parse(body)?;
+                let max_tokens = request.max_tokens();
+                (Self::Chat(request), max_tokens)
+            }
+            Method::Completion => {
+                let request = CompletionRequest::parse(body)?;
+                let max_tokens = request.max_tokens();
+                (Self::Completion(request), max_tokens)
+            }
+        })
+    }
+
+    /// Starts computing for `user`, whose prefix cache no other account shares.
+    pub(crate) async fn start(
+        self,
+        engine: &Engine,
+        user: Address,
+    ) -> Result<ChatStream, EngineError> {
+        match self {
+            Self::Chat(request) => engine.chat(request, user.0).await,
+            Self::Completion(request) => engine.complete(request, user.0).await,
+        }
+    }
+}
+
+/// What the client is told about a failure of the engine.
+pub(crate) fn engine_error(error: &EngineError) -> PodError {
+    let retry_after_ms = error.retry_after_ms().unwrap_or(0);
+    let code = match error {
+        EngineError::PromptTooLong { .. } => Code::PromptTooLong,
+        EngineError::QueueFull { .. } => Code::QueueFull,
+        EngineError::WorkerRestarting { .. } | EngineError::Draining => Code::WorkerRestarting,
+        other if other.fault() == phallama_engine::Fault::Request => Code::InvalidRequest,
+        _ => Code::WorkerFailed,
+    };
+    let message = match error {
+        // The client may read what the worker says about its own request; logs may not.
+        EngineError::WorkerRefused { message, .. } | EngineError::WorkerFailed { message } => {
+            format!("the model worker says: {}", message.reveal())
+        }
+        other => other.to_string(),
+    };
+    PodError {
+        code,
+        retry_after_ms: u32::try_from(retry_after_ms).unwrap_or(u32::MAX),
+        cumulative: Amount::ZERO,
+        message,
+    }
+}

@@ -1,0 +1,246 @@
+//! One request, from its sealed bytes to the last padding frame.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use phallama_protocol::ids::{Amount, Digest32};
+use phallama_protocol::link::{Admit, Admitted, Claim, Denied, Kind, Refused};
+use phallama_protocol::receipt::{Finish, SignedReceipt};
+use phallama_protocol::refusal::{Code, PodError};
+use phallama_protocol::request::{OpenedRequest, Payment, RequestPlain};
+use tokio::time::timeout;
+
+use crate::admission::{self, Job, refuse};
+use crate::connection::{HostGone, HostReader, HostWriter};
+use crate::enclave::{Enclave, TakenId};
+use crate::generation::{Generated, generate};
+use crate::ledger::{ChannelKey, ReserveError};
+use crate::meter::{Claimed, Meter};
+use crate::opening;
+use crate::outbox::Outbox;
+use crate::pacer::{OrClosed, Pacer};
+use crate::random::os_rng;
+
+/// How long the host may take to admit a payment or to store a claim.
+const HOST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Advice when every place for an exchange is taken.
+const CROWDED_RETRY_MS: u32 = 1_000;
+/// Advice when the host could not store a claim.
+const NOT_STORED_RETRY_MS: u32 = 5_000;
+
+/// Answers one sealed request.
+///
+/// # Errors
+/// [`HostGone`]; then nothing was charged, unless the host had stored the claim before.
+pub(crate) async fn serve(
+    enclave: &Arc<Enclave>,
+    sealed: Vec<u8>,
+    mut reader: HostReader,
+    mut writer: HostWriter,
+) -> Result<(), HostGone> {
+    let refused = |code, retry_after_ms| Refused { code, retry_after_ms };
+    if enclave.is_draining() {
+        return writer.control(&refused(Code::Draining, 0)).await;
+    }
+    let Some(_place) = enclave.enter() else {
+        return writer.control(&refused(Code::QueueFull, CROWDED_RETRY_MS)).await;
+    };
+    let opened = match opening::open(enclave, &sealed) {
+        Ok(opened) => opened,
+        Err(refusal) => return writer.control(&refusal).await,
+    };
+    drop(sealed);
+    let OpenedRequest { plain, exchange } = opened;
+    let commitment = exchange.request_commitment();
+    let Ok((enc2, sealer)) = exchange.respond(plain.class, &mut os_rng()) else {
+        return writer.control(&refused(Code::MalformedRequest, 0)).await;
+    };
+    let admitted = admit(enclave, &plain, commitment, &mut reader, &mut writer).await?;
+    let pacer = Pacer::new(plain.class, enc2, Outbox::new(sealer), writer);
+    let mut exchange = Exchange { enclave, payment: plain.payment, pacer, reader };
+    match admitted {
+        OrClosed::ClientGone => return Ok(()),
+        OrClosed::Done(Ok(admission)) => exchange.answer(admission).await?,
+        OrClosed::Done(Err(error)) => exchange.pacer.outbox.fail(&error),
+    }
+    exchange.finish().await
+}
+
+/// A request that is computed and metered.
+struct Admission {
+    job: Job,
+    meter: Meter,
+    taken: TakenId,
+}
+
+/// Checks a request, asks the host to admit its payment and reserves it in its channel.
+async fn admit(
+    enclave: &Arc<Enclave>,
+    plain: &RequestPlain,
+    commitment: Digest32,
+    reader: &mut HostReader,
+    writer: &mut HostWriter,
+) -> Result<OrClosed<Result<Admission, PodError>>, HostGone> {
+    let done = |result| Ok(OrClosed::Done(result));
+    let job = match admission::check(enclave, plain) {
+        Ok(job) => job,
+        Err(error) => return done(Err(error)),
+    };
+    let payment = &plain.payment;
+    let Some(taken) = enclave.take_request_id(payment.user, plain.request_id) else {
+        let message = "this request id is in use or was charged already";
+        return done(Err(refuse(Code::DuplicateRequest, message)));
+    };
+    let key = ChannelKey { user: payment.user, epoch: payment.epoch };
+    let charged = enclave.ledger().charged(key);
+    writer.control(&Admit::new(payment, job.reserve, charged)).await?;
+    let known_by_host = match host_verdict(reader).await? {
+        OrClosed::ClientGone => return Ok(OrClosed::ClientGone),
+        OrClosed::Done(Err(denied)) => return done(Err(denied_error(denied))),
+        OrClosed::Done(Ok(admitted)) => admitted.cumulative,
+    };
+    let reserved = enclave.ledger().reserve(key, known_by_host, payment.cap, job.reserve);
+    done(reserved.map_err(reserve_error).map(|reservation| {
+        let offer = job.offer.clone();
+        let meter = Meter::new(Arc::clone(enclave), key, offer, commitment, reservation);
+        Admission { job, meter, taken }
+    }))
+}
+
+async fn host_verdict(
+    reader: &mut HostReader,
+) -> Result<OrClosed<Result<Admitted, Denied>>, HostGone> {
+    let late = |_| HostGone::NotAnswering { asked: Kind::Admit, after: HOST_TIMEOUT };
+    let Some(frame) = timeout(HOST_TIMEOUT, reader.next()).await.map_err(late)?? else {
+        return Ok(OrClosed::ClientGone);
+    };
+    Ok(OrClosed::Done(match frame.kind {
+        Kind::Denied => Err(frame.control::<Denied>()?),
+        _ => Ok(frame.control::<Admitted>()?),
+    }))
+}
+
+/// The host chooses the code and the advice. Its words are marked as its own, because the frame
+/// that carries them is authenticated as the enclave's.
+fn denied_error(denied: Denied) -> PodError {
+    let code = if denied.code.in_frame() { denied.code } else { Code::Internal };
+    let words: String = denied.message.chars().filter(|c| !c.is_control()).collect();
+    PodError { code, message: format!("the pod's host says: {words}"), ..denied.into() }
+}
+
+fn reserve_error(error: ReserveError) -> PodError {
+    let (code, cumulative) = match error {
+        ReserveError::CapTooLow { charged, .. } => (Code::CapTooLow, charged),
+        ReserveError::Closed { charged } => (Code::EpochMismatch, charged),
+        ReserveError::Full => (Code::QueueFull, Amount::ZERO),
+    };
+    PodError { cumulative, ..refuse(code, error.to_string()) }
+}
+
+/// An opened request on its way to its last frame.
+struct Exchange<'a> {
+    enclave: &'a Arc<Enclave>,
+    payment: Payment,
+    pacer: Pacer,
+    reader: HostReader,
+}
+
+impl Exchange<'_> {
+    /// Computes, hands out, charges.
+    async fn answer(&mut self, admission: Admission) -> Result<(), HostGone> {
+        let Admission { job, meter, taken } = admission;
+        self.pacer.outbox.begin(meter, self.enclave.clock().unix_s());
+        let user = self.payment.user;
+        match generate(job, user, &mut self.pacer, &mut self.reader).await? {
+            Generated::Failed(error) => {
+                self.pacer.outbox.fail(&error);
+                Ok(())
+            }
+            Generated::ClientGone => self.cancelled(taken).await,
+            Generated::Finished(finish) => match self.pacer.drain(&mut self.reader).await? {
+                OrClosed::ClientGone => self.cancelled(taken).await,
+                OrClosed::Done(()) => self.settle(finish, taken).await,
+            },
+        }
+    }
+
+    /// The whole answer is in frames: claims its cost and ends it once the host has stored the
+    /// claim (spec/billing.md, step 6).
+    async fn settle(&mut self, finish: Finish, taken: TakenId) -> Result<(), HostGone> {
+        let progress = self.pacer.outbox.progress();
+        let mut meter = self.meter();
+        let claimed = self.pacer.during(meter.claim(&progress, finish)).await?;
+        let Claimed { charge, receipt } = claimed;
+        let claim = self.payment_claim(&receipt);
+        self.pacer.writer().control(&claim).await?;
+        let answer = timeout(HOST_TIMEOUT, self.reader.next());
+        let late = |_| HostGone::NotAnswering { asked: Kind::Claim, after: HOST_TIMEOUT };
+        match self.pacer.during(answer).await?.map_err(late)?? {
+            Some(frame) if frame.kind == Kind::NotStored => {
+                frame.empty(Kind::NotStored)?;
+                drop(charge);
+                self.pacer.outbox.fail(&not_stored());
+                return Ok(());
+            }
+            Some(frame) => frame.empty(Kind::Stored)?,
+            // The client left before the last frame. A host that is gone altogether does not take
+            // this, and then nothing is charged.
+            None => self.pacer.writer().raw(Kind::Out, &[]).await?,
+        }
+        charge.commit();
+        taken.keep();
+        tracing::info!(cost = %receipt.receipt.cost, ?finish, "answer complete");
+        self.pacer.outbox.end(&receipt.encode());
+        Ok(())
+    }
+
+    /// The client left: charges what was handed out, if anything was. The host has closed its
+    /// sending half, so that it takes the claim is all it can say.
+    async fn cancelled(&mut self, taken: TakenId) -> Result<(), HostGone> {
+        let progress = self.pacer.outbox.progress();
+        let mut meter = self.meter();
+        if progress.data_frames > 0 && !self.pacer.is_withheld() {
+            let Claimed { charge, receipt } = meter.claim(&progress, Finish::Cancelled).await;
+            let claim = self.payment_claim(&receipt);
+            self.pacer.writer().control(&claim).await?;
+            charge.commit();
+            taken.keep();
+            tracing::info!(cost = %receipt.receipt.cost, "answer cancelled by the client");
+        }
+        self.pacer.outbox.abandon();
+        Ok(())
+    }
+
+    /// Sends what is left, up to the rung.
+    async fn finish(mut self) -> Result<(), HostGone> {
+        self.pacer.finish(&mut self.reader).await?;
+        self.pacer.writer().raw(Kind::Done, &[]).await
+    }
+
+    fn meter(&mut self) -> Meter {
+        self.pacer.outbox.take_meter().expect("an answer that has begun has its meter")
+    }
+
+    fn payment_claim(&self, signed: &SignedReceipt) -> Claim {
+        let Payment { user, epoch, cap, voucher_sig, .. } = self.payment;
+        Claim {
+            user,
+            epoch,
+            cap,
+            voucher_sig,
+            seq: signed.receipt.seq,
+            cumulative: signed.receipt.cumulative,
+            receipt_hash: signed.receipt.hash(),
+            settlement_sig: signed.signature,
+            prompt_tokens: signed.receipt.prompt_tokens,
+            completion_tokens: signed.receipt.completion_tokens,
+        }
+    }
+}
+
+fn not_stored() -> PodError {
+    PodError {
+        retry_after_ms: NOT_STORED_RETRY_MS,
+        ..refuse(Code::PaymentsPaused, "the pod could not store your payment; nothing was charged")
+    }
+}
