@@ -1,0 +1,418 @@
+//! An answer while it is being read, and when it is finished.
+//!
+//! A task reads the sealed answer at the pace of the network, whether or not the app takes it:
+//! somebody who watches the connection learns nothing about how fast the app reads. After the
+//! authenticated end the task goes on reading the padding for the same reason.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::Stream;
+use phallama_protocol::events::Event;
+use phallama_protocol::frames::{Message, OpenError, ResponseOpener};
+use phallama_protocol::ids::{Amount, Digest32, PodId, RequestId};
+use phallama_protocol::receipt::{Finish, SignedReceipt};
+use phallama_protocol::refusal::PodError;
+use reqwest::Response;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::ClientError;
+use crate::ledger::Outcome;
+use crate::pod_http::chain_of;
+use crate::promise::{Promise, lost};
+use crate::receipt::Agreed;
+use crate::verify::VerifiedPod;
+
+/// What happens during an answer, in order: `Started`, parts, `Finished`.
+#[derive(Clone, Debug)]
+pub enum AnswerEvent {
+    /// The enclave has admitted the request.
+    Started(Box<Started>),
+    /// Text.
+    Content(String),
+    /// Text of the model's reasoning.
+    Reasoning(String),
+    /// JSON array of OpenAI tool call deltas.
+    ToolCalls(String),
+    /// JSON as in the `logprobs` of OpenAI's choice.
+    Logprobs(String),
+    /// How long the worker took, in milliseconds.
+    Timings {
+        /// For the prompt.
+        prompt_ms: u32,
+        /// For the completion.
+        predicted_ms: u32,
+    },
+    /// The authenticated end, with an accepted receipt. Last.
+    Finished(Box<FinishedAnswer>),
+}
+
+/// Who answers, and what was promised for it.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// The verified pod.
+    pub pod: Arc<VerifiedPod>,
+    /// The request, as the receipt store knows it.
+    pub request_id: RequestId,
+    /// The model.
+    pub model: String,
+    /// The enclave's clock, set by its host: for display only.
+    pub created_unix_s: u64,
+    /// Most the answer can cost.
+    pub reserve: Amount,
+    /// The cap that was signed: most the pod may draw in total.
+    pub voucher_cap: Amount,
+    /// Total of the allocation that was attached, if there was one.
+    pub allocation_total: Option<Amount>,
+    /// Most tokens that were asked for.
+    pub max_tokens: u32,
+}
+
+/// Tokens, as counted by the enclave and signed in the receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: u32,
+    /// Tokens of the answer.
+    pub completion_tokens: u32,
+    /// Tokens of the prompt that were in the account's cache.
+    pub cached_tokens: u32,
+}
+
+/// Everything that is known about an answer once its receipt is accepted.
+#[derive(Clone, Debug)]
+pub struct FinishedAnswer {
+    /// Who answered.
+    pub pod_id: PodId,
+    /// The request, as the receipt store knows it.
+    pub request_id: RequestId,
+    /// The accepted receipt.
+    pub receipt: SignedReceipt,
+    /// Its hash, which the settlement on chain names.
+    pub receipt_hash: Digest32,
+    /// Why the answer ended.
+    pub finish: Finish,
+    /// Tokens.
+    pub usage: Usage,
+    /// What this answer costs.
+    pub cost: Amount,
+    /// What all answers of this channel have cost.
+    pub cumulative: Amount,
+    /// Most this answer could have cost.
+    pub reserve: Amount,
+    /// The cap that was signed.
+    pub voucher_cap: Amount,
+    /// Milliseconds for the prompt; 0 when the pod did not say.
+    pub prompt_ms: u32,
+    /// Milliseconds for the completion; 0 when the pod did not say.
+    pub predicted_ms: u32,
+    /// Bytes of the sealed request.
+    pub wire_bytes_up: u64,
+    /// Bytes of the sealed answer up to its end; padding may follow, see [`Answer::drained`].
+    pub wire_bytes_down: u64,
+    /// Bytes of the JSON request.
+    pub plain_bytes_up: u64,
+    /// Bytes of text and JSON in the answer.
+    pub plain_bytes_down: u64,
+}
+
+/// An answer. It is a stream of events; dropping it before its end cancels the request.
+#[derive(Debug)]
+pub struct Answer {
+    pod_id: PodId,
+    request_id: RequestId,
+    events: mpsc::UnboundedReceiver<Result<AnswerEvent, ClientError>>,
+    drained: oneshot::Receiver<Result<u64, ClientError>>,
+}
+
+impl Answer {
+    /// Who answers.
+    pub fn pod_id(&self) -> PodId {
+        self.pod_id
+    }
+
+    /// The request's id.
+    pub fn request_id(&self) -> RequestId {
+        self.request_id
+    }
+
+    /// The next event; `None` after `Finished` or an error. Cancel safe.
+    pub async fn next(&mut self) -> Option<Result<AnswerEvent, ClientError>> {
+        self.events.recv().await
+    }
+
+    /// Reads the answer to its end and returns the text of its `Content` events with the rest.
+    ///
+    /// # Errors
+    /// The error that ended the answer.
+    pub async fn text(&mut self) -> Result<(String, FinishedAnswer), ClientError> {
+        let mut text = String::new();
+        while let Some(event) = self.next().await {
+            match event? {
+                AnswerEvent::Content(part) => text.push_str(&part),
+                AnswerEvent::Finished(finished) => return Ok((text, *finished)),
+                _ => {}
+            }
+        }
+        Err(self.stopped())
+    }
+
+    /// Waits for the padding after the end and returns all bytes of the sealed answer.
+    ///
+    /// The answer is complete and paid without it; this says whether its last bytes were as they
+    /// should be too.
+    ///
+    /// # Errors
+    /// [`ClientError::Truncated`], [`ClientError::Tampered`]; or when the answer itself failed.
+    pub async fn drained(mut self) -> Result<u64, ClientError> {
+        while let Some(event) = self.events.recv().await {
+            event?;
+        }
+        match (&mut self.drained).await {
+            Ok(drained) => drained,
+            Err(_) => Err(self.stopped()),
+        }
+    }
+
+    fn stopped(&self) -> ClientError {
+        let reason = "the answer was read to its end before".to_owned();
+        ClientError::Truncated { pod: self.pod_id, frames: 0, reason }
+    }
+}
+
+impl Stream for Answer {
+    type Item = Result<AnswerEvent, ClientError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.events.poll_recv(cx)
+    }
+}
+
+/// The sealed bytes of one answer, opened as they arrive.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pod: PodId,
+    body: Response,
+    opener: ResponseOpener,
+    ready: VecDeque<Message>,
+    silence: Duration,
+}
+
+impl Reading {
+    pub(crate) fn new(
+        pod: PodId,
+        body: Response,
+        opener: ResponseOpener,
+        silence: Duration,
+    ) -> Self {
+        Self { pod, body, opener, ready: VecDeque::new(), silence }
+    }
+
+    /// The next message; `None` when the body has ended where it may.
+    pub(crate) async fn next(&mut self) -> Result<Option<Message>, ClientError> {
+        loop {
+            if let Some(message) = self.ready.pop_front() {
+                return Ok(Some(message));
+            }
+            let read = tokio::time::timeout(self.silence, self.body.chunk()).await;
+            let read = read.map_err(|_| {
+                self.truncated(format!("nothing came for {} ms", self.silence.as_millis()))
+            })?;
+            let Some(bytes) = read.map_err(|error| self.truncated(chain_of(&error)))? else {
+                self.opener.finish().map_err(|error| self.refused(&error))?;
+                return Ok(None);
+            };
+            let messages = self.opener.push(&bytes).map_err(|error| self.refused(&error))?;
+            self.ready.extend(messages);
+        }
+    }
+
+    fn truncated(&self, reason: String) -> ClientError {
+        ClientError::Truncated { pod: self.pod, frames: self.opener.frames(), reason }
+    }
+
+    fn refused(&self, error: &OpenError) -> ClientError {
+        match error {
+            OpenError::Truncated(_) => self.truncated("the connection was closed".to_owned()),
+            other => ClientError::Tampered { pod: self.pod, reason: other.to_string() },
+        }
+    }
+}
+
+/// An answer whose first part has arrived.
+pub(crate) struct Begun {
+    pub(crate) reading: Reading,
+    pub(crate) first: Message,
+    pub(crate) created_unix_s: u64,
+    pub(crate) promise: Promise,
+    pub(crate) agreed: Agreed,
+}
+
+/// Hands the rest of an answer to a task and returns the app's end of it.
+pub(crate) fn start(begun: Begun) -> Answer {
+    let (events, app) = mpsc::unbounded_channel();
+    let (drained_at, drained) = oneshot::channel();
+    let pod_id = begun.agreed.pod.record().pod_id;
+    let request_id = begun.promise.request_id();
+    tokio::spawn(async move {
+        match relay(begun, &events).await {
+            // Read on before the app's end of the channel closes, whether or not it still listens.
+            Ok(mut reading) => {
+                drop(events);
+                let drained = drain(&mut reading).await;
+                if let Err(error) = &drained {
+                    tracing::warn!(%error, "the padding after an answer was not as it should be");
+                }
+                let _ = drained_at.send(drained);
+            }
+            Err(error) => {
+                let _ = events.send(Err(error));
+            }
+        }
+    });
+    Answer { pod_id, request_id, events: app, drained }
+}
+
+type App = mpsc::UnboundedSender<Result<AnswerEvent, ClientError>>;
+
+/// Passes an answer on up to its authenticated end; what remains to be read is padding.
+async fn relay(begun: Begun, app: &App) -> Result<Reading, ClientError> {
+    let Begun { mut reading, first, created_unix_s, promise, agreed } = begun;
+    let _ =
+        app.send(Ok(AnswerEvent::Started(Box::new(started(&promise, &agreed, created_unix_s)))));
+    let mut tally = Tally::default();
+    let mut message = first;
+    loop {
+        match message {
+            Message::Event(event) => {
+                let _ = app.send(Ok(tally.count(event)));
+            }
+            Message::End(receipt) => {
+                let finished = settle(&reading, promise, agreed, receipt, &tally).await?;
+                let _ = app.send(Ok(AnswerEvent::Finished(Box::new(finished))));
+                return Ok(reading);
+            }
+            Message::Error(error) => {
+                promise.finish(Outcome::NotCharged).await?;
+                return Err(refused(agreed.pod.record().pod_id, &error));
+            }
+            Message::Interim(receipt) => agreed.check_interim(&promise, &receipt)?,
+            Message::Head { .. } => {}
+        }
+        message = tokio::select! {
+            next = reading.next() => match next {
+                Ok(Some(next)) => next,
+                Ok(None) => unreachable!("the opener ends well only after END or ERROR"),
+                Err(error) => {
+                    promise.finish(lost()).await?;
+                    return Err(error);
+                }
+            },
+            () = app.closed() => {
+                promise.finish(lost()).await?;
+                return Err(reading.truncated("the app went away".to_owned()));
+            }
+        };
+    }
+}
+
+/// Holds the receipt to what was agreed, and writes it down before anybody hears of it.
+async fn settle(
+    reading: &Reading,
+    promise: Promise,
+    agreed: Agreed,
+    receipt: SignedReceipt,
+    tally: &Tally,
+) -> Result<FinishedAnswer, ClientError> {
+    if let Err(error) = agreed.check_final(&promise, &reading.opener, &receipt) {
+        promise.finish(lost()).await?;
+        return Err(error);
+    }
+    let stored = agreed.stored(&promise, &receipt)?;
+    let signed = receipt.receipt.clone();
+    let finished = FinishedAnswer {
+        pod_id: signed.pod_id,
+        request_id: promise.request_id(),
+        receipt_hash: signed.hash(),
+        finish: signed.finish,
+        usage: Usage {
+            prompt_tokens: signed.prompt_tokens,
+            completion_tokens: signed.completion_tokens,
+            cached_tokens: signed.cached_tokens,
+        },
+        cost: signed.cost,
+        cumulative: signed.cumulative,
+        reserve: promise.reserve(),
+        voucher_cap: promise.payment().cap,
+        prompt_ms: tally.prompt_ms,
+        predicted_ms: tally.predicted_ms,
+        wire_bytes_up: agreed.wire_bytes_up,
+        wire_bytes_down: reading.opener.wire_bytes(),
+        plain_bytes_up: agreed.plain_bytes_up,
+        plain_bytes_down: tally.plain_bytes,
+        receipt,
+    };
+    let (cumulative, cost) = (finished.cumulative.value(), finished.cost.value());
+    promise.finish(Outcome::Settled { cumulative, cost, receipt: Box::new(stored) }).await?;
+    Ok(finished)
+}
+
+async fn drain(reading: &mut Reading) -> Result<u64, ClientError> {
+    while reading.next().await?.is_some() {}
+    Ok(reading.opener.wire_bytes())
+}
+
+fn started(promise: &Promise, agreed: &Agreed, created_unix_s: u64) -> Started {
+    Started {
+        pod: Arc::clone(&agreed.pod),
+        request_id: promise.request_id(),
+        model: agreed.offer.model.clone(),
+        created_unix_s,
+        reserve: promise.reserve(),
+        voucher_cap: promise.payment().cap,
+        allocation_total: promise.payment().allocation.map(|grant| grant.total),
+        max_tokens: agreed.max_tokens,
+    }
+}
+
+/// An ERROR frame as the client's error.
+pub(crate) fn refused(pod: PodId, error: &PodError) -> ClientError {
+    ClientError::PodRefused {
+        pod,
+        code: error.code,
+        message: error.message.clone(),
+        retry_after_ms: (error.retry_after_ms > 0).then_some(error.retry_after_ms),
+        authenticated: true,
+    }
+}
+
+/// What is counted on the way.
+#[derive(Debug, Default)]
+struct Tally {
+    plain_bytes: u64,
+    prompt_ms: u32,
+    predicted_ms: u32,
+}
+
+impl Tally {
+    fn count(&mut self, event: Event) -> AnswerEvent {
+        match event {
+            Event::Content(text) => AnswerEvent::Content(self.text(text)),
+            Event::Reasoning(text) => AnswerEvent::Reasoning(self.text(text)),
+            Event::ToolCalls(json) => AnswerEvent::ToolCalls(self.text(json)),
+            Event::Logprobs(json) => AnswerEvent::Logprobs(self.text(json)),
+            Event::Timings { prompt_ms, predicted_ms } => {
+                (self.prompt_ms, self.predicted_ms) = (prompt_ms, predicted_ms);
+                AnswerEvent::Timings { prompt_ms, predicted_ms }
+            }
+        }
+    }
+
+    fn text(&mut self, text: String) -> String {
+        self.plain_bytes = self.plain_bytes.saturating_add(text.len() as u64);
+        text
+    }
+}

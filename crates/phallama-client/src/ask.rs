@@ -1,0 +1,314 @@
+//! Asking: choose a pod, promise the payment, seal, send, and begin to read.
+
+use std::sync::Arc;
+
+use phallama_protocol::frames::{ClientExchange, FrameClass, Message};
+use phallama_protocol::ids::{Amount, PodId, RequestId};
+use phallama_protocol::rand_core::UnwrapErr;
+use phallama_protocol::refusal::{Code, Refusal};
+use phallama_protocol::request::{Method, RequestPlain, SealError, seal_request};
+use serde_json::Value;
+
+use crate::answer::{self, Answer, Begun, Reading};
+use crate::client::Client;
+use crate::directory::Candidate;
+use crate::error::{ClientError, PodFailure};
+use crate::keystore::random_bytes;
+use crate::ledger::Outcome;
+use crate::pod_http::{PodAddress, Posted};
+use crate::promise::{Promise, lost};
+use crate::question::{Question, SizedQuestion};
+use crate::receipt::Agreed;
+use crate::verify::VerifiedPod;
+
+/// What an app may choose for one request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AskOptions {
+    /// Ask this pod and no other.
+    pub pod: Option<PodId>,
+    /// Frame class instead of the configured one.
+    pub class: Option<FrameClass>,
+}
+
+/// What became of one attempt at one pod.
+enum Attempt {
+    /// The first part of the answer is here.
+    Begun(Box<Begun>),
+    /// The pod says that it does not know the key that the request was sealed to.
+    UnknownKey,
+    /// The pod says that the channel stands at another amount or epoch.
+    Behind(Amount, ClientError),
+}
+
+impl Client {
+    /// Asks `model` for a chat completion; `body` is an OpenAI chat completion request.
+    ///
+    /// Returns when the first part of the answer is here. Until then other pods are tried when one
+    /// fails; after that never.
+    ///
+    /// # Errors
+    /// The pod's error when one pod was tried, [`ClientError::NoPod`] when several were, and
+    /// errors that no pod can help with: [`ClientError::ModelUnknown`],
+    /// [`ClientError::LimitExceeded`], [`ClientError::InvalidRequest`],
+    /// [`ClientError::KeystoreLocked`], [`ClientError::ChainUnavailable`].
+    pub async fn chat(&self, model: &str, body: Value) -> Result<Answer, ClientError> {
+        self.ask(Method::Chat, model, body, AskOptions::default()).await
+    }
+
+    /// The same for a completion; `body` is an OpenAI completion request.
+    ///
+    /// # Errors
+    /// As [`chat`](Self::chat).
+    pub async fn complete(&self, model: &str, body: Value) -> Result<Answer, ClientError> {
+        self.ask(Method::Completion, model, body, AskOptions::default()).await
+    }
+
+    /// Either, with options.
+    ///
+    /// # Errors
+    /// As [`chat`](Self::chat).
+    pub async fn ask(
+        &self,
+        method: Method,
+        model: &str,
+        body: Value,
+        options: AskOptions,
+    ) -> Result<Answer, ClientError> {
+        self.signer()?;
+        let question = Question::new(method, model, body)?;
+        let class = options.class.unwrap_or(self.inner.config.class);
+        let mut failures = Vec::new();
+        for candidate in self.candidates(model).await? {
+            if options.pod.is_some_and(|only| only != candidate.record.pod_id) {
+                continue;
+            }
+            let (pod, url) = (candidate.record.pod_id, candidate.record.url.clone());
+            match self.ask_pod(&candidate, &question, class).await {
+                Ok(answer) => {
+                    self.remember_success(pod);
+                    return Ok(answer);
+                }
+                Err(error) if error.another_pod_may_help() => {
+                    if !matches!(error, ClientError::BalanceTooLow { .. }) {
+                        self.remember_failure(pod);
+                    }
+                    failures.push(PodFailure { pod, url, error });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(nobody(model, options.pod, failures))
+    }
+
+    /// One pod: at most one retry for a stale key and one for a stale amount.
+    async fn ask_pod(
+        &self,
+        candidate: &Candidate,
+        question: &Question,
+        class: FrameClass,
+    ) -> Result<Answer, ClientError> {
+        let mut pod = self.verified(&candidate.record).await?;
+        // The same id on every attempt, so that no attempt can be charged beside another.
+        let request_id = RequestId(random_bytes());
+        let (mut key_may_be_stale, mut amount_may_be_stale) = (true, true);
+        loop {
+            let (sized, promise) =
+                self.promise_sized(&pod, candidate, question, request_id).await?;
+            match self.attempt(&pod, candidate, question.method, class, sized, promise).await? {
+                Attempt::Begun(begun) => return Ok(answer::start(*begun)),
+                Attempt::UnknownKey if key_may_be_stale => {
+                    key_may_be_stale = false;
+                    pod = self.with_fresh_bundle(&pod).await?;
+                }
+                Attempt::UnknownKey => {
+                    return Err(unauthenticated(pod.record().pod_id, Code::UnknownKey, 0));
+                }
+                Attempt::Behind(claimed, _) if amount_may_be_stale => {
+                    amount_may_be_stale = false;
+                    self.catch_up(pod.record().pod_id, claimed).await?;
+                }
+                Attempt::Behind(_, error) => return Err(error),
+            }
+        }
+    }
+
+    /// Sizes the question for the pod's offer and promises its reserve. A question that leaves the
+    /// number of tokens open is cut to what limits and balance allow.
+    async fn promise_sized(
+        &self,
+        pod: &VerifiedPod,
+        candidate: &Candidate,
+        question: &Question,
+        request_id: RequestId,
+    ) -> Result<(SizedQuestion, Promise), ClientError> {
+        let sized = question.sized(&candidate.offer)?;
+        let refused = match self.promise(pod, &sized, request_id).await {
+            Ok(promise) => return Ok((sized, promise)),
+            Err(refused) => refused,
+        };
+        let Some(budget) = budget(&refused) else { return Err(refused) };
+        match question.within(&candidate.offer, budget)? {
+            Some(smaller) => {
+                let promise = self.promise(pod, &smaller, request_id).await?;
+                Ok((smaller, promise))
+            }
+            None => Err(refused),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        pod: &Arc<VerifiedPod>,
+        candidate: &Candidate,
+        method: Method,
+        class: FrameClass,
+        sized: SizedQuestion,
+        promise: Promise,
+    ) -> Result<Attempt, ClientError> {
+        let salt = random_bytes();
+        let plain_bytes_up = sized.body.len() as u64;
+        let plain = RequestPlain {
+            request_id: promise.request_id(),
+            class,
+            salt,
+            payment: *promise.payment(),
+            method,
+            body: sized.body,
+        };
+        let (wire, exchange) = match seal(pod, &plain) {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                promise.finish(Outcome::NotCharged).await?;
+                return Err(error);
+            }
+        };
+        let agreed = Agreed {
+            pod: Arc::clone(pod),
+            offer: candidate.offer.clone(),
+            domain: self.inner.config.chain.domain(),
+            max_tokens: sized.max_tokens,
+            salt,
+            request_hash: exchange.request_hash(),
+            wire_bytes_up: wire.len() as u64,
+            plain_bytes_up,
+        };
+        let (pod_id, at) = (pod.record().pod_id, PodAddress::from(pod.record()));
+        match self.inner.http.post_sealed(&at, wire).await {
+            Ok(Posted::Sealed(body)) => {
+                let silence = self.silence(class);
+                let reading = Reading::new(pod_id, body, exchange.opener(), silence);
+                begin(reading, promise, agreed).await
+            }
+            Ok(Posted::Refused(Refusal { code, retry_after_ms })) => {
+                promise.finish(Outcome::NotCharged).await?;
+                match code {
+                    Code::UnknownKey => Ok(Attempt::UnknownKey),
+                    code => Err(unauthenticated(pod_id, code, retry_after_ms)),
+                }
+            }
+            Ok(Posted::NotSent(error)) => {
+                promise.finish(Outcome::NotCharged).await?;
+                Err(error)
+            }
+            Err(error) => {
+                promise.finish(lost()).await?;
+                Err(error)
+            }
+        }
+    }
+
+    fn silence(&self, class: FrameClass) -> std::time::Duration {
+        let timeouts = &self.inner.config.timeouts;
+        if class.tick_ms().is_some() { timeouts.silence } else { timeouts.answer }
+    }
+}
+
+/// Reads up to the first part of the answer, its end, or a refusal.
+async fn begin(
+    mut reading: Reading,
+    promise: Promise,
+    agreed: Agreed,
+) -> Result<Attempt, ClientError> {
+    let pod = agreed.pod.record().pod_id;
+    let mut created = 0;
+    loop {
+        match reading.next().await {
+            Ok(Some(Message::Head { created_unix_s, model_digest })) => {
+                if model_digest != agreed.offer.weights_sha256 {
+                    promise.finish(lost()).await?;
+                    let expected = agreed.offer.weights_sha256;
+                    let reason = format!("answers with weights {model_digest}, offered {expected}");
+                    return Err(ClientError::PodMisbehaved { pod, reason });
+                }
+                created = created_unix_s;
+            }
+            Ok(Some(Message::Error(error))) => {
+                promise.finish(Outcome::NotCharged).await?;
+                let refused = answer::refused(pod, &error);
+                return match error.code {
+                    Code::CapTooLow | Code::EpochMismatch => {
+                        Ok(Attempt::Behind(error.cumulative, refused))
+                    }
+                    _ => Err(refused),
+                };
+            }
+            Ok(Some(first)) => {
+                let created_unix_s = created;
+                let begun = Begun { reading, first, created_unix_s, promise, agreed };
+                return Ok(Attempt::Begun(Box::new(begun)));
+            }
+            Ok(None) => unreachable!("the opener ends well only after END or ERROR"),
+            Err(error) => {
+                promise.finish(lost()).await?;
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// The only place that seals: it takes a pod that was verified.
+fn seal(pod: &VerifiedPod, plain: &RequestPlain) -> Result<(Vec<u8>, ClientExchange), ClientError> {
+    let mut rng = UnwrapErr(getrandom::SysRng);
+    seal_request(pod.bundle(), plain, &mut rng).map_err(|error| match error {
+        SealError::BodyTooLarge { .. } => {
+            ClientError::InvalidRequest { reason: error.to_string(), field: None }
+        }
+        SealError::ClassNotServed(_) | SealError::Crypto => {
+            ClientError::PodMisbehaved { pod: pod.record().pod_id, reason: error.to_string() }
+        }
+    })
+}
+
+/// What a request may reserve at most, after `refused` said that it wanted too much.
+fn budget(refused: &ClientError) -> Option<u128> {
+    match refused {
+        ClientError::BalanceTooLow { needs, available, reserve, .. } => {
+            reserve.value().checked_sub(needs.value().checked_sub(available.value())?)
+        }
+        ClientError::LimitExceeded { allowed, spent, .. } => {
+            allowed.value().checked_sub(spent.value())
+        }
+        _ => None,
+    }
+}
+
+fn unauthenticated(pod: PodId, code: Code, retry_after_ms: u32) -> ClientError {
+    ClientError::PodRefused {
+        pod,
+        code,
+        message: String::new(),
+        retry_after_ms: (retry_after_ms > 0).then_some(retry_after_ms),
+        authenticated: false,
+    }
+}
+
+/// The one error for a request that nobody answered.
+fn nobody(model: &str, only: Option<PodId>, mut failures: Vec<PodFailure>) -> ClientError {
+    let too_low = |failure: &PodFailure| matches!(failure.error, ClientError::BalanceTooLow { .. });
+    match (failures.len(), only) {
+        (0, Some(pod)) => ClientError::PodUnknown(pod),
+        (1, _) => failures.remove(0).error,
+        (n, _) if n > 0 && failures.iter().all(too_low) => failures.remove(0).error,
+        _ => ClientError::NoPod { model: model.to_owned(), refused: failures },
+    }
+}

@@ -1,0 +1,187 @@
+//! The verdict about a pod: named checks, each with its state and with whose word it rests on.
+
+use std::fmt;
+
+use phallama_attest::{CheckState, Rejection, VouchedBy};
+use phallama_protocol::ids::PodId;
+use serde::Serialize;
+
+/// Whose word a pass rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Voucher {
+    /// The maker of the hardware, through signatures under the pinned root.
+    Hardware,
+    /// This program's own arithmetic on the bytes it was given.
+    Verifier,
+    /// The contracts, as the configured chain endpoint reports them.
+    Chain,
+    /// The pod's operator.
+    Operator,
+}
+
+/// One line of the verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Stable id, e.g. `quote-signature`.
+    pub name: &'static str,
+    /// Pass, fail or skip; a skip is never a pass.
+    pub state: CheckState,
+    /// Whose word it rests on.
+    pub vouched_by: Voucher,
+    /// Values seen, or why it was skipped.
+    pub detail: String,
+}
+
+/// The client's own checks, beside those of the quote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    ChainRecord,
+    BundleSignature,
+    BundleMatchesChain,
+    BundleWindow,
+    ModelSet,
+    EvidenceFormat,
+    EvidencePinned,
+    QuotedMeasurement,
+    OnChainQuote,
+}
+
+impl Name {
+    /// Before the quote's own checks.
+    const BEFORE: [Self; 7] = [
+        Self::ChainRecord,
+        Self::BundleSignature,
+        Self::BundleMatchesChain,
+        Self::BundleWindow,
+        Self::ModelSet,
+        Self::EvidenceFormat,
+        Self::EvidencePinned,
+    ];
+    /// After them.
+    const AFTER: [Self; 2] = [Self::QuotedMeasurement, Self::OnChainQuote];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::ChainRecord => "chain-record",
+            Self::BundleSignature => "bundle-signature",
+            Self::BundleMatchesChain => "bundle-matches-chain",
+            Self::BundleWindow => "bundle-window",
+            Self::ModelSet => "model-set",
+            Self::EvidenceFormat => "evidence-format",
+            Self::EvidencePinned => "evidence-pinned",
+            Self::QuotedMeasurement => "quoted-measurement",
+            Self::OnChainQuote => "on-chain-quote-verification",
+        }
+    }
+
+    fn vouched_by(self) -> Voucher {
+        match self {
+            Self::ChainRecord
+            | Self::BundleMatchesChain
+            | Self::EvidencePinned
+            | Self::OnChainQuote => Voucher::Chain,
+            Self::BundleSignature | Self::BundleWindow | Self::ModelSet | Self::EvidenceFormat => {
+                Voucher::Verifier
+            }
+            Self::QuotedMeasurement => Voucher::Hardware,
+        }
+    }
+}
+
+/// The checks made so far; what was not reached becomes a skip.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Transcript {
+    own: Vec<(Name, CheckState, String)>,
+    quote: Vec<phallama_attest::Check>,
+}
+
+impl Transcript {
+    pub(crate) fn pass(&mut self, name: Name, detail: impl Into<String>) {
+        self.own.push((name, CheckState::Pass, detail.into()));
+    }
+
+    pub(crate) fn fail(&mut self, name: Name, detail: impl Into<String>) {
+        self.own.push((name, CheckState::Fail, detail.into()));
+    }
+
+    pub(crate) fn skip(&mut self, name: Name, detail: impl Into<String>) {
+        self.own.push((name, CheckState::Skip, detail.into()));
+    }
+
+    pub(crate) fn quote(&mut self, checks: &[phallama_attest::Check]) {
+        self.quote = checks.to_vec();
+    }
+
+    /// Every check in the order of the table.
+    pub(crate) fn complete(&self) -> Vec<Check> {
+        let before = Name::BEFORE.into_iter().map(|name| self.own_line(name));
+        let after = Name::AFTER.into_iter().map(|name| self.own_line(name));
+        before.chain(self.quote_lines()).chain(after).collect()
+    }
+
+    fn own_line(&self, name: Name) -> Check {
+        let made = self.own.iter().find(|(made, _, _)| *made == name);
+        let (state, detail) = made.map_or_else(
+            || (CheckState::Skip, "not reached".to_owned()),
+            |(_, state, detail)| (*state, detail.clone()),
+        );
+        Check { name: name.as_str(), state, vouched_by: name.vouched_by(), detail }
+    }
+
+    fn quote_lines(&self) -> Vec<Check> {
+        let line = |name: phallama_attest::CheckName| {
+            let made = self.quote.iter().find(|check| check.name == name);
+            Check {
+                name: name.as_str(),
+                state: made.map_or(CheckState::Skip, |check| check.state),
+                vouched_by: from_attest(name.vouched_by()),
+                detail: made.map_or_else(|| "not reached".to_owned(), |check| check.detail.clone()),
+            }
+        };
+        phallama_attest::CheckName::ALL.into_iter().map(line).collect()
+    }
+}
+
+fn from_attest(vouched_by: VouchedBy) -> Voucher {
+    match vouched_by {
+        VouchedBy::Hardware => Voucher::Hardware,
+        VouchedBy::Verifier => Voucher::Verifier,
+        VouchedBy::Operator => Voucher::Operator,
+    }
+}
+
+/// A pod that did not prove what it has to prove. No prompt was sent to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The pod.
+    pub pod: PodId,
+    /// Its base URL, as registered.
+    pub url: String,
+    /// Every check in table order: exactly one failed, those after it are skips.
+    pub checks: Vec<Check>,
+    /// The quote's fault in typed form, when a check of the quote failed.
+    pub rejection: Option<Rejection>,
+}
+
+impl Refusal {
+    /// The check that failed.
+    pub fn failed(&self) -> &Check {
+        self.checks
+            .iter()
+            .find(|check| check.state == CheckState::Fail)
+            .expect("a refusal is only made after a check failed")
+    }
+
+    /// Name and facts of the check that failed.
+    pub fn reason(&self) -> String {
+        let failed = self.failed();
+        format!("{}: {}", failed.name, failed.detail)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (no prompt was sent)", self.reason())
+    }
+}

@@ -1,0 +1,351 @@
+//! What can go wrong for the user, whose fault it is, and what follows from it.
+
+use std::path::PathBuf;
+
+use phallama_chain::ChainError;
+use phallama_protocol::ids::{Amount, PodId};
+use phallama_protocol::refusal::Code;
+
+use crate::check::Refusal;
+use crate::keystore::KeystoreError;
+use crate::ledger::LedgerError;
+use crate::receipt::ReceiptFault;
+
+/// A failure of a client operation.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Pods offer the model, and none of them could answer.
+    #[error("no pod could answer for model `{model}` ({} tried)", refused.len())]
+    NoPod {
+        /// The model asked for.
+        model: String,
+        /// Each pod that was tried, with the reason, in the order of trying.
+        refused: Vec<PodFailure>,
+    },
+    /// No registered pod offers the model.
+    #[error("no pod offers the model `{asked}`")]
+    ModelUnknown {
+        /// The model asked for.
+        asked: String,
+        /// Models that are offered.
+        available: Vec<String>,
+    },
+    /// No pod with this id is registered.
+    #[error("pod `{0}` is not registered")]
+    PodUnknown(PodId),
+    /// The pod did not prove what it has to prove.
+    #[error("pod `{}` was not accepted: {}", .0.pod, .0.reason())]
+    AttestationRejected(Box<Refusal>),
+    /// Free and locked money together do not cover the request.
+    #[error("balance too low: needs {needs}, available {available}")]
+    BalanceTooLow {
+        /// What has to be added to the pod's allocation for this request.
+        needs: Amount,
+        /// Free balance that is not promised to a pod yet.
+        available: Amount,
+        /// The request's reserve: its cost at most.
+        reserve: Amount,
+        /// Completion tokens that the reserve covers.
+        max_tokens: u32,
+    },
+    /// The request could cost more than the user's own limit.
+    #[error("{limit} of {allowed}: this request may cost {needs}, {spent} are spent")]
+    LimitExceeded {
+        /// Which limit.
+        limit: SpendLimit,
+        /// The limit.
+        allowed: Amount,
+        /// The request's reserve.
+        needs: Amount,
+        /// Spent and reserved in the limit's period before this request.
+        spent: Amount,
+    },
+    /// The pod did not answer, or not as HTTP says.
+    #[error("pod `{pod}` could not be reached at {url} for {what}: {reason}")]
+    PodUnreachable {
+        /// The pod.
+        pod: PodId,
+        /// Its base URL.
+        url: String,
+        /// What was asked: `key bundle`, `evidence`, `answer`.
+        what: &'static str,
+        /// What happened.
+        reason: String,
+    },
+    /// The pod said no.
+    #[error("pod `{pod}` refused: {} {message}", code.name())]
+    PodRefused {
+        /// The pod.
+        pod: PodId,
+        /// The reason as a code.
+        code: Code,
+        /// The enclave's words; empty for a refusal that anybody on the path could have made.
+        message: String,
+        /// When to ask again, in milliseconds.
+        retry_after_ms: Option<u32>,
+        /// Whether the enclave itself said so, inside the sealed answer.
+        authenticated: bool,
+    },
+    /// The answer stopped before its authenticated end.
+    #[error("the answer of pod `{pod}` stopped after {frames} frames, before its end")]
+    Truncated {
+        /// The pod.
+        pod: PodId,
+        /// Frames that arrived whole.
+        frames: u64,
+        /// What ended it.
+        reason: String,
+    },
+    /// The answer is not what the enclave sealed.
+    #[error("the answer of pod `{pod}` was changed on its way: {reason}")]
+    Tampered {
+        /// The pod.
+        pod: PodId,
+        /// The rule that was broken.
+        reason: String,
+    },
+    /// The enclave's answer breaks what was agreed, though nobody changed it on its way.
+    #[error("pod `{pod}` does not keep what it offered: {reason}")]
+    PodMisbehaved {
+        /// The pod.
+        pod: PodId,
+        /// What it did.
+        reason: String,
+    },
+    /// The user is taking back what is locked for the pod; it would not be paid.
+    #[error("the channel with pod `{pod}` is exiting")]
+    ChannelExiting {
+        /// The pod.
+        pod: PodId,
+        /// When the exit can be finished, in unix seconds.
+        exit_at_unix_s: u64,
+    },
+    /// The receipt does not say what was agreed and received.
+    #[error("the receipt of pod `{pod}` was not accepted: {fault}")]
+    ReceiptRejected {
+        /// The pod.
+        pod: PodId,
+        /// The step that failed.
+        fault: ReceiptFault,
+    },
+    /// The pod claims an amount that this wallet never allowed it.
+    #[error("pod `{pod}` claims {claimed}, more than the {allowed} that was ever allowed to it")]
+    ClaimTooHigh {
+        /// The pod.
+        pod: PodId,
+        /// The amount it names.
+        claimed: Amount,
+        /// The highest cap signed in this epoch.
+        allowed: Amount,
+    },
+    /// The request cannot be sent as it is.
+    #[error("invalid request: {reason}")]
+    InvalidRequest {
+        /// What is wrong with it.
+        reason: String,
+        /// The JSON field, where one is to blame.
+        field: Option<&'static str>,
+    },
+    /// The chain could not be asked.
+    #[error("the chain is unavailable: {0}")]
+    ChainUnavailable(#[from] ChainError),
+    /// The operation signs, and no user key is unlocked.
+    #[error("the wallet is locked")]
+    KeystoreLocked,
+    /// The keystore file.
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
+    /// The folder of the wallet's own records.
+    #[error("the records in {} cannot be used: {source}", path.display())]
+    Ledger {
+        /// The file.
+        path: PathBuf,
+        /// What the storage said.
+        source: LedgerError,
+    },
+    /// The configuration cannot work.
+    #[error("invalid configuration: {reason}")]
+    InvalidConfig {
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// One pod that could not answer.
+#[derive(Debug)]
+pub struct PodFailure {
+    /// The pod.
+    pub pod: PodId,
+    /// Its base URL.
+    pub url: String,
+    /// Why.
+    pub error: ClientError,
+}
+
+/// The user's own limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpendLimit {
+    /// Reserve of one request.
+    PerRequest,
+    /// Costs and open reserves of one UTC day.
+    PerDay,
+}
+
+impl std::fmt::Display for SpendLimit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::PerRequest => "limit per request",
+            Self::PerDay => "limit per day",
+        })
+    }
+}
+
+/// What follows from an error, for every front.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorClass {
+    /// Exit code of the command line, one of [`Exit`].
+    pub exit_code: u8,
+    /// HTTP status of the local server.
+    pub http_status: u16,
+    /// Stable code in error bodies and `--json`.
+    pub code: &'static str,
+    /// Whether the same request may succeed later, unchanged.
+    pub retryable: bool,
+}
+
+/// Documented exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Success.
+    Ok = 0,
+    /// A bug, or the machine's own fault (disk).
+    Bug = 1,
+    /// Wrong usage or configuration.
+    Usage = 2,
+    /// Attestation rejected.
+    Attestation = 3,
+    /// No suitable pod.
+    NoPod = 4,
+    /// Payment.
+    Payment = 5,
+    /// Chain unavailable.
+    Chain = 6,
+    /// Pod unreachable or misbehaving.
+    Pod = 7,
+}
+
+impl ClientError {
+    /// The one place that decides what an error means.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::NoPod { refused, .. } => {
+                let retryable = refused.iter().any(|failure| failure.error.class().retryable);
+                of(Exit::NoPod, 503, "no_suitable_pod", retryable)
+            }
+            Self::ModelUnknown { .. } => of(Exit::NoPod, 404, "model_not_found", false),
+            Self::PodUnknown(_) => of(Exit::NoPod, 404, "pod_not_found", false),
+            Self::AttestationRejected(_) => {
+                of(Exit::Attestation, 403, "attestation_rejected", false)
+            }
+            Self::BalanceTooLow { .. } => of(Exit::Payment, 402, "balance_too_low", false),
+            Self::LimitExceeded { .. } => of(Exit::Payment, 402, "spend_limit_exceeded", false),
+            Self::PodUnreachable { .. } => of(Exit::Pod, 502, "pod_unreachable", true),
+            Self::PodRefused { code, .. } => refused_class(*code),
+            Self::Truncated { .. } => of(Exit::Pod, 502, "answer_truncated", true),
+            Self::Tampered { .. } => of(Exit::Pod, 502, "answer_tampered", false),
+            Self::PodMisbehaved { .. } => of(Exit::Pod, 502, "pod_misbehaved", false),
+            Self::ChannelExiting { .. } => of(Exit::Payment, 402, "channel_exiting", false),
+            Self::ReceiptRejected { .. } => of(Exit::Payment, 502, "receipt_rejected", false),
+            Self::ClaimTooHigh { .. } => of(Exit::Payment, 502, "claim_too_high", false),
+            Self::InvalidRequest { .. } => of(Exit::Usage, 400, "invalid_request", false),
+            Self::ChainUnavailable(error) => chain_class(error),
+            Self::KeystoreLocked => of(Exit::Usage, 403, "wallet_locked", false),
+            Self::Keystore(_) => of(Exit::Usage, 500, "wallet_unusable", false),
+            Self::Ledger { .. } => of(Exit::Bug, 500, "records_unusable", false),
+            Self::InvalidConfig { .. } => of(Exit::Usage, 500, "invalid_config", false),
+        }
+    }
+
+    /// When a pod asked to be asked again, in milliseconds.
+    pub fn retry_after_ms(&self) -> Option<u32> {
+        match self {
+            Self::PodRefused { retry_after_ms, .. } => *retry_after_ms,
+            Self::NoPod { refused, .. } => {
+                refused.iter().filter_map(|failure| failure.error.retry_after_ms()).min()
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether another pod may do better.
+    pub(crate) fn another_pod_may_help(&self) -> bool {
+        match self {
+            Self::AttestationRejected(_)
+            | Self::BalanceTooLow { .. }
+            | Self::PodUnreachable { .. }
+            | Self::Truncated { .. }
+            | Self::Tampered { .. }
+            | Self::PodMisbehaved { .. }
+            | Self::ChannelExiting { .. }
+            | Self::ReceiptRejected { .. }
+            | Self::ClaimTooHigh { .. } => true,
+            Self::PodRefused { code, .. } => {
+                !matches!(code, Code::InvalidRequest | Code::PromptTooLong)
+            }
+            Self::NoPod { .. }
+            | Self::ModelUnknown { .. }
+            | Self::PodUnknown(_)
+            | Self::LimitExceeded { .. }
+            | Self::InvalidRequest { .. }
+            | Self::ChainUnavailable(_)
+            | Self::KeystoreLocked
+            | Self::Keystore(_)
+            | Self::Ledger { .. }
+            | Self::InvalidConfig { .. } => false,
+        }
+    }
+}
+
+fn refused_class(code: Code) -> ErrorClass {
+    let exit = match code {
+        Code::BalanceTooLow
+        | Code::CapTooLow
+        | Code::ChannelExiting
+        | Code::BadVoucher
+        | Code::TermsMismatch
+        | Code::EpochMismatch
+        | Code::PaymentsPaused => Exit::Payment,
+        Code::InvalidRequest | Code::PromptTooLong => Exit::Usage,
+        Code::ModelNotFound => Exit::NoPod,
+        _ => Exit::Pod,
+    };
+    let retryable = matches!(
+        code,
+        Code::QueueFull
+            | Code::Draining
+            | Code::PaymentsPaused
+            | Code::ChainBehind
+            | Code::WorkerRestarting
+            | Code::WorkerFailed
+    );
+    of(exit, code.http_status(), code.name(), retryable)
+}
+
+fn of(exit: Exit, http_status: u16, code: &'static str, retryable: bool) -> ErrorClass {
+    ErrorClass { exit_code: exit as u8, http_status, code, retryable }
+}
+
+fn chain_class(error: &ChainError) -> ErrorClass {
+    match error {
+        ChainError::Unavailable { .. } | ChainError::NotMined { .. } => {
+            of(Exit::Chain, 503, "chain_unavailable", true)
+        }
+        ChainError::WrongChain { .. }
+        | ChainError::NoContract { .. }
+        | ChainError::Mismatch { .. } => of(Exit::Usage, 500, "wrong_chain", false),
+        ChainError::Reverted { .. } => of(Exit::Payment, 409, "contract_refused", false),
+        ChainError::InsufficientGasFunds { .. } => of(Exit::Payment, 402, "gas_too_low", false),
+        ChainError::Malformed { .. } => of(Exit::Chain, 502, "chain_malformed", false),
+    }
+}

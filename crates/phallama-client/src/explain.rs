@@ -1,0 +1,302 @@
+//! What a person is told about an error: what failed, the facts, the effect, and a command.
+
+use std::fmt;
+
+use phallama_attest::Rejection;
+use phallama_chain::TokenMeta;
+use phallama_protocol::ids::{Amount, PodId};
+
+use crate::check::Refusal;
+use crate::error::{ClientError, SpendLimit};
+
+const NO_PROMPT: &str = "No prompt was sent.";
+const NOT_CHARGED: &str = "You were not charged.";
+const MAYBE_CHARGED: &str =
+    "You may be charged for the part that arrived, at most what this request reserved.";
+
+/// An error for people. `Display` is the whole text, several lines, without `error: ` in front.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Explanation {
+    /// What failed, and the object.
+    pub title: String,
+    /// Values got and expected, with units and source.
+    pub facts: Vec<Fact>,
+    /// What it means for the user.
+    pub effect: Option<&'static str>,
+    /// What to do, with the exact command.
+    pub hint: Option<String>,
+}
+
+/// One line of an explanation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// What it is, e.g. `available`.
+    pub name: &'static str,
+    /// The value, with its unit.
+    pub value: String,
+    /// Where it comes from; may be empty.
+    pub source: String,
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.title)?;
+        let name_width = self.facts.iter().map(|fact| fact.name.len()).max().unwrap_or(0);
+        let value_width = self.facts.iter().map(|fact| fact.value.len()).max().unwrap_or(0);
+        for Fact { name, value, source } in &self.facts {
+            if source.is_empty() {
+                write!(f, "\n  {name:name_width$}  {value}")?;
+            } else {
+                write!(f, "\n  {name:name_width$}  {value:value_width$}  ({source})")?;
+            }
+        }
+        if let Some(effect) = self.effect {
+            write!(f, "\n  {effect}")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\n\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl ClientError {
+    /// The error for people. `token` gives amounts their unit; without it they are in the smallest.
+    pub fn explain(&self, token: Option<&TokenMeta>) -> Explanation {
+        let money = |amount: &Amount| money(*amount, token);
+        match self {
+            Self::AttestationRejected(refusal) => attestation(refusal),
+            Self::BalanceTooLow { needs, available, reserve, max_tokens } => Explanation {
+                title: "balance too low for this request".to_owned(),
+                facts: vec![
+                    fact("needs", money(needs), "beyond what is locked for the pod"),
+                    fact("available", money(available), "free and not promised to a pod"),
+                    fact("reserve", money(reserve), format!("max_tokens {max_tokens}")),
+                ],
+                effect: Some(NO_PROMPT),
+                hint: Some("To add funds, run `phallama deposit AMOUNT`".to_owned()),
+            },
+            Self::LimitExceeded { limit, allowed, needs, spent } => Explanation {
+                title: format!("this request may cost more than your {limit}"),
+                facts: vec![
+                    fact("needs", money(needs), "the reserve of this request"),
+                    fact("spent", money(spent), "and reserved before it"),
+                    fact("allowed", money(allowed), limit_key(*limit)),
+                ],
+                effect: Some(NO_PROMPT),
+                hint: Some(format!(
+                    "To allow more, raise `{}`, or ask for fewer tokens",
+                    limit_key(*limit)
+                )),
+            },
+            Self::ClaimTooHigh { pod, claimed, allowed } => Explanation {
+                title: format!("pod `{}` claims more than it was ever allowed", short(*pod)),
+                facts: vec![
+                    fact("claims", money(claimed), "cumulative, its own words"),
+                    fact("allowed", money(allowed), "highest cap this wallet signed"),
+                ],
+                effect: Some("The contract pays no more than what was allowed."),
+                hint: Some(format!("To take back what is locked, run `phallama exit {pod}`")),
+            },
+            _ => self.explain_without_money(),
+        }
+    }
+
+    fn explain_without_money(&self) -> Explanation {
+        match self {
+            Self::NoPod { model, refused } => Explanation {
+                title: format!("no pod could answer for model `{model}`"),
+                facts: refused
+                    .iter()
+                    .map(|failure| fact("pod", short(failure.pod), failure.error.to_string()))
+                    .collect(),
+                effect: Some("No answer was given."),
+                hint: Some("To see every pod, run `phallama pods`".to_owned()),
+            },
+            Self::ModelUnknown { asked, available } => Explanation {
+                title: format!("no pod offers the model `{asked}`"),
+                facts: vec![fact("offered", available.join(", "), "")],
+                effect: Some(NO_PROMPT),
+                hint: Some("To see models and prices, run `phallama pods`".to_owned()),
+            },
+            Self::PodUnreachable { pod, url, what, reason } => Explanation {
+                title: format!("pod `{}` could not be reached", short(*pod)),
+                facts: vec![
+                    fact("url", url.clone(), "from its chain record"),
+                    fact("asked", (*what).to_owned(), ""),
+                    fact("reason", reason.clone(), ""),
+                ],
+                effect: (*what != "answer").then_some(NO_PROMPT),
+                hint: Some(format!("To test it alone, run `phallama verify {pod}`")),
+            },
+            Self::PodRefused { .. } => self.refused(),
+            Self::Truncated { pod, frames, reason } => Explanation {
+                title: format!("the answer of pod `{}` is incomplete", short(*pod)),
+                facts: vec![
+                    fact("frames", frames.to_string(), "arrived whole"),
+                    fact("reason", reason.clone(), ""),
+                ],
+                effect: Some(MAYBE_CHARGED),
+                hint: None,
+            },
+            Self::Tampered { pod, reason } => Explanation {
+                title: format!("the answer of pod `{}` was changed on its way", short(*pod)),
+                facts: vec![fact("reason", reason.clone(), "")],
+                effect: Some(MAYBE_CHARGED),
+                hint: None,
+            },
+            Self::KeystoreLocked => Explanation {
+                title: "the wallet is locked".to_owned(),
+                effect: Some(NO_PROMPT),
+                hint: Some("Name a file with the password: `--password-file FILE`".to_owned()),
+                facts: Vec::new(),
+            },
+            other => Explanation {
+                title: other.to_string(),
+                effect: other.nothing_was_sent().then_some(NO_PROMPT),
+                ..Explanation::default()
+            },
+        }
+    }
+
+    fn refused(&self) -> Explanation {
+        let Self::PodRefused { pod, code, message, retry_after_ms, authenticated } = self else {
+            return Explanation::default();
+        };
+        let source = if *authenticated { "said by the enclave" } else { "not authenticated" };
+        let mut facts = vec![fact("code", code.name().to_owned(), source)];
+        if !message.is_empty() {
+            facts.push(fact("message", message.clone(), ""));
+        }
+        if let Some(ms) = retry_after_ms {
+            facts.push(fact("retry", format!("after {ms} ms"), ""));
+        }
+        Explanation {
+            title: format!("pod `{}` refused the request", short(*pod)),
+            facts,
+            effect: Some(NOT_CHARGED),
+            hint: None,
+        }
+    }
+
+    fn nothing_was_sent(&self) -> bool {
+        matches!(
+            self,
+            Self::PodUnknown(_)
+                | Self::InvalidRequest { .. }
+                | Self::InvalidConfig { .. }
+                | Self::ChannelExiting { .. }
+        )
+    }
+}
+
+fn attestation(refusal: &Refusal) -> Explanation {
+    let pod = short(refusal.pod);
+    let failed = refusal.failed();
+    let (title, facts) = match &refusal.rejection {
+        Some(Rejection::MeasurementNotAccepted { got, accepted }) => {
+            let mut facts =
+                vec![fact("measurement", hex::encode(got), "MRENCLAVE, from its quote")];
+            facts
+                .extend(accepted.iter().map(|one| fact("approved", hex::encode(one), "your list")));
+            (format!("pod `{pod}` is running a build you have not approved"), facts)
+        }
+        _ => {
+            let facts = vec![
+                fact("check", failed.name.to_owned(), "failed"),
+                fact("reason", failed.detail.clone(), ""),
+            ];
+            (format!("pod `{pod}` did not prove what it has to prove"), facts)
+        }
+    };
+    let hint = format!("To see every check, run `phallama verify {}`", refusal.pod);
+    Explanation { title, facts, effect: Some(NO_PROMPT), hint: Some(hint) }
+}
+
+fn fact(name: &'static str, value: String, source: impl Into<String>) -> Fact {
+    Fact { name, value, source: source.into() }
+}
+
+fn limit_key(limit: SpendLimit) -> &'static str {
+    match limit {
+        SpendLimit::PerRequest => "spend.per_request",
+        SpendLimit::PerDay => "spend.per_day",
+    }
+}
+
+/// `0x7c1e…a93f`
+fn short(pod: PodId) -> String {
+    let text = pod.to_string();
+    format!("{}…{}", &text[..6], &text[text.len() - 4..])
+}
+
+/// Whole tokens with all their decimals, so that columns line up.
+fn money(amount: Amount, token: Option<&TokenMeta>) -> String {
+    let Some(TokenMeta { symbol, decimals }) = token else {
+        return format!("{amount} units");
+    };
+    let width = usize::from(*decimals);
+    let digits = format!("{:0>width$}", amount.value().to_string(), width = width + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - width);
+    if fraction.is_empty() {
+        format!("{whole} {symbol}")
+    } else {
+        format!("{whole}.{fraction} {symbol}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usdc() -> TokenMeta {
+        TokenMeta { symbol: "USDC".to_owned(), decimals: 6 }
+    }
+
+    #[test]
+    fn a_balance_that_is_too_low_says_what_and_how_much() {
+        let error = ClientError::BalanceTooLow {
+            needs: Amount::from(40_960),
+            available: Amount::from(10_000),
+            reserve: Amount::from(1_040_960),
+            max_tokens: 8192,
+        };
+        let expected = "\
+balance too low for this request
+  needs      0.040960 USDC  (beyond what is locked for the pod)
+  available  0.010000 USDC  (free and not promised to a pod)
+  reserve    1.040960 USDC  (max_tokens 8192)
+  No prompt was sent.
+
+hint: To add funds, run `phallama deposit AMOUNT`";
+        assert_eq!(error.explain(Some(&usdc())).to_string(), expected);
+        let bare = error.explain(None).to_string();
+        assert!(bare.contains("needs      40960 units"), "{bare}");
+    }
+
+    #[test]
+    fn a_pod_that_is_down_is_named_with_its_url() {
+        let error = ClientError::PodUnreachable {
+            pod: PodId([0x7c; 32]),
+            url: "http://127.0.0.1:9".to_owned(),
+            what: "key bundle",
+            reason: "connection refused".to_owned(),
+        };
+        let expected = "\
+pod `0x7c7c…7c7c` could not be reached
+  url     http://127.0.0.1:9  (from its chain record)
+  asked   key bundle
+  reason  connection refused
+  No prompt was sent.
+
+hint: To test it alone, run `phallama verify 0x7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c`";
+        assert_eq!(error.explain(None).to_string(), expected);
+    }
+
+    #[test]
+    fn amounts_of_a_token_without_decimals_have_no_dot() {
+        let token = TokenMeta { symbol: "T".to_owned(), decimals: 0 };
+        assert_eq!(money(Amount::from(7), Some(&token)), "7 T");
+        assert_eq!(money(Amount::from(7), Some(&usdc())), "0.000007 USDC");
+    }
+}

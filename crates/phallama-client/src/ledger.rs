@@ -1,0 +1,656 @@
+//! The wallet's own records on disk: what was signed, spent and received.
+//!
+//! Everything a request promises is written durably before the request leaves, in one transaction
+//! that also decides it, so that neither a crash nor a second process can make the key sign a
+//! conflicting amount. Several processes may use the file at the same time.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use phallama_protocol::ids::{Address, PodId, RequestId};
+use redb::{
+    ConcurrencyMode, Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition,
+    WriteTransaction,
+};
+
+use crate::config::SpendLimits;
+use crate::error::SpendLimit;
+use crate::receipt::StoredReceipt;
+use crate::spend::{AboveCaps, ChainBehind, ChannelRecord, ChannelView, Funds, NoPlan, Plan, Wish};
+
+const FILE_NAME: &str = "ledger.redb";
+const SECONDS_PER_DAY: u64 = 86_400;
+
+/// chain id 8 ‖ escrow 20 ‖ user 20.
+const ACCOUNT_BYTES: usize = 48;
+/// account ‖ pod id 32.
+const CHANNEL_BYTES: usize = 80;
+/// channel ‖ request id 16.
+const FLIGHT_BYTES: usize = 96;
+/// account ‖ day 8.
+const DAY_BYTES: usize = 56;
+/// finished_at_unix_ms 8 ‖ request id 16: newest last.
+const RECEIPT_BYTES: usize = 24;
+
+/// epoch, charged, highest cap, allocated, allocated until, locked, unreceipted.
+type ChannelRow = (u32, u128, u128, u128, u64, u128, u128);
+/// epoch, reserve, forgotten at (unix seconds).
+type FlightRow = (u32, u128, u64);
+
+const CHANNELS: TableDefinition<[u8; CHANNEL_BYTES], ChannelRow> = TableDefinition::new("channels");
+const FLIGHTS: TableDefinition<[u8; FLIGHT_BYTES], FlightRow> = TableDefinition::new("in_flight");
+const DAYS: TableDefinition<[u8; DAY_BYTES], u128> = TableDefinition::new("days");
+const RECEIPTS: TableDefinition<[u8; RECEIPT_BYTES], &[u8]> = TableDefinition::new("receipts");
+const RECEIPT_IDS: TableDefinition<[u8; 16], [u8; RECEIPT_BYTES]> =
+    TableDefinition::new("receipt_ids");
+/// SHA-256 of the trust root → highest TCB evaluation number seen under it.
+const TCB_NUMBERS: TableDefinition<[u8; 32], u32> = TableDefinition::new("tcb_evaluation_numbers");
+
+/// Why the records cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The folder cannot be made.
+    #[error("the folder cannot be made: {0}")]
+    Folder(#[from] std::io::Error),
+    /// The storage failed.
+    #[error("{0}")]
+    Storage(Box<redb::Error>),
+    /// A stored receipt cannot be read.
+    #[error("a stored receipt cannot be read: {0}")]
+    Receipt(#[from] serde_json::Error),
+}
+
+/// Anything redb says, as one error.
+fn storage(error: impl Into<redb::Error>) -> LedgerError {
+    LedgerError::Storage(Box::new(error.into()))
+}
+
+/// One user's account in one escrow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AccountKey {
+    pub(crate) chain_id: u64,
+    pub(crate) escrow: Address,
+    pub(crate) user: Address,
+}
+
+impl AccountKey {
+    fn bytes(&self) -> [u8; ACCOUNT_BYTES] {
+        joined(&[&self.chain_id.to_be_bytes(), &self.escrow.0, &self.user.0])
+    }
+
+    fn channel(&self, pod: PodId) -> [u8; CHANNEL_BYTES] {
+        joined(&[&self.bytes(), &pod.0])
+    }
+
+    fn day(&self, day: u64) -> [u8; DAY_BYTES] {
+        joined(&[&self.bytes(), &day.to_be_bytes()])
+    }
+}
+
+/// What a request wants to promise.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) account: AccountKey,
+    pub(crate) pod: PodId,
+    pub(crate) request_id: RequestId,
+    pub(crate) limits: SpendLimits,
+    pub(crate) funds: Option<Funds>,
+    /// `in_flight` is filled in by the ledger.
+    pub(crate) wish: Wish,
+    /// When the request is over at the latest, even if nobody says so.
+    pub(crate) over_at_unix_s: u64,
+}
+
+/// A promise that was written down.
+#[derive(Clone, Debug)]
+pub(crate) struct Reservation {
+    pub(crate) account: AccountKey,
+    pub(crate) pod: PodId,
+    pub(crate) request_id: RequestId,
+    pub(crate) plan: Plan,
+    pub(crate) reserve: u128,
+    /// The channel's amount when the promise was made.
+    pub(crate) charged_before: u128,
+    day: u64,
+}
+
+/// Why nothing was promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotReserved {
+    Plan(NoPlan),
+    Limit { limit: SpendLimit, allowed: u128, spent: u128 },
+}
+
+/// How a request ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// With an accepted receipt.
+    Settled { cumulative: u128, cost: u128, receipt: Box<StoredReceipt> },
+    /// The pod said so: without charge.
+    NotCharged,
+    /// Nobody knows: lost, cancelled, refused receipt. The reserve stays on the day's account, and
+    /// for a while later caps cover it, because the pod may still be busy with it.
+    Unknown { covered_until_unix_s: u64 },
+}
+
+/// The records of every account under one folder.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    db: Database,
+    path: PathBuf,
+}
+
+impl Ledger {
+    pub(crate) fn open(dir: &Path) -> Result<Self, LedgerError> {
+        std::fs::create_dir_all(dir)?;
+        let path = dir.join(FILE_NAME);
+        let mut builder = Database::builder();
+        builder.set_concurrency_mode(ConcurrencyMode::MultiWriter);
+        let ledger = Self { db: builder.create(&path).map_err(storage)?, path };
+        ledger.write(|txn| {
+            txn.open_table(CHANNELS).map_err(storage)?;
+            txn.open_table(FLIGHTS).map_err(storage)?;
+            txn.open_table(DAYS).map_err(storage)?;
+            txn.open_table(RECEIPTS).map_err(storage)?;
+            txn.open_table(RECEIPT_IDS).map_err(storage)?;
+            txn.open_table(TCB_NUMBERS).map_err(storage)?;
+            Ok(())
+        })?;
+        Ok(ledger)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Decides what to sign for a request and writes it down, or leaves everything as it was.
+    pub(crate) fn reserve(
+        &self,
+        request: &Request,
+    ) -> Result<Result<Reservation, NotReserved>, LedgerError> {
+        let day = request.wish.now_unix_s / SECONDS_PER_DAY;
+        self.write(|txn| {
+            let mut days = txn.open_table(DAYS).map_err(storage)?;
+            let spent = day_spent(&days, &request.account, day)?;
+            if let Err(refused) = within_limits(&request.limits, request.wish.reserve, spent) {
+                return Ok(Err(refused));
+            }
+            let mut channels = txn.open_table(CHANNELS).map_err(storage)?;
+            let mut flights = txn.open_table(FLIGHTS).map_err(storage)?;
+            let key = request.account.channel(request.pod);
+            let mut record = load(&channels, &key)?.unwrap_or_default();
+            forget_flights(&mut flights, &key, request.wish.now_unix_s)?;
+            let in_flight = in_flight(&flights, &key, record.epoch)?;
+            let charged_before = record.charged;
+            let wish = Wish { in_flight, ..request.wish };
+            let plan = match record.plan(&wish, request.funds.as_ref()) {
+                Ok(plan) => plan,
+                Err(refused) => return Ok(Err(NotReserved::Plan(refused))),
+            };
+            save(&mut channels, &key, &record)?;
+            let flight: [u8; FLIGHT_BYTES] = joined(&[&key, &request.request_id.0]);
+            let row = (record.epoch, wish.reserve, request.over_at_unix_s);
+            flights.insert(flight, row).map_err(storage)?;
+            let spent = spent.saturating_add(wish.reserve);
+            days.insert(request.account.day(day), spent).map_err(storage)?;
+            Ok(Ok(Reservation {
+                account: request.account,
+                pod: request.pod,
+                request_id: request.request_id,
+                plan,
+                reserve: wish.reserve,
+                charged_before,
+                day,
+            }))
+        })
+    }
+
+    /// Closes a reservation.
+    pub(crate) fn finish(&self, made: &Reservation, how: &Outcome) -> Result<(), LedgerError> {
+        let key = made.account.channel(made.pod);
+        self.write(|txn| {
+            let flight: [u8; FLIGHT_BYTES] = joined(&[&key, &made.request_id.0]);
+            let mut flights = txn.open_table(FLIGHTS).map_err(storage)?;
+            let removed = flights.remove(flight).map_err(storage)?.map(|row| row.value());
+            if let (Outcome::Unknown { covered_until_unix_s }, Some((epoch, reserve, over))) =
+                (how, removed)
+            {
+                let row = (epoch, reserve, over.min(*covered_until_unix_s));
+                flights.insert(flight, row).map_err(storage)?;
+            }
+            let refund = match how {
+                Outcome::Settled { cost, .. } => made.reserve.saturating_sub(*cost),
+                Outcome::NotCharged => made.reserve,
+                Outcome::Unknown { .. } => 0,
+            };
+            let mut days = txn.open_table(DAYS).map_err(storage)?;
+            let spent = day_spent(&days, &made.account, made.day)?.saturating_sub(refund);
+            days.insert(made.account.day(made.day), spent).map_err(storage)?;
+            if let Outcome::Settled { cumulative, receipt, .. } = how {
+                let mut channels = txn.open_table(CHANNELS).map_err(storage)?;
+                let mut record = load(&channels, &key)?.unwrap_or_default();
+                record.settle(made.plan.epoch, *cumulative);
+                save(&mut channels, &key, &record)?;
+                keep_receipt(txn, receipt)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes over what the chain says about a channel.
+    pub(crate) fn observe(
+        &self,
+        account: &AccountKey,
+        pod: PodId,
+        view: &ChannelView,
+    ) -> Result<Result<(), ChainBehind>, LedgerError> {
+        self.change(account, pod, |record| record.observe(view))
+    }
+
+    /// Accepts the pod's word about its amount, up to the highest cap signed to it.
+    pub(crate) fn adopt(
+        &self,
+        account: &AccountKey,
+        pod: PodId,
+        claimed: u128,
+    ) -> Result<Result<(), AboveCaps>, LedgerError> {
+        self.change(account, pod, |record| record.adopt(claimed))
+    }
+
+    fn change<E>(
+        &self,
+        account: &AccountKey,
+        pod: PodId,
+        change: impl FnOnce(&mut ChannelRecord) -> Result<(), E>,
+    ) -> Result<Result<(), E>, LedgerError> {
+        let key = account.channel(pod);
+        self.write(|txn| {
+            let mut channels = txn.open_table(CHANNELS).map_err(storage)?;
+            let mut record = load(&channels, &key)?.unwrap_or_default();
+            let changed = change(&mut record);
+            if changed.is_ok() {
+                save(&mut channels, &key, &record)?;
+            }
+            Ok(changed)
+        })
+    }
+
+    /// What is remembered of a channel.
+    pub(crate) fn channel(
+        &self,
+        account: &AccountKey,
+        pod: PodId,
+    ) -> Result<Option<ChannelRecord>, LedgerError> {
+        let txn = self.db.begin_read().map_err(storage)?;
+        load(&txn.open_table(CHANNELS).map_err(storage)?, &account.channel(pod))
+    }
+
+    /// Every remembered channel of the account.
+    pub(crate) fn channels(
+        &self,
+        account: &AccountKey,
+    ) -> Result<Vec<(PodId, ChannelRecord)>, LedgerError> {
+        let txn = self.db.begin_read().map_err(storage)?;
+        let table = txn.open_table(CHANNELS).map_err(storage)?;
+        let rows = table.range(within::<CHANNEL_BYTES>(&account.bytes())).map_err(storage)?;
+        rows.map(|row| {
+            let (key, value) = row.map_err(storage)?;
+            let (_, pod) = key
+                .value()
+                .split_last_chunk::<32>()
+                .map(|(a, b)| (a.len(), *b))
+                .expect("a channel key is longer than a pod id");
+            Ok((PodId(pod), from_row(value.value())))
+        })
+        .collect()
+    }
+
+    /// Spent and reserved on the UTC day of `now_unix_s`.
+    pub(crate) fn spent_on_day(
+        &self,
+        account: &AccountKey,
+        now_unix_s: u64,
+    ) -> Result<u128, LedgerError> {
+        let txn = self.db.begin_read().map_err(storage)?;
+        let days = txn.open_table(DAYS).map_err(storage)?;
+        day_spent(&days, account, now_unix_s / SECONDS_PER_DAY)
+    }
+
+    /// The newest `most` receipts, newest first.
+    pub(crate) fn receipts(&self, most: usize) -> Result<Vec<StoredReceipt>, LedgerError> {
+        let txn = self.db.begin_read().map_err(storage)?;
+        let table = txn.open_table(RECEIPTS).map_err(storage)?;
+        let rows = table.iter().map_err(storage)?.rev().take(most);
+        rows.map(|row| {
+            let (_, value) = row.map_err(storage)?;
+            Ok(serde_json::from_slice(value.value())?)
+        })
+        .collect()
+    }
+
+    /// The receipt of one request.
+    pub(crate) fn receipt(&self, id: RequestId) -> Result<Option<StoredReceipt>, LedgerError> {
+        let txn = self.db.begin_read().map_err(storage)?;
+        let ids = txn.open_table(RECEIPT_IDS).map_err(storage)?;
+        let Some(key) = ids.get(id.0).map_err(storage)? else { return Ok(None) };
+        let table = txn.open_table(RECEIPTS).map_err(storage)?;
+        let Some(value) = table.get(key.value()).map_err(storage)? else { return Ok(None) };
+        Ok(Some(serde_json::from_slice(value.value())?))
+    }
+
+    /// Highest TCB evaluation number seen under a trust root; 0 before any.
+    pub(crate) fn tcb_evaluation_number(&self, root: &[u8; 32]) -> Result<u32, LedgerError> {
+        let txn = self.db.begin_read().map_err(storage)?;
+        let table = txn.open_table(TCB_NUMBERS).map_err(storage)?;
+        Ok(table.get(root).map_err(storage)?.map_or(0, |value| value.value()))
+    }
+
+    /// Remembers a TCB evaluation number; a lower one than before changes nothing.
+    pub(crate) fn raise_tcb_evaluation_number(
+        &self,
+        root: &[u8; 32],
+        seen: u32,
+    ) -> Result<(), LedgerError> {
+        if self.tcb_evaluation_number(root)? >= seen {
+            return Ok(());
+        }
+        self.write(|txn| {
+            let mut table = txn.open_table(TCB_NUMBERS).map_err(storage)?;
+            let known = table.get(root).map_err(storage)?.map_or(0, |value| value.value());
+            table.insert(root, known.max(seen)).map_err(storage)?;
+            Ok(())
+        })
+    }
+
+    fn write<T>(
+        &self,
+        change: impl FnOnce(&WriteTransaction) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        let txn = self.db.begin_write().map_err(storage)?;
+        let made = change(&txn)?;
+        txn.commit().map_err(storage)?;
+        Ok(made)
+    }
+}
+
+fn within_limits(limits: &SpendLimits, reserve: u128, spent: u128) -> Result<(), NotReserved> {
+    let over = |limit, allowed, spent| Err(NotReserved::Limit { limit, allowed, spent });
+    if let Some(allowed) = limits.per_request.map(|amount| amount.value())
+        && reserve > allowed
+    {
+        return over(SpendLimit::PerRequest, allowed, 0);
+    }
+    if let Some(allowed) = limits.per_day.map(|amount| amount.value())
+        && spent.saturating_add(reserve) > allowed
+    {
+        return over(SpendLimit::PerDay, allowed, spent);
+    }
+    Ok(())
+}
+
+fn keep_receipt(txn: &WriteTransaction, receipt: &StoredReceipt) -> Result<(), LedgerError> {
+    let at = receipt.finished_at_unix_ms.to_be_bytes();
+    let key: [u8; RECEIPT_BYTES] = joined(&[&at, &receipt.request_id.0]);
+    let json = serde_json::to_vec(receipt)?;
+    let mut table = txn.open_table(RECEIPTS).map_err(storage)?;
+    table.insert(key, json.as_slice()).map_err(storage)?;
+    let mut ids = txn.open_table(RECEIPT_IDS).map_err(storage)?;
+    ids.insert(receipt.request_id.0, key).map_err(storage)?;
+    Ok(())
+}
+
+fn day_spent(
+    days: &impl redb::ReadableTable<[u8; DAY_BYTES], u128>,
+    account: &AccountKey,
+    day: u64,
+) -> Result<u128, LedgerError> {
+    Ok(days.get(account.day(day)).map_err(storage)?.map_or(0, |value| value.value()))
+}
+
+/// Removes a channel's requests that are over, even if nobody said so.
+fn forget_flights(
+    flights: &mut Table<[u8; FLIGHT_BYTES], FlightRow>,
+    channel: &[u8; CHANNEL_BYTES],
+    now_unix_s: u64,
+) -> Result<(), LedgerError> {
+    let range = within::<FLIGHT_BYTES>(channel);
+    flights.retain_in(range, |_, (_, _, over_at)| now_unix_s < over_at).map_err(storage)
+}
+
+/// Sum of the reserves of a channel's open requests.
+fn in_flight(
+    flights: &Table<[u8; FLIGHT_BYTES], FlightRow>,
+    channel: &[u8; CHANNEL_BYTES],
+    epoch: u32,
+) -> Result<u128, LedgerError> {
+    let mut sum = 0_u128;
+    for row in flights.range(within::<FLIGHT_BYTES>(channel)).map_err(storage)? {
+        let (_, value) = row.map_err(storage)?;
+        let (of_epoch, reserve, _) = value.value();
+        if of_epoch == epoch {
+            sum = sum.saturating_add(reserve);
+        }
+    }
+    Ok(sum)
+}
+
+fn load(
+    channels: &impl redb::ReadableTable<[u8; CHANNEL_BYTES], ChannelRow>,
+    key: &[u8; CHANNEL_BYTES],
+) -> Result<Option<ChannelRecord>, LedgerError> {
+    Ok(channels.get(key).map_err(storage)?.map(|value| from_row(value.value())))
+}
+
+fn save(
+    channels: &mut Table<[u8; CHANNEL_BYTES], ChannelRow>,
+    key: &[u8; CHANNEL_BYTES],
+    record: &ChannelRecord,
+) -> Result<(), LedgerError> {
+    let row = (
+        record.epoch,
+        record.charged,
+        record.highest_cap,
+        record.allocated,
+        record.allocated_until_unix_s,
+        record.locked,
+        record.unreceipted,
+    );
+    channels.insert(key, row).map_err(storage)?;
+    Ok(())
+}
+
+fn from_row(row: ChannelRow) -> ChannelRecord {
+    let (epoch, charged, highest_cap, allocated, allocated_until_unix_s, locked, unreceipted) = row;
+    ChannelRecord {
+        epoch,
+        charged,
+        highest_cap,
+        allocated,
+        allocated_until_unix_s,
+        locked,
+        unreceipted,
+    }
+}
+
+/// `parts` one after the other; they must add up to `N` bytes.
+fn joined<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
+    parts.concat().try_into().expect("the parts of a key add up to its length")
+}
+
+/// Every key of `N` bytes that starts with `prefix`.
+fn within<const N: usize>(prefix: &[u8]) -> RangeInclusive<[u8; N]> {
+    let (mut low, mut high) = ([0; N], [0xff; N]);
+    low[..prefix.len()].copy_from_slice(prefix);
+    high[..prefix.len()].copy_from_slice(prefix);
+    low..=high
+}
+
+#[cfg(test)]
+mod tests {
+    use phallama_protocol::ids::Amount;
+
+    use super::*;
+    use crate::receipt::tests::stored;
+    use crate::spend::PlannedAllocation;
+
+    const NOW: u64 = 1_800_000_000;
+    const POD: PodId = PodId([1; 32]);
+
+    fn account() -> AccountKey {
+        AccountKey { chain_id: 31_337, escrow: Address([0xbb; 20]), user: Address([0xcc; 20]) }
+    }
+
+    fn request(id: u8, reserve: u128) -> Request {
+        Request {
+            account: account(),
+            pod: POD,
+            request_id: RequestId([id; 16]),
+            limits: SpendLimits::default(),
+            funds: Some(Funds { free: 1_000, promised_elsewhere: 0 }),
+            wish: Wish {
+                reserve,
+                in_flight: 0,
+                lock_chunk: 0,
+                allocation_life_s: 600,
+                now_unix_s: NOW,
+            },
+            over_at_unix_s: NOW + 600,
+        }
+    }
+
+    fn reserved(ledger: &Ledger, request: &Request) -> Reservation {
+        ledger.reserve(request).unwrap().unwrap()
+    }
+
+    fn settled(cumulative: u128, cost: u128) -> Outcome {
+        Outcome::Settled { cumulative, cost, receipt: Box::new(stored(1, 5)) }
+    }
+
+    #[test]
+    fn what_was_promised_survives_a_crash() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let first = reserved(&ledger, &request(1, 100));
+        assert_eq!(first.plan.cap, 100);
+        // A crash: the request was sent, nothing is finished, the process is gone.
+        drop(ledger);
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let record = ledger.channel(&account(), POD).unwrap().unwrap();
+        assert_eq!((record.highest_cap, record.allocated), (100, 100));
+        let second = reserved(&ledger, &request(2, 50));
+        assert_eq!(second.plan.cap, 150, "the lost request is still covered");
+        let allocation = PlannedAllocation { total: 150, deadline_unix_s: NOW + 600 };
+        assert_eq!(second.plan.allocation, Some(allocation));
+        assert_eq!(ledger.adopt(&account(), POD, 100).unwrap(), Ok(()));
+        let above = AboveCaps { claimed: 151, allowed: 150 };
+        assert_eq!(ledger.adopt(&account(), POD, 151).unwrap(), Err(above));
+    }
+
+    #[test]
+    fn two_processes_do_not_promise_the_same_money() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (Ledger::open(dir.path()).unwrap(), Ledger::open(dir.path()).unwrap());
+        assert_eq!(reserved(&one, &request(1, 100)).plan.cap, 100);
+        assert_eq!(reserved(&two, &request(2, 100)).plan.cap, 200);
+        let refused = one.reserve(&request(3, 801)).unwrap();
+        let too_low = NoPlan::TooLow { needs: 801, available: 800 };
+        assert_eq!(refused.map(|_| ()), Err(NotReserved::Plan(too_low)));
+    }
+
+    #[test]
+    fn a_settled_request_frees_its_reserve_and_keeps_its_receipt() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let made = reserved(&ledger, &request(1, 100));
+        ledger.finish(&made, &settled(24, 24)).unwrap();
+        assert_eq!(ledger.channel(&account(), POD).unwrap().unwrap().charged, 24);
+        assert_eq!(ledger.spent_on_day(&account(), NOW).unwrap(), 24);
+        assert_eq!(reserved(&ledger, &request(2, 10)).plan.cap, 34);
+        assert_eq!(ledger.receipt(RequestId([1; 16])).unwrap(), Some(stored(1, 5)));
+        assert_eq!(ledger.receipt(RequestId([9; 16])).unwrap(), None);
+    }
+
+    #[test]
+    fn a_refused_request_costs_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let made = reserved(&ledger, &request(1, 100));
+        ledger.finish(&made, &Outcome::NotCharged).unwrap();
+        assert_eq!(ledger.spent_on_day(&account(), NOW).unwrap(), 0);
+        assert_eq!(reserved(&ledger, &request(2, 10)).plan.cap, 10);
+    }
+
+    #[test]
+    fn a_lost_request_stays_covered_for_a_while_and_on_the_days_account() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let made = reserved(&ledger, &request(1, 100));
+        ledger.finish(&made, &Outcome::Unknown { covered_until_unix_s: NOW + 30 }).unwrap();
+        assert_eq!(reserved(&ledger, &request(2, 10)).plan.cap, 110);
+        let mut later = request(3, 10);
+        later.wish.now_unix_s = NOW + 30;
+        assert_eq!(reserved(&ledger, &later).plan.cap, 20);
+        assert_eq!(ledger.spent_on_day(&account(), NOW).unwrap(), 120);
+    }
+
+    #[test]
+    fn limits_count_what_is_reserved_and_what_was_spent() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let limits =
+            SpendLimits { per_request: Some(Amount::from(100)), per_day: Some(Amount::from(150)) };
+        let limited = |id, reserve| Request { limits, ..request(id, reserve) };
+        let over = |limit, allowed, spent| Err(NotReserved::Limit { limit, allowed, spent });
+        let refused = |request: &Request| ledger.reserve(request).unwrap().map(|_| ());
+        assert_eq!(refused(&limited(1, 101)), over(SpendLimit::PerRequest, 100, 0));
+        let first = reserved(&ledger, &limited(1, 100));
+        assert_eq!(refused(&limited(2, 51)), over(SpendLimit::PerDay, 150, 100));
+        ledger.finish(&first, &settled(60, 60)).unwrap();
+        reserved(&ledger, &limited(2, 90));
+        assert_eq!(refused(&limited(3, 1)), over(SpendLimit::PerDay, 150, 150));
+        let mut tomorrow = limited(3, 100);
+        tomorrow.wish.now_unix_s = NOW + SECONDS_PER_DAY;
+        reserved(&ledger, &tomorrow);
+    }
+
+    #[test]
+    fn receipts_are_listed_newest_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        for (id, at) in [(1, 30), (2, 10), (3, 20)] {
+            let made = reserved(&ledger, &request(id, 1));
+            let receipt = Box::new(stored(id, at));
+            ledger.finish(&made, &Outcome::Settled { cumulative: 1, cost: 1, receipt }).unwrap();
+        }
+        let ids = |most| {
+            let receipts = ledger.receipts(most).unwrap();
+            receipts.iter().map(|receipt| receipt.request_id.0[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(10), [1, 3, 2]);
+        assert_eq!(ids(2), [1, 3]);
+    }
+
+    #[test]
+    fn accounts_do_not_see_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        reserved(&ledger, &request(1, 100));
+        let other = AccountKey { user: Address([0xcd; 20]), ..account() };
+        assert_eq!(ledger.channels(&other).unwrap(), []);
+        assert_eq!(ledger.spent_on_day(&other, NOW).unwrap(), 0);
+        let pods: Vec<_> =
+            ledger.channels(&account()).unwrap().into_iter().map(|(pod, _)| pod).collect();
+        assert_eq!(pods, [POD]);
+    }
+
+    #[test]
+    fn evaluation_numbers_only_grow_per_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let (intel, development) = ([1; 32], [2; 32]);
+        ledger.raise_tcb_evaluation_number(&intel, 17).unwrap();
+        ledger.raise_tcb_evaluation_number(&intel, 16).unwrap();
+        assert_eq!(ledger.tcb_evaluation_number(&intel).unwrap(), 17);
+        assert_eq!(ledger.tcb_evaluation_number(&development).unwrap(), 0);
+    }
+}

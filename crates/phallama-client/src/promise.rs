@@ -1,0 +1,280 @@
+//! What a request promises to a pod: decided, written down, signed. Steps 2 and 3 of
+//! `spec/billing.md`.
+
+use std::sync::Arc;
+
+use phallama_chain::ChainError;
+use phallama_protocol::eip712::{Allocation, Domain, Voucher};
+use phallama_protocol::ids::{Amount, Digest32, PodId, RequestId};
+use phallama_protocol::keys::Signer;
+use phallama_protocol::request::{AllocationGrant, Payment};
+
+use crate::client::{Client, lock, now_unix_s, on_ledger};
+use crate::error::ClientError;
+use crate::ledger::{AccountKey, Ledger, NotReserved, Outcome, Request, Reservation};
+use crate::question::SizedQuestion;
+use crate::spend::{AboveCaps, ChannelView, Funds, NoPlan, Plan, Wish};
+use crate::verify::VerifiedPod;
+
+/// How long a lost request's reserve stays covered by later caps, in seconds: the pod may still be
+/// busy with it.
+const LOST_COVERED_S: u64 = 30;
+
+/// A promise on its way. Dropped without [`finish`](Promise::finish), it counts as lost.
+#[derive(Debug)]
+pub(crate) struct Promise {
+    ledger: Arc<Ledger>,
+    open: Option<Reservation>,
+    payment: Payment,
+}
+
+impl Promise {
+    /// What goes into the sealed request.
+    pub(crate) fn payment(&self) -> &Payment {
+        &self.payment
+    }
+
+    pub(crate) fn reserve(&self) -> Amount {
+        amount(self.reservation().reserve)
+    }
+
+    /// The channel's amount when the promise was made.
+    pub(crate) fn charged_before(&self) -> Amount {
+        amount(self.reservation().charged_before)
+    }
+
+    /// Highest cap signed in this channel's epoch so far, by this request or another.
+    pub(crate) fn cap_highest(&self) -> Result<Amount, ClientError> {
+        let made = self.reservation();
+        let record = self.ledger.channel(&made.account, made.pod).map_err(|source| {
+            ClientError::Ledger { path: self.ledger.path().to_owned(), source }
+        })?;
+        let record = record.filter(|record| record.epoch == made.plan.epoch);
+        Ok(amount(record.map_or(made.plan.cap, |record| record.highest_cap.max(made.plan.cap))))
+    }
+
+    pub(crate) fn request_id(&self) -> RequestId {
+        self.reservation().request_id
+    }
+
+    fn reservation(&self) -> &Reservation {
+        self.open.as_ref().expect("a promise is open until `finish` takes it")
+    }
+
+    /// Writes down how the request ended.
+    pub(crate) async fn finish(mut self, how: Outcome) -> Result<(), ClientError> {
+        let Some(made) = self.open.take() else { return Ok(()) };
+        on_ledger(Arc::clone(&self.ledger), move |ledger| ledger.finish(&made, &how)).await
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        let Some(made) = self.open.take() else { return };
+        let ledger = Arc::clone(&self.ledger);
+        let close = move || {
+            if let Err(error) = ledger.finish(&made, &lost()) {
+                // The reserve stays in flight until its time is over: caps only get too high.
+                tracing::warn!(%error, "a lost request could not be written down");
+            }
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(close)),
+            Err(_) => close(),
+        }
+    }
+}
+
+/// Nobody knows how the request ended.
+pub(crate) fn lost() -> Outcome {
+    Outcome::Unknown { covered_until_unix_s: now_unix_s().saturating_add(LOST_COVERED_S) }
+}
+
+impl Client {
+    /// Promises `sized.reserve` to the pod, after the user's limits and balance allow it.
+    pub(crate) async fn promise(
+        &self,
+        pod: &VerifiedPod,
+        sized: &SizedQuestion,
+        request_id: RequestId,
+    ) -> Result<Promise, ClientError> {
+        let (account, pod_id) = (self.account_key()?, pod.record().pod_id);
+        if !lock(&self.inner.observed).contains(&pod_id) {
+            self.observe(&account, pod_id).await?;
+        }
+        let mut funds = None;
+        let reservation = loop {
+            let request = self.request(&account, pod_id, request_id, sized, funds);
+            match self.ledger(move |ledger| ledger.reserve(&request)).await? {
+                Ok(reservation) => break reservation,
+                Err(NotReserved::Plan(NoPlan::FundsUnknown)) => {
+                    self.observe(&account, pod_id).await?;
+                    funds = Some(self.funds(&account, pod_id).await?);
+                }
+                Err(refused) => return Err(not_reserved(refused, sized)),
+            }
+        };
+        let terms_hash = pod.bundle().bundle().offers_hash;
+        let payment = sign(
+            self.signer()?,
+            &self.inner.config.chain.domain(),
+            pod_id,
+            terms_hash,
+            &reservation.plan,
+        );
+        Ok(Promise { ledger: Arc::clone(&self.inner.ledger), open: Some(reservation), payment })
+    }
+
+    /// After a pod said that the cap is too low or the epoch another one: takes over the chain's
+    /// side, and the pod's word up to the highest cap signed to it.
+    pub(crate) async fn catch_up(&self, pod: PodId, claimed: Amount) -> Result<(), ClientError> {
+        let account = self.account_key()?;
+        self.observe(&account, pod).await?;
+        let adopted =
+            self.ledger(move |ledger| ledger.adopt(&account, pod, claimed.value())).await?;
+        adopted.map_err(|AboveCaps { claimed, allowed }| ClientError::ClaimTooHigh {
+            pod,
+            claimed: amount(claimed),
+            allowed: amount(allowed),
+        })
+    }
+
+    /// Reads the chain's side of a channel into the records.
+    async fn observe(&self, account: &AccountKey, pod: PodId) -> Result<(), ClientError> {
+        let (account, user) = (*account, account.user);
+        let channel = self.inner.chain.channel(user, pod).await?;
+        let view = ChannelView {
+            epoch: channel.epoch,
+            locked: channel.locked.value(),
+            claimed: channel.claimed.value(),
+        };
+        let seen = self.ledger(move |ledger| ledger.observe(&account, pod, &view)).await?;
+        seen.map_err(|behind| ChainError::Malformed {
+            what: "channels",
+            reason: format!(
+                "channel epoch {} after {} was seen: the endpoint is behind",
+                behind.got, behind.seen
+            ),
+        })?;
+        if channel.exit_at_unix_s != 0 {
+            let exit_at_unix_s = channel.exit_at_unix_s;
+            return Err(ClientError::ChannelExiting { pod, exit_at_unix_s });
+        }
+        lock(&self.inner.observed).insert(pod);
+        Ok(())
+    }
+
+    /// The free balance, and what other pods may still take from it.
+    ///
+    /// Channels are read before the balance: a lock mined in between is then counted twice, never
+    /// not at all.
+    async fn funds(&self, account: &AccountKey, pod: PodId) -> Result<Funds, ClientError> {
+        let account = *account;
+        for other in self.promised_elsewhere(account, pod).await? {
+            match self.observe(&account, other.0).await {
+                Ok(()) | Err(ClientError::ChannelExiting { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let free = self.inner.chain.account(account.user).await?.free.value();
+        let promised = self.promised_elsewhere(account, pod).await?;
+        let promised_elsewhere =
+            promised.iter().fold(0_u128, |sum, (_, promised)| sum.saturating_add(*promised));
+        Ok(Funds { free, promised_elsewhere })
+    }
+
+    async fn promised_elsewhere(
+        &self,
+        account: AccountKey,
+        pod: PodId,
+    ) -> Result<Vec<(PodId, u128)>, ClientError> {
+        let channels = self.ledger(move |ledger| ledger.channels(&account)).await?;
+        let now = now_unix_s();
+        let promised = channels.iter().map(|(other, record)| (*other, record.promised(now)));
+        Ok(promised.filter(|(other, promised)| *other != pod && *promised > 0).collect())
+    }
+
+    fn request(
+        &self,
+        account: &AccountKey,
+        pod: PodId,
+        request_id: RequestId,
+        sized: &SizedQuestion,
+        funds: Option<Funds>,
+    ) -> Request {
+        let (config, now_unix_s) = (&self.inner.config, now_unix_s());
+        let wish = Wish {
+            reserve: sized.reserve.value(),
+            in_flight: 0,
+            lock_chunk: config.payment.lock_chunk.value(),
+            allocation_life_s: config.payment.allocation_life_s,
+            now_unix_s,
+        };
+        let longest = config.timeouts.response + config.timeouts.answer;
+        let over_at_unix_s = now_unix_s.saturating_add(longest.as_secs() + LOST_COVERED_S);
+        let (account, limits) = (*account, config.limits);
+        Request { account, pod, request_id, limits, funds, wish, over_at_unix_s }
+    }
+}
+
+fn not_reserved(refused: NotReserved, sized: &SizedQuestion) -> ClientError {
+    let (reserve, max_tokens) = (sized.reserve, sized.max_tokens);
+    match refused {
+        NotReserved::Limit { limit, allowed, spent } => ClientError::LimitExceeded {
+            limit,
+            allowed: amount(allowed),
+            needs: reserve,
+            spent: amount(spent),
+        },
+        NotReserved::Plan(NoPlan::TooLow { needs, available }) => ClientError::BalanceTooLow {
+            needs: amount(needs),
+            available: amount(available),
+            reserve,
+            max_tokens,
+        },
+        NotReserved::Plan(NoPlan::FundsUnknown | NoPlan::Overflow) => ClientError::BalanceTooLow {
+            needs: Amount::MAX,
+            available: Amount::ZERO,
+            reserve,
+            max_tokens,
+        },
+    }
+}
+
+fn sign(
+    signer: &Signer,
+    domain: &Domain,
+    pod_id: PodId,
+    terms_hash: Digest32,
+    plan: &Plan,
+) -> Payment {
+    let voucher = Voucher { pod_id, epoch: plan.epoch, cap: amount(plan.cap) };
+    let allocation = plan.allocation.map(|planned| {
+        let allocation = Allocation {
+            pod_id,
+            total: amount(planned.total),
+            terms_hash,
+            epoch: plan.epoch,
+            deadline_unix_s: planned.deadline_unix_s,
+        };
+        AllocationGrant {
+            total: allocation.total,
+            deadline_unix_s: allocation.deadline_unix_s,
+            signature: signer.sign(&allocation.digest(domain)),
+        }
+    });
+    Payment {
+        user: signer.address(),
+        epoch: plan.epoch,
+        cap: voucher.cap,
+        voucher_sig: signer.sign(&voucher.digest(domain)),
+        terms_hash,
+        allocation,
+    }
+}
+
+/// A sum of the ledger as an amount. The ledger refuses caps above 2^96 − 1; what is only shown
+/// saturates there.
+pub(crate) fn amount(units: u128) -> Amount {
+    Amount::new(units).unwrap_or(Amount::MAX)
+}
