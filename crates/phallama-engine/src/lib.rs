@@ -1,1 +1,45 @@
-//! One interface to inference: supervises llama-server over a UNIX socket and checks weights.
+//! One interface to inference.
+//!
+//! The pod does not compute tokens itself. It runs llama-server as a child process and speaks
+//! HTTP/1.1 to it over a UNIX socket in a directory that only this user can enter. C++ that parses
+//! weights and prompts therefore never shares an address space with keys, and a crash costs a
+//! restart of the worker, not the identity of the enclave.
+//!
+//! What this crate guarantees:
+//!
+//! - The worker is started only after the SHA-256 of the weight file was found equal to the digest
+//!   in [`EngineConfig`]; the same holds for every restart. The file must lie where nobody but the
+//!   enclave can change it between hashing and loading; hashing cannot establish that.
+//! - A request reaches the worker only rebuilt field by field from an allow-list ([`ChatRequest`],
+//!   [`CompletionRequest`]). Slot, cache and streaming fields are ours alone.
+//! - The prefix cache is reused within one account only (`slots`).
+//! - An answer ends with exactly one [`EngineEvent::Finished`] or with an [`EngineError`]; a
+//!   connection that merely closes is [`EngineError::Truncated`].
+//! - Prompts and answers are never logged: the types that carry them print lengths only, and what
+//!   the worker writes is discarded once it is ready.
+
+mod chunk;
+mod config;
+mod connection;
+mod engine;
+mod error;
+mod event;
+mod fields;
+mod messages;
+mod request;
+mod schema;
+mod slots;
+mod sse;
+mod stream;
+mod supervisor;
+mod weights;
+mod worker;
+
+pub use config::{Account, EngineConfig, StartProgress};
+pub use engine::Engine;
+pub use error::{EngineError, Fault, RequestError, WorkerText};
+pub use event::{EngineEvent, FinishReason, Usage};
+pub use request::{ChatRequest, CompletionRequest};
+pub use sse::{SseDecoder, SseError};
+pub use stream::ChatStream;
+pub use weights::weights_digest;

@@ -1,0 +1,101 @@
+//! The JSON that llama-server puts into each event of an answer.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{FinishReason, Usage};
+
+/// One chunk of `/v1/chat/completions` or `/v1/completions`.
+#[derive(Deserialize)]
+pub(crate) struct Chunk {
+    #[serde(default)]
+    pub(crate) choices: Vec<Choice>,
+    usage: Option<WireUsage>,
+    pub(crate) timings: Option<Timings>,
+    pub(crate) prompt_progress: Option<Progress>,
+    /// Present instead of everything else when the worker gave up.
+    pub(crate) error: Option<Value>,
+    /// So is a bare error object on an `error:` line.
+    pub(crate) message: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Choice {
+    pub(crate) finish_reason: Option<String>,
+    #[serde(default)]
+    pub(crate) delta: Delta,
+    pub(crate) text: Option<String>,
+    pub(crate) logprobs: Option<Value>,
+}
+
+#[derive(Deserialize, Default)]
+pub(crate) struct Delta {
+    pub(crate) content: Option<String>,
+    pub(crate) reasoning_content: Option<String>,
+    pub(crate) tool_calls: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct WireUsage {
+    prompt_tokens: u32,
+    completion_tokens: u32,
+    #[serde(default)]
+    prompt_tokens_details: PromptDetails,
+}
+
+#[derive(Deserialize, Default)]
+struct PromptDetails {
+    #[serde(default)]
+    cached_tokens: u32,
+}
+
+/// Sent with every token, because we ask for `timings_per_token`.
+#[derive(Deserialize, Clone, Copy, Default)]
+pub(crate) struct Timings {
+    #[serde(default)]
+    pub(crate) predicted_n: u32,
+    #[serde(default)]
+    pub(crate) prompt_ms: f64,
+    #[serde(default)]
+    pub(crate) predicted_ms: f64,
+}
+
+/// Sent before the prompt is computed and after each batch of it: we ask for `return_progress`.
+#[derive(Deserialize, Clone, Copy)]
+pub(crate) struct Progress {
+    pub(crate) total: u32,
+    #[serde(default)]
+    pub(crate) cache: u32,
+    #[serde(default)]
+    pub(crate) processed: u32,
+}
+
+impl Chunk {
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        self.usage.as_ref().map(|usage| Usage {
+            prompt_tokens: usage.prompt_tokens,
+            completion_tokens: usage.completion_tokens,
+            cached_tokens: usage.prompt_tokens_details.cached_tokens,
+        })
+    }
+
+    /// What the worker says went wrong, if it does.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let inner = self.error.as_ref();
+        let message = inner.and_then(|error| error.get("message")).and_then(Value::as_str);
+        message
+            .map(str::to_owned)
+            .or_else(|| inner.map(Value::to_string))
+            .or_else(|| self.message.clone())
+    }
+}
+
+/// The worker's word for why it ended.
+pub(crate) fn finish_reason(word: &str) -> Option<FinishReason> {
+    match word {
+        "stop" => Some(FinishReason::Stop),
+        "length" => Some(FinishReason::Length),
+        "tool_calls" => Some(FinishReason::ToolCalls),
+        _ => None,
+    }
+}

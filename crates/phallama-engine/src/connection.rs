@@ -1,0 +1,84 @@
+//! HTTP/1.1 over the worker's UNIX socket: one connection for one request, so that closing it is
+//! how a request is cancelled.
+
+use std::path::Path;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio::task::AbortHandle;
+
+/// Longest error answer that is read.
+const ERROR_BODY_MAX_BYTES: usize = 64 * 1024;
+
+/// Why there is no answer.
+pub(crate) enum NoAnswer {
+    /// Nobody listens on the socket.
+    Unreachable,
+    /// The connection ended before an answer began.
+    BrokeOff,
+}
+
+/// An answer whose body is still to come. Dropping it closes the connection.
+pub(crate) struct Exchange {
+    pub(crate) status: u16,
+    pub(crate) body: Incoming,
+    _driver: Driver,
+}
+
+/// The task that moves bytes; it owns the socket.
+struct Driver(AbortHandle);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Exchange {
+    /// The whole body of an error answer, as far as it can be had.
+    pub(crate) async fn error_body(self) -> Bytes {
+        let limited = Limited::new(self.body, ERROR_BODY_MAX_BYTES);
+        limited.collect().await.map(|body| body.to_bytes()).unwrap_or_default()
+    }
+}
+
+/// Sends a JSON body.
+pub(crate) async fn post(socket: &Path, path: &str, body: Vec<u8>) -> Result<Exchange, NoAnswer> {
+    send(socket, Method::POST, path, Bytes::from(body)).await
+}
+
+/// Whether the worker says that it is ready.
+pub(crate) async fn is_healthy(socket: &Path) -> bool {
+    let answer = send(socket, Method::GET, "/health", Bytes::new()).await;
+    answer.is_ok_and(|exchange| exchange.status == 200)
+}
+
+async fn send(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<Exchange, NoAnswer> {
+    let stream = UnixStream::connect(socket).await.map_err(|_| NoAnswer::Unreachable)?;
+    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|_| NoAnswer::BrokeOff)?;
+    let driver = tokio::spawn(async move {
+        // A connection that breaks shows at its other end, in `sender` or in the body.
+        let _ = connection.await;
+    });
+    let driver = Driver(driver.abort_handle());
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "worker")
+        .header("content-type", "application/json")
+        .body(Full::new(body))
+        .expect("method, path and headers are constants");
+    let response = sender.send_request(request).await.map_err(|_| NoAnswer::BrokeOff)?;
+    let status = response.status().as_u16();
+    Ok(Exchange { status, body: response.into_body(), _driver: driver })
+}

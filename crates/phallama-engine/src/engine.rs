@@ -1,0 +1,181 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::connection::{Exchange, NoAnswer, post};
+use crate::slots::{Lease, SlotTable};
+use crate::supervisor::{ReadyWorker, Supervisor, WorkerState};
+use crate::{
+    Account, ChatRequest, ChatStream, CompletionRequest, EngineConfig, EngineError, StartProgress,
+    WorkerText,
+};
+
+/// One model behind one supervised worker. Clones share it; with the last one the worker is killed.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    config: Arc<EngineConfig>,
+    slots: Arc<SlotTable>,
+    supervisor: Supervisor,
+    draining: AtomicBool,
+}
+
+impl Engine {
+    /// Checks the weights, starts the worker and waits until the model is loaded. Must be called
+    /// inside a tokio runtime with I/O and time.
+    ///
+    /// # Errors
+    /// Those of [`Fault::Operator`](crate::Fault::Operator).
+    pub async fn start(config: EngineConfig) -> Result<Self, EngineError> {
+        Self::start_with_progress(config, |_| {}).await
+    }
+
+    /// Like [`Engine::start`], and reports how far it is.
+    ///
+    /// # Errors
+    /// Those of [`Fault::Operator`](crate::Fault::Operator).
+    pub async fn start_with_progress(
+        config: EngineConfig,
+        progress: impl Fn(StartProgress) + Send + Sync + 'static,
+    ) -> Result<Self, EngineError> {
+        let config = Arc::new(config);
+        let slots = SlotTable::new(config.slots, config.queue_max);
+        let supervisor = Supervisor::start(Arc::clone(&config), Arc::new(progress)).await?;
+        let draining = AtomicBool::new(false);
+        Ok(Self(Arc::new(Inner { config, slots, supervisor, draining })))
+    }
+
+    /// Answers a conversation. Waits for a free slot; dropping the future gives up the place.
+    ///
+    /// # Errors
+    /// [`EngineError::QueueFull`], [`EngineError::WorkerRestarting`], [`EngineError::Draining`],
+    /// [`EngineError::PromptTooLong`], [`EngineError::WorkerRefused`], [`EngineError::Stalled`],
+    /// [`EngineError::Truncated`].
+    pub async fn chat(
+        &self,
+        request: ChatRequest,
+        account: Account,
+    ) -> Result<ChatStream, EngineError> {
+        self.run("/v1/chat/completions", account, |lease, context| {
+            request.worker_body(lease.slot(), lease.reuse_cache(), context)
+        })
+        .await
+    }
+
+    /// Continues a raw prompt, without chat template.
+    ///
+    /// # Errors
+    /// As [`Engine::chat`].
+    pub async fn complete(
+        &self,
+        request: CompletionRequest,
+        account: Account,
+    ) -> Result<ChatStream, EngineError> {
+        self.run("/v1/completions", account, |lease, context| {
+            request.worker_body(lease.slot(), lease.reuse_cache(), context)
+        })
+        .await
+    }
+
+    /// The configuration it was started with.
+    pub fn config(&self) -> &EngineConfig {
+        &self.0.config
+    }
+
+    /// Requests being computed.
+    pub fn in_flight(&self) -> usize {
+        self.0.slots.in_flight()
+    }
+
+    /// Requests waiting for a slot.
+    pub fn queued(&self) -> usize {
+        self.0.slots.queued()
+    }
+
+    /// Process id of the worker, unless it is being restarted.
+    pub fn worker_pid(&self) -> Option<u32> {
+        self.ready().ok().map(|worker| worker.pid)
+    }
+
+    /// Takes no new requests, lets those accepted run for at most `drain`, then ends the worker.
+    pub async fn shutdown(&self, drain: Duration) {
+        self.0.draining.store(true, Ordering::SeqCst);
+        if tokio::time::timeout(drain, self.0.slots.idle()).await.is_err() {
+            tracing::warn!(in_flight = self.in_flight(), "requests were cut off by the shutdown");
+        }
+        self.0.supervisor.stop().await;
+    }
+
+    async fn run(
+        &self,
+        path: &str,
+        account: Account,
+        body: impl FnOnce(&Lease, u32) -> Vec<u8>,
+    ) -> Result<ChatStream, EngineError> {
+        if self.0.draining.load(Ordering::SeqCst) {
+            return Err(EngineError::Draining);
+        }
+        self.ready()?;
+        let lease = self.0.slots.acquire(account).await?;
+        let worker = self.ready()?;
+        let body = body(&lease, self.0.config.context_tokens);
+        let stall_timeout = self.0.config.stall_timeout;
+        let answer = tokio::time::timeout(stall_timeout, post(&worker.socket, path, body)).await;
+        match answer {
+            Ok(Ok(exchange)) if exchange.status == 200 => {
+                Ok(ChatStream::new(exchange, lease, worker, stall_timeout))
+            }
+            Ok(Ok(exchange)) => Err(refusal(exchange, stall_timeout).await),
+            Ok(Err(NoAnswer::Unreachable)) => Err(self.not_listening()),
+            Ok(Err(NoAnswer::BrokeOff)) => Err(EngineError::Truncated { completion_tokens: 0 }),
+            Err(_) => {
+                worker.restart();
+                Err(EngineError::Stalled { after: stall_timeout })
+            }
+        }
+    }
+
+    fn ready(&self) -> Result<ReadyWorker, EngineError> {
+        match self.0.supervisor.state() {
+            WorkerState::Ready(worker) => Ok(worker),
+            WorkerState::Restarting { retry_at } => {
+                Err(restarting(retry_at.saturating_duration_since(Instant::now())))
+            }
+            WorkerState::Stopped => Err(EngineError::Draining),
+        }
+    }
+
+    /// The worker is gone, but its supervisor may not have noticed yet.
+    fn not_listening(&self) -> EngineError {
+        self.ready().err().unwrap_or_else(|| restarting(self.0.config.backoff_min))
+    }
+}
+
+fn restarting(wait: Duration) -> EngineError {
+    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    EngineError::WorkerRestarting { retry_after_ms: wait_ms.max(1) }
+}
+
+/// What an answer other than 200 means.
+async fn refusal(exchange: Exchange, timeout: Duration) -> EngineError {
+    let status = exchange.status;
+    let body = tokio::time::timeout(timeout, exchange.error_body()).await.unwrap_or_default();
+    let parsed: Option<Value> = serde_json::from_slice(&body).ok();
+    let error = parsed.as_ref().and_then(|value| value.get("error"));
+    let number = |name: &str| {
+        let value = error?.get(name)?.as_u64()?;
+        u32::try_from(value).ok()
+    };
+    if let (Some(prompt_tokens), Some(context_tokens)) =
+        (number("n_prompt_tokens"), number("n_ctx"))
+    {
+        return EngineError::PromptTooLong { prompt_tokens, context_tokens };
+    }
+    let message = error.and_then(|error| error.get("message")).and_then(Value::as_str);
+    let message =
+        message.map_or_else(|| String::from_utf8_lossy(&body).into_owned(), str::to_owned);
+    EngineError::WorkerRefused { status, message: WorkerText::new(message) }
+}

@@ -1,0 +1,313 @@
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use crate::sse::SseError;
+
+/// Text that the worker wrote about a request. It may quote the prompt, so it prints as its length;
+/// [`WorkerText::reveal`] is for the person who sent the prompt.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WorkerText(String);
+
+impl WorkerText {
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself: for the sender of the request, never for a log.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for WorkerText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} bytes withheld]", self.0.len())
+    }
+}
+
+impl fmt::Display for WorkerText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Whose fault an [`EngineError`] is, for one exit code, status and retry decision each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The configuration of the pod: weights, paths, worker program.
+    Operator,
+    /// The request itself; sending it again gives the same answer.
+    Request,
+    /// No capacity now; worth another try after the stated wait.
+    Busy,
+    /// The worker broke while computing; worth another try.
+    Worker,
+}
+
+/// Why the engine could not start, take or finish a request.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The weight file cannot be read.
+    #[error("cannot read the weight file {path}: {source}")]
+    WeightsUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The weight file is not the one that was offered; the worker did not see it.
+    #[error(
+        "weight file {path} has SHA-256 {}, expected {}; it was not loaded. \
+         Fetch the offered file again, or offer this digest",
+        Hex(got),
+        Hex(expected)
+    )]
+    WeightsMismatch {
+        /// The file.
+        path: PathBuf,
+        /// Digest of the offer.
+        expected: [u8; 32],
+        /// Digest of the file.
+        got: [u8; 32],
+    },
+    /// The directory of the socket cannot be made private.
+    #[error("cannot use {path} as the worker's private socket directory: {source}")]
+    SocketDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// UNIX socket paths are short.
+    #[error(
+        "socket path {path} has {got_bytes} bytes, at most {max_bytes} fit; choose a shorter socket_dir"
+    )]
+    SocketPathTooLong {
+        /// The path.
+        path: PathBuf,
+        /// Its length.
+        got_bytes: usize,
+        /// What the system allows.
+        max_bytes: usize,
+    },
+    /// The worker program cannot be run.
+    #[error("cannot run the worker {path}: {source}")]
+    WorkerNotRunnable {
+        /// The program.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The worker ended while it loaded the model.
+    #[error("the worker ended while loading the model ({status}); it wrote: {stderr_tail}")]
+    WorkerExited {
+        /// How it ended.
+        status: ExitStatus,
+        /// The end of what it wrote, before any request existed.
+        stderr_tail: String,
+    },
+    /// The worker did not finish loading in time.
+    #[error("the worker did not load the model within {} s; raise start_timeout", after.as_secs())]
+    StartTimeout {
+        /// How long it was given.
+        after: Duration,
+    },
+    /// The request was refused before the worker saw it.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The prompt does not fit the context.
+    #[error("the prompt has {prompt_tokens} tokens, the model takes {context_tokens}; shorten it")]
+    PromptTooLong {
+        /// Tokens of the prompt.
+        prompt_tokens: u32,
+        /// Context of one request.
+        context_tokens: u32,
+    },
+    /// Every slot is busy and the queue is full.
+    #[error("{queued} requests are waiting already; try again in {retry_after_ms} ms")]
+    QueueFull {
+        /// Length of the queue.
+        queued: usize,
+        /// A fair guess of when a place will be free.
+        retry_after_ms: u64,
+    },
+    /// The worker ended and is being started again.
+    #[error("the model worker is restarting; try again in {retry_after_ms} ms")]
+    WorkerRestarting {
+        /// When the next attempt starts.
+        retry_after_ms: u64,
+    },
+    /// The engine is shutting down.
+    #[error("the engine is shutting down and takes no new requests")]
+    Draining,
+    /// The worker went silent in the middle of this request; it is being restarted.
+    #[error("the model worker sent nothing for {} ms and is being restarted", after.as_millis())]
+    Stalled {
+        /// How long it was silent.
+        after: Duration,
+    },
+    /// The worker closed the connection before the answer was complete.
+    #[error("the answer broke off after {completion_tokens} tokens")]
+    Truncated {
+        /// Tokens received.
+        completion_tokens: u32,
+    },
+    /// The worker refused the request.
+    #[error("the model worker refused the request with status {status}: {message}")]
+    WorkerRefused {
+        /// HTTP status.
+        status: u16,
+        /// What it said.
+        message: WorkerText,
+    },
+    /// The worker reported an error in the middle of the answer.
+    #[error("the model worker failed during the answer: {message}")]
+    WorkerFailed {
+        /// What it said.
+        message: WorkerText,
+    },
+    /// The worker sent something that is not its protocol.
+    #[error("the model worker sent {what}")]
+    Protocol {
+        /// What was wrong with it.
+        what: &'static str,
+    },
+    /// The worker's event stream is malformed.
+    #[error("the model worker sent a malformed event stream: {0}")]
+    Sse(#[from] SseError),
+}
+
+impl EngineError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::WeightsUnreadable { .. }
+            | Self::WeightsMismatch { .. }
+            | Self::SocketDir { .. }
+            | Self::SocketPathTooLong { .. }
+            | Self::WorkerNotRunnable { .. }
+            | Self::WorkerExited { .. }
+            | Self::StartTimeout { .. } => Fault::Operator,
+            Self::Request(_) | Self::PromptTooLong { .. } => Fault::Request,
+            Self::WorkerRefused { status, .. } if *status < 500 => Fault::Request,
+            Self::QueueFull { .. } | Self::WorkerRestarting { .. } | Self::Draining => Fault::Busy,
+            Self::Stalled { .. }
+            | Self::Truncated { .. }
+            | Self::WorkerRefused { .. }
+            | Self::WorkerFailed { .. }
+            | Self::Protocol { .. }
+            | Self::Sse(_) => Fault::Worker,
+        }
+    }
+
+    /// How long to wait before trying again, where that is known.
+    pub fn retry_after_ms(&self) -> Option<u64> {
+        match self {
+            Self::QueueFull { retry_after_ms, .. } | Self::WorkerRestarting { retry_after_ms } => {
+                Some(*retry_after_ms)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Why a request body is refused. `field` is a path such as `messages[2].role`.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RequestError {
+    /// Not JSON.
+    #[error("the request is not valid JSON at line {line}, column {column}")]
+    InvalidJson {
+        /// 1-based line.
+        line: usize,
+        /// 1-based column.
+        column: usize,
+    },
+    /// Nested too deeply to be parsed safely.
+    #[error("the request nests JSON deeper than {max} levels")]
+    TooDeep {
+        /// Levels allowed.
+        max: usize,
+    },
+    /// Not a field that this engine accepts.
+    #[error("field `{field}` is not supported")]
+    UnknownField {
+        /// The field, cut to 64 characters.
+        field: String,
+    },
+    /// A required field is absent.
+    #[error("field `{field}` is missing")]
+    Missing {
+        /// The field.
+        field: String,
+    },
+    /// A value of the wrong JSON type.
+    #[error("field `{field}` is {got}, expected {expected}")]
+    WrongType {
+        /// The field.
+        field: String,
+        /// JSON type it has.
+        got: &'static str,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A number outside its range.
+    #[error("field `{field}` is {got}, expected {min} to {max}")]
+    OutOfRange {
+        /// The field.
+        field: String,
+        /// Its value.
+        got: f64,
+        /// Smallest allowed.
+        min: f64,
+        /// Largest allowed.
+        max: f64,
+    },
+    /// Too many entries.
+    #[error("field `{field}` has {got} entries, at most {max} are allowed")]
+    TooMany {
+        /// The field.
+        field: String,
+        /// Entries.
+        got: usize,
+        /// Entries allowed.
+        max: usize,
+    },
+    /// Too long a text or document.
+    #[error("field `{field}` has {got_bytes} bytes, at most {max_bytes} are allowed")]
+    TooLong {
+        /// The field.
+        field: String,
+        /// Its size.
+        got_bytes: usize,
+        /// The limit.
+        max_bytes: usize,
+    },
+    /// Nothing in it.
+    #[error("field `{field}` is empty")]
+    Empty {
+        /// The field.
+        field: String,
+    },
+    /// A word or kind that is not among those accepted.
+    #[error("field `{field}` is `{got}`, expected {expected}")]
+    Unsupported {
+        /// The field.
+        field: String,
+        /// Its value, cut to 64 characters.
+        got: String,
+        /// What is accepted.
+        expected: &'static str,
+    },
+}
+
+struct Hex<'a>(&'a [u8; 32]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
