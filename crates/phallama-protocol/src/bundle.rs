@@ -338,3 +338,6 @@ impl SignedBundle {
         Ok(())
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

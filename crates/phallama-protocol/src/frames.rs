@@ -152,4 +152,4 @@ pub(crate) fn next_link(previous: &[u8; 32], data: &[u8]) -> [u8; 32] {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -46,6 +46,8 @@ pub mod request;
 mod amount;
 mod codec;
 mod hash;
+#[cfg(test)]
+mod interop;
 mod suite;
 #[cfg(test)]
 mod testing;

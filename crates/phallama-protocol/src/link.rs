@@ -259,3 +259,6 @@ impl Decoder {
         self.buffer.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

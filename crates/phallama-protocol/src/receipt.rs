@@ -449,3 +449,6 @@ fn first_difference(fields: &[(bool, &'static str)]) -> Result<(), ReceiptError>
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -272,3 +272,6 @@ impl PodError {
         })
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

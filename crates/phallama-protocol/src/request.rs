@@ -313,3 +313,6 @@ fn check_header(header: &[u8; HEADER_LEN]) -> Result<[u8; 8], OpenError> {
     }
     Ok(key_id)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

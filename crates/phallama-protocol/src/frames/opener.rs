@@ -18,10 +18,8 @@ use crate::suite::{ENC_LEN, Receiver};
 /// Why an answer is refused. After any of these the opener stays failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// The answer's encapsulation is invalid.
-    #[error("the answer's encapsulated key is invalid")]
-    Encapsulation,
-    /// A frame does not authenticate: changed, reordered, repeated, or for another request.
+    /// A frame does not authenticate: it or the encapsulation was changed, it was reordered or
+    /// repeated, or it answers another request.
     #[error("frame {0} of the answer does not open")]
     Frame(u64),
     /// A type that does not exist.
@@ -241,7 +239,7 @@ impl ResponseOpener {
     /// Takes the encapsulation, or one sealed frame.
     fn unit(&mut self, unit: &[u8], messages: &mut Vec<Message>) -> Result<(), OpenError> {
         let Some(context) = &mut self.context else {
-            let context = self.exchange.receive(unit).map_err(|_| OpenError::Encapsulation)?;
+            let context = self.exchange.receive(unit).map_err(|_| OpenError::Frame(0))?;
             self.context = Some(context);
             return Ok(());
         };
