@@ -12,6 +12,7 @@ import {
     ReceiptRow
 } from "./interfaces/IEscrow.sol";
 import {IPodRegistry, PodId} from "./interfaces/IPodRegistry.sol";
+import {Slots} from "./Slots.sol";
 
 /// @title Escrow of one ERC-20 token
 /// @notice See `IEscrow`.
@@ -96,6 +97,7 @@ contract Escrow is IEscrow {
     function withdraw(address user, uint256 amount) external onlyOwner(user) {
         uint256 free = _accounts[user].free;
         require(amount <= free, InsufficientFree(user, free, amount));
+        // forge-lint: disable-next-line(unsafe-typecast): less than `free`, which fits
         _accounts[user].free = uint96(free - amount);
         emit Withdrawn(user, msg.sender, amount);
         TOKEN.safeTransfer(msg.sender, amount);
@@ -108,9 +110,11 @@ contract Escrow is IEscrow {
     {
         require(rows.length != 0, NoRows());
         bytes32 separator = DOMAIN_SEPARATOR();
+        uint256 template = Eip712.allocationTemplate(podId);
+        mapping(address => Channel) storage entries = _channels[podId];
         skipped = _bitmap(rows.length);
         for (uint256 i; i < rows.length; ++i) {
-            uint256 difference = _lockRow(separator, podId, rows[i]);
+            uint256 difference = _lockRow(separator, template, entries, rows[i]);
             if (difference == 0) _mark(skipped, i);
             moved += difference;
         }
@@ -140,10 +144,9 @@ contract Escrow is IEscrow {
     {
         require(rows.length != 0, NoRows());
         bytes32 separator = DOMAIN_SEPARATOR();
-        uint256 template = Eip712.voucherTemplate(podId);
         skipped = _bitmap(rows.length);
         for (uint256 i; i < rows.length; ++i) {
-            uint256 amount = _settleReceipt(separator, template, podId, rows[i]);
+            uint256 amount = _settleReceipt(separator, podId, rows[i]);
             if (amount == 0) _mark(skipped, i);
             paid += amount;
         }
@@ -249,78 +252,65 @@ contract Escrow is IEscrow {
     }
 
     /// Step 2. Zero: the row changed nothing.
-    function _lockRow(bytes32 separator, PodId podId, LockRow calldata row)
-        private
-        returns (uint256 difference)
-    {
-        bytes32 structHash = keccak256(
-            abi.encode(
-                Eip712.ALLOCATION_TYPE, podId, row.total, row.termsHash, row.epoch, row.deadline
-            )
-        );
+    function _lockRow(
+        bytes32 separator,
+        uint256 template,
+        mapping(address => Channel) storage entries,
+        LockRow calldata row
+    ) private returns (uint256 difference) {
+        (bytes32 structHash, uint256 total, uint256 epoch, uint256 deadline) =
+            Eip712.allocationHash(template, row);
         address user = Eip712.recover(Eip712.digest(separator, structHash), row.signature);
-        if (user == address(0) || block.timestamp > row.deadline) return 0;
-        Channel storage entry = _channels[podId][user];
-        (uint256 locked, uint256 exitAt, uint256 epoch) = (entry.locked, entry.exitAt, entry.epoch);
-        if (row.epoch != epoch || exitAt != 0 || row.total <= locked) return 0;
-        uint256 free = _accounts[user].free;
-        difference = row.total - locked;
-        if (difference > free) return 0;
-        _accounts[user].free = uint96(free - difference);
-        entry.locked = row.total;
+        if (user == address(0) || block.timestamp > deadline || total > type(uint96).max) return 0;
+        Channel storage entry = Slots.channelOf(entries, user);
+        uint256 current = Slots.load(entry);
+        uint256 locked = Slots.lockedOf(current);
+        if (epoch != Slots.epochOf(current) || Slots.exitAtOf(current) != 0 || total <= locked) {
+            return 0;
+        }
+        Account storage payer = _accounts[user];
+        uint256 word = Slots.load(payer);
+        unchecked {
+            difference = total - locked;
+        }
+        if (difference > Slots.freeOf(word)) return 0;
+        Slots.storeLessFree(payer, word, difference);
+        Slots.storeMoreLocked(entry, current, difference);
     }
 
+    /// Step 8 for packed rows: `cap 12 ‖ claimed 12 ‖ epoch 3 ‖ r 32 ‖ vs 32`.
     function _settleRows(bytes32 separator, PodId podId, bytes calldata rows, bytes memory skipped)
         private
         returns (uint256 paid)
     {
         mapping(address => Channel) storage entries = _channels[podId];
-        uint256 template = Eip712.voucherTemplate(podId);
-        uint256 offset;
+        uint256 template = Eip712.voucherTemplate(separator, podId);
+        uint256 start;
         assembly ("memory-safe") {
-            offset := rows.offset
+            start := rows.offset
         }
-        uint256 count = rows.length / ROW_BYTES;
-        for (uint256 i; i < count; ++i) {
-            uint256 amount = _settleRow(separator, template, entries, offset);
-            if (amount == 0) _mark(skipped, i);
-            paid += amount;
-            offset += ROW_BYTES;
+        // No sum here can overflow: positions in calldata, and fewer than 2^64 amounts of 96 bits.
+        unchecked {
+            uint256 end = start + rows.length;
+            for (uint256 offset = start; offset != end; offset += ROW_BYTES) {
+                (address user, uint256 head) = Eip712.voucherSigner(template, offset);
+                // Nothing can be locked under zero, which stands for a bad signature; refused all the same.
+                uint256 amount;
+                if (user != address(0)) amount = Slots.claim(Slots.channelOf(entries, user), head);
+                if (amount == 0) _mark(skipped, (offset - start) / ROW_BYTES);
+                paid += amount;
+            }
         }
-    }
-
-    /// Step 8 for the packed row at `offset`: `cap 12 ‖ claimed 12 ‖ epoch 3 ‖ r 32 ‖ vs 32`.
-    function _settleRow(
-        bytes32 separator,
-        uint256 template,
-        mapping(address => Channel) storage entries,
-        uint256 offset
-    ) private returns (uint256) {
-        uint256 head;
-        bytes32 r;
-        bytes32 vs;
-        // Three unaligned words; slices would check the same bounds three times. The caller checked them.
-        assembly ("memory-safe") {
-            head := calldataload(offset)
-            r := calldataload(add(offset, 27))
-            vs := calldataload(add(offset, 59))
-        }
-        uint256 cap = head >> 160;
-        uint256 epoch = (head >> 40) & type(uint24).max;
-        bytes32 structHash = Eip712.voucherHash(template, epoch, cap);
-        address user = Eip712.recover(Eip712.digest(separator, structHash), r, vs);
-        return _pay(entries[user], user, epoch, cap, (head >> 64) & type(uint96).max);
     }
 
     /// Step 8 for one row with its own settlement signature.
-    function _settleReceipt(
-        bytes32 separator,
-        uint256 template,
-        PodId podId,
-        ReceiptRow calldata row
-    ) private returns (uint256) {
-        bytes32 voucher = Eip712.voucherHash(template, row.epoch, row.cap);
+    function _settleReceipt(bytes32 separator, PodId podId, ReceiptRow calldata row)
+        private
+        returns (uint256)
+    {
+        bytes32 voucher = keccak256(abi.encode(Eip712.VOUCHER_TYPE, podId, row.epoch, row.cap));
         address user = Eip712.recover(Eip712.digest(separator, voucher), row.voucher);
+        if (user == address(0)) return 0;
         bytes32 settlement = keccak256(
             abi.encode(
                 Eip712.SETTLEMENT_TYPE,
@@ -334,37 +324,28 @@ contract Escrow is IEscrow {
         address identity = Eip712.recover(Eip712.digest(separator, settlement), row.settlement);
         if (identity == address(0)) return 0;
         if (block.timestamp > REGISTRY.keyGoodUntil(podId, identity)) return 0;
-        return _pay(_channels[podId][user], user, row.epoch, row.cap, row.cumulative);
+        return Slots.claim(_channels[podId][user], _head(row.cap, row.cumulative, row.epoch));
     }
 
-    /// Step 8: `min(claimed, cap, locked) − already claimed`; zero: the row changed nothing.
-    function _pay(Channel storage entry, address user, uint256 epoch, uint256 cap, uint256 claimed)
-        private
-        returns (uint256)
-    {
-        if (user == address(0)) return 0;
-        (uint256 locked, uint256 already, uint256 current) =
-            (entry.locked, entry.claimed, entry.epoch);
-        uint256 payable_ = claimed < cap ? claimed : cap;
-        if (payable_ > locked) payable_ = locked;
-        if (epoch != current || payable_ <= already) return 0;
-        entry.claimed = uint96(payable_);
-        return payable_ - already;
+    /// `cap 12 ‖ claimed 12 ‖ epoch 3`, as a settle row begins.
+    function _head(uint96 cap, uint96 claimed, uint24 epoch) private pure returns (uint256) {
+        return (uint256(cap) << 160) | (uint256(claimed) << 64) | (uint256(epoch) << 40);
     }
 
     function _startExit(address user, PodId podId) private {
         Channel storage entry = _channels[podId][user];
         require(entry.exitAt == 0, ExitRunning(entry.exitAt));
+        // forge-lint: disable-next-line(unsafe-typecast): seconds fit in 40 bits for 34,000 years
         uint40 exitAt = uint40(block.timestamp + EXIT_WINDOW);
         entry.exitAt = exitAt;
         emit ExitStarted(user, podId, entry.epoch, exitAt);
     }
 
     /// Step 9: both agreed on the end.
-    function _close(address user, PodId podId, uint256 cumulative, address identity) private {
+    function _close(address user, PodId podId, uint96 cumulative, address identity) private {
         _requireIdentity(podId, identity);
         Channel storage entry = _channels[podId][user];
-        uint256 paid = _pay(entry, user, entry.epoch, cumulative, cumulative);
+        uint256 paid = Slots.claim(entry, _head(cumulative, cumulative, entry.epoch));
         (uint24 newEpoch, uint256 refund) = _nextEpoch(entry, user);
         _addCredit(podId, paid);
         emit Closed(user, podId, newEpoch, paid, refund);
@@ -384,6 +365,7 @@ contract Escrow is IEscrow {
     function _addFree(address user, uint256 amount) private {
         uint256 free = _accounts[user].free;
         require(amount <= type(uint96).max - free, FreeTooLarge(user, free, amount));
+        // forge-lint: disable-next-line(unsafe-typecast): checked above
         _accounts[user].free = uint96(free + amount);
     }
 
@@ -431,6 +413,6 @@ contract Escrow is IEscrow {
     }
 
     function _mark(bytes memory bitmap, uint256 i) private pure {
-        bitmap[i / 8] |= bytes1(uint8(1 << (i % 8)));
+        bitmap[i / 8] |= bytes1(0x01) << (i % 8);
     }
 }

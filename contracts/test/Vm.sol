@@ -55,6 +55,7 @@ interface Vm {
         external
         pure
         returns (bytes32 r, bytes32 vs);
+    function snapshotValue(string calldata group, string calldata name, uint256 value) external;
     function startPrank(address sender) external;
     function stopPrank() external;
     function toString(address value) external pure returns (string memory);
