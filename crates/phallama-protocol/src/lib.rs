@@ -51,3 +51,5 @@ mod interop;
 mod suite;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod vectors;
