@@ -7,6 +7,7 @@
     reason = "test code: fresh `json!` values, failures that should panic, one shared vocabulary"
 )]
 
+#[cfg(feature = "alloy")]
 mod alloy_client;
 mod blocks;
 mod calls;
