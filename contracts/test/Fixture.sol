@@ -11,7 +11,7 @@ import {vm} from "./Vm.sol";
 
 /// Deployed contracts, one registered pod, and keys made from labels.
 abstract contract Fixture {
-    uint256 internal constant START = 1_800_000_000;
+    uint40 internal constant START = 1_800_000_000;
     uint96 internal constant UNIT = 1_000_000;
 
     TestToken internal token;

@@ -177,11 +177,11 @@ contract PodRegistryTest is Fixture {
             k, abi.encodeWithSelector(IPodRegistry.IncompleteKey.selector, address(0), k.quoteHash)
         );
         k = key("next");
-        k.expiry = uint40(START);
+        k.expiry = START;
         refuseKey(
             k, abi.encodeWithSelector(IPodRegistry.BadExpiry.selector, START, START, START + 7 days)
         );
-        k.expiry = uint40(START + 7 days + 1);
+        k.expiry = START + 7 days + 1;
         refuseKey(
             k,
             abi.encodeWithSelector(IPodRegistry.BadExpiry.selector, k.expiry, START, START + 7 days)
@@ -200,7 +200,7 @@ contract PodRegistryTest is Fixture {
     function test_setKey_acceptsNoEvidenceUriAndTheLongestLife() public {
         IdentityKey memory k = key("next");
         k.evidenceUri = "";
-        k.expiry = uint40(START + 7 days);
+        k.expiry = START + 7 days;
         setKey(k);
         vm.assertEq(abi.encode(registry.pod(podId).key), abi.encode(k), "key");
     }

@@ -26,9 +26,9 @@ interface Vm {
     function assertTrue(bool condition, string calldata what) external pure;
     function chainId(uint256 id) external;
     function computeCreateAddress(address deployer, uint256 nonce) external pure returns (address);
-    function cool(address target) external;
     function eip712HashTypedData(string calldata json) external pure returns (bytes32);
     function envOr(string calldata name, bool otherwise) external view returns (bool);
+    function etch(address target, bytes calldata code) external;
     function expectEmit(address emitter) external;
     function expectRevert(bytes calldata revertData) external;
     function lastCallGas() external view returns (Gas memory);
