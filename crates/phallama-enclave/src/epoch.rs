@@ -181,13 +181,13 @@ mod tests {
 
     const START: u64 = 1_800_000_000;
 
-    struct Ring {
-        ring: EpochRing,
+    struct Boot {
+        epochs: EpochRing,
         facts: PodFacts,
         identity: Signer,
     }
 
-    fn ring() -> Ring {
+    fn boot() -> Boot {
         let facts = PodFacts {
             chain_id: 1,
             registry: Address([1; 20]),
@@ -200,72 +200,72 @@ mod tests {
             policy_digest: Digest32([8; 32]),
             classes: vec![FrameClass::Std],
         };
-        Ring { ring: EpochRing::new(), facts, identity: Signer::generate(&mut os_rng()) }
+        Boot { epochs: EpochRing::new(), facts, identity: Signer::generate(&mut os_rng()) }
     }
 
-    impl Ring {
+    impl Boot {
         /// The current bundle `after_s` seconds after the start.
         fn at(&mut self, after_s: u64) -> Arc<SignedBundle> {
-            self.ring.rotate(START + after_s, 77, &self.facts, &self.identity, &mut os_rng());
-            self.ring.bundle().unwrap()
+            self.epochs.rotate(START + after_s, 77, &self.facts, &self.identity, &mut os_rng());
+            self.epochs.bundle().unwrap()
         }
     }
 
     #[test]
     fn a_bundle_is_signed_and_the_same_for_its_whole_life() {
-        let mut ring = ring();
-        let first = ring.at(0);
+        let mut boot = boot();
+        let first = boot.at(0);
         assert_eq!(SignedBundle::decode(first.bytes()).unwrap(), *first);
         assert_eq!(first.bundle().block_seen, 77);
         first.check_window(START).unwrap();
-        assert_eq!(ring.at(EPOCH_LIFE_S - 1).bytes(), first.bytes());
+        assert_eq!(boot.at(EPOCH_LIFE_S - 1).bytes(), first.bytes());
     }
 
     #[test]
     fn the_key_changes_at_the_end_of_its_life_and_overlaps() {
-        let mut ring = ring();
-        let first = ring.at(0);
-        let second = ring.at(EPOCH_LIFE_S);
+        let mut boot = boot();
+        let first = boot.at(0);
+        let second = boot.at(EPOCH_LIFE_S);
         assert_eq!((first.bundle().epoch_id, second.bundle().epoch_id), (1, 2));
         assert_ne!(first.bundle().xwing_pk, second.bundle().xwing_pk);
-        ring.at(EPOCH_LIFE_S + EPOCH_OVERLAP_S);
-        assert!(ring.ring.key(first.key_id()).is_some(), "erased inside the overlap");
-        ring.at(EPOCH_LIFE_S + EPOCH_OVERLAP_S + 1);
-        assert!(ring.ring.key(first.key_id()).is_none(), "kept after the overlap");
-        assert!(ring.ring.key(second.key_id()).is_some());
+        boot.at(EPOCH_LIFE_S + EPOCH_OVERLAP_S);
+        assert!(boot.epochs.key(first.key_id()).is_some(), "erased inside the overlap");
+        boot.at(EPOCH_LIFE_S + EPOCH_OVERLAP_S + 1);
+        assert!(boot.epochs.key(first.key_id()).is_none(), "kept after the overlap");
+        assert!(boot.epochs.key(second.key_id()).is_some());
     }
 
     #[test]
     fn the_secret_is_dropped_with_its_epoch() {
-        let mut ring = ring();
-        let first = ring.at(0);
-        let key = Arc::downgrade(&ring.ring.key(first.key_id()).unwrap().0);
-        ring.at(EPOCH_LIFE_S + EPOCH_OVERLAP_S + 1);
+        let mut boot = boot();
+        let first = boot.at(0);
+        let key = Arc::downgrade(&boot.epochs.key(first.key_id()).unwrap().0);
+        boot.at(EPOCH_LIFE_S + EPOCH_OVERLAP_S + 1);
         assert!(key.upgrade().is_none(), "someone still holds the epoch's secret");
     }
 
     #[test]
     fn an_encapsulation_opens_once_per_key_and_never_after_it() {
-        let mut ring = ring();
-        let first = ring.at(0).key_id();
-        ring.ring.insert(first, [1; 16]).unwrap();
-        let again = ring.ring.insert(first, [1; 16]);
+        let mut boot = boot();
+        let first = boot.at(0).key_id();
+        boot.epochs.insert(first, [1; 16]).unwrap();
+        let again = boot.epochs.insert(first, [1; 16]);
         assert_eq!(again, Err(AdmitOnceError::Replay(ReplayError::Seen)));
-        ring.at(2 * EPOCH_LIFE_S);
-        assert_eq!(ring.ring.insert(first, [2; 16]), Err(AdmitOnceError::EpochEnded));
+        boot.at(2 * EPOCH_LIFE_S);
+        assert_eq!(boot.epochs.insert(first, [2; 16]), Err(AdmitOnceError::EpochEnded));
     }
 
     #[test]
     fn a_request_id_stays_taken_under_the_next_key_until_it_is_released() {
-        let mut ring = ring();
+        let mut boot = boot();
         let (user, other) = (Address([9; 20]), Address([8; 20]));
         let id = RequestId([1; 16]);
-        ring.at(0);
-        assert!(ring.ring.take_request_id(user, id));
-        assert!(ring.ring.take_request_id(other, id), "ids are each user's own");
-        ring.at(EPOCH_LIFE_S);
-        assert!(!ring.ring.take_request_id(user, id));
-        ring.ring.release_request_id(user, id);
-        assert!(ring.ring.take_request_id(user, id));
+        boot.at(0);
+        assert!(boot.epochs.take_request_id(user, id));
+        assert!(boot.epochs.take_request_id(other, id), "ids are each user's own");
+        boot.at(EPOCH_LIFE_S);
+        assert!(!boot.epochs.take_request_id(user, id));
+        boot.epochs.release_request_id(user, id);
+        assert!(boot.epochs.take_request_id(user, id));
     }
 }

@@ -15,7 +15,7 @@ use crate::connection::{HostGone, HostReader, HostWriter};
 use crate::enclave::{Enclave, TakenId};
 use crate::generation::{Generated, generate};
 use crate::ledger::{ChannelKey, ReserveError};
-use crate::meter::{Claimed, Meter};
+use crate::meter::{Claimed, Meter, Subject};
 use crate::opening;
 use crate::outbox::Outbox;
 use crate::pacer::{OrClosed, Pacer};
@@ -101,9 +101,13 @@ async fn admit(
     };
     let reserved = enclave.ledger().reserve(key, known_by_host, payment.cap, job.reserve);
     done(reserved.map_err(reserve_error).map(|reservation| {
-        let offer = job.offer.clone();
-        let meter = Meter::new(Arc::clone(enclave), key, offer, commitment, reservation);
-        Admission { job, meter, taken }
+        let subject = Subject {
+            enclave: Arc::clone(enclave),
+            key,
+            offer: job.offer.clone(),
+            request_commitment: commitment,
+        };
+        Admission { job, meter: Meter::new(subject, reservation), taken }
     }))
 }
 
@@ -168,7 +172,7 @@ impl Exchange<'_> {
     /// claim (spec/billing.md, step 6).
     async fn settle(&mut self, finish: Finish, taken: TakenId) -> Result<(), HostGone> {
         let progress = self.pacer.outbox.progress();
-        let mut meter = self.meter();
+        let meter = self.meter();
         let claimed = self.pacer.during(meter.claim(&progress, finish)).await?;
         let Claimed { charge, receipt } = claimed;
         let claim = self.payment_claim(&receipt);
@@ -198,7 +202,7 @@ impl Exchange<'_> {
     /// sending half, so that it takes the claim is all it can say.
     async fn cancelled(&mut self, taken: TakenId) -> Result<(), HostGone> {
         let progress = self.pacer.outbox.progress();
-        let mut meter = self.meter();
+        let meter = self.meter();
         if progress.data_frames > 0 && !self.pacer.is_withheld() {
             let Claimed { charge, receipt } = meter.claim(&progress, Finish::Cancelled).await;
             let claim = self.payment_claim(&receipt);

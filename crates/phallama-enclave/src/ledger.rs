@@ -92,8 +92,7 @@ pub struct Reservation {
 /// It holds the channel's turn: cumulative amounts are claimed one after the other, so that a
 /// charge that is taken back is contained in no later claim.
 pub struct Charge {
-    ledger: Arc<Ledger>,
-    key: ChannelKey,
+    request: Reservation,
     cost: Amount,
     /// Number of the settlement.
     pub seq: u64,
@@ -138,14 +137,15 @@ impl Ledger {
         if channel.closed {
             return Err(ReserveError::Closed { charged: channel.charged });
         }
-        channel.charged = channel.charged.max(known_by_host);
-        let (charged, reserved) = (channel.charged, channel.reserved);
+        let (charged, reserved) = (channel.charged.max(known_by_host), channel.reserved);
         let now_reserved = reserved.checked_add(reserve);
         let needed = now_reserved.and_then(|sum| sum.checked_add(charged));
         let Some(now_reserved) = now_reserved.filter(|_| needed.is_some_and(|sum| sum <= cap))
         else {
             return Err(ReserveError::CapTooLow { cap, charged, reserved, reserve });
         };
+        // Only now: what is charged and reserved stays within a cap that the user has signed.
+        channel.charged = charged;
         channel.reserved = now_reserved;
         channel.open_requests += 1;
         Ok(Reservation { ledger: Arc::clone(self), key, reserve, held: true })
@@ -189,22 +189,20 @@ impl Reservation {
         })
     }
 
-    /// Charges `cost`, at most the reserve, once it is this request's turn. The request stays open
-    /// until `self` is dropped.
-    pub async fn charge(&mut self, cost: Amount) -> Charge {
+    /// Charges `cost`, at most the reserve, once it is this request's turn.
+    pub async fn charge(mut self, cost: Amount) -> Charge {
         let turn = self.ledger.with(self.key, |channel| Arc::clone(&channel.turn));
         let turn = turn.lock_owned().await;
         let cost = cost.min(self.reserve);
+        self.held = false;
         let (seq, cumulative) = self.ledger.with(self.key, |channel| {
-            self.held = false;
             channel.reserved = released(channel.reserved, self.reserve);
             channel.settlements += 1;
-            channel.charged =
-                channel.charged.checked_add(cost).expect("charges stay within the signed cap");
+            let charged = channel.charged.checked_add(cost);
+            channel.charged = charged.expect("charged and reserved are within a signed cap");
             (channel.settlements, channel.charged)
         });
-        let (ledger, key) = (Arc::clone(&self.ledger), self.key);
-        Charge { ledger, key, cost, seq, cumulative, committed: false, _turn: turn }
+        Charge { request: self, cost, seq, cumulative, committed: false, _turn: turn }
     }
 }
 
@@ -223,7 +221,7 @@ impl Charge {
     /// The host has the claim: the charge stands.
     pub fn commit(mut self) {
         self.committed = true;
-        self.ledger.with(self.key, |channel| {
+        self.request.ledger.with(self.request.key, |channel| {
             channel.claimed = channel.claimed.max(self.cumulative);
         });
     }
@@ -232,7 +230,7 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         if !self.committed {
-            self.ledger.with(self.key, |channel| {
+            self.request.ledger.with(self.request.key, |channel| {
                 channel.charged = released(channel.charged, self.cost);
             });
         }
@@ -276,7 +274,7 @@ mod tests {
     #[tokio::test]
     async fn a_committed_charge_replaces_its_reserve() {
         let ledger = Arc::new(Ledger::default());
-        let mut request = reserve(&ledger, 100, 60).unwrap();
+        let request = reserve(&ledger, 100, 60).unwrap();
         let charge = request.charge(amount(25)).await;
         assert_eq!((charge.seq, charge.cumulative), (1, amount(25)));
         assert_eq!(ledger.claimed(KEY), Amount::ZERO);
@@ -288,17 +286,18 @@ mod tests {
     #[tokio::test]
     async fn a_charge_that_is_not_stored_is_taken_back() {
         let ledger = Arc::new(Ledger::default());
-        let mut request = reserve(&ledger, 100, 60).unwrap();
+        let request = reserve(&ledger, 100, 60).unwrap();
         drop(request.charge(amount(25)).await);
         assert_eq!((ledger.charged(KEY), ledger.claimed(KEY)), (Amount::ZERO, Amount::ZERO));
-        assert_eq!(request.charge(amount(5)).await.seq, 2);
+        let next = reserve(&ledger, 100, 100).unwrap();
+        assert_eq!(next.charge(amount(5)).await.seq, 2);
     }
 
     #[tokio::test]
     async fn claims_of_one_channel_wait_for_each_other() {
         let ledger = Arc::new(Ledger::default());
-        let mut first = reserve(&ledger, 100, 40).unwrap();
-        let mut second = reserve(&ledger, 100, 40).unwrap();
+        let first = reserve(&ledger, 100, 40).unwrap();
+        let second = reserve(&ledger, 100, 40).unwrap();
         let charge = first.charge(amount(10)).await;
         let waiting = tokio::spawn(async move { second.charge(amount(7)).await.cumulative });
         tokio::task::yield_now().await;
@@ -310,7 +309,7 @@ mod tests {
     #[tokio::test]
     async fn a_charge_is_never_above_its_reserve() {
         let ledger = Arc::new(Ledger::default());
-        let mut request = reserve(&ledger, 100, 60).unwrap();
+        let request = reserve(&ledger, 100, 60).unwrap();
         assert_eq!(request.charge(amount(61)).await.cumulative, amount(60));
     }
 
@@ -321,6 +320,8 @@ mod tests {
         assert!(
             matches!(error, Some(ReserveError::CapTooLow { charged, .. }) if charged == amount(50))
         );
+        ledger.reserve(KEY, amount(50), amount(100), amount(50)).unwrap();
+        assert_eq!(ledger.charged(KEY), amount(50));
         assert_eq!(ledger.claimed(KEY), Amount::ZERO, "it is not this enclave's claim");
     }
 

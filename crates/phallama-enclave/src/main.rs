@@ -6,7 +6,7 @@ mod log;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
         Ok(Command::PrintMeasurement) => platform::simulated_measurement()
             .map_err(|error| StartError::from(error).into())
             .and_then(|measurement| print(&format!("{measurement}\n"))),
-        Ok(Command::Run(path)) => run(path),
+        Ok(Command::Run(path)) => run(&path),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,9 +85,9 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Command, String> {
     }
 }
 
-fn run(path: PathBuf) -> Result<(), RunError> {
+fn run(path: &Path) -> Result<(), RunError> {
     log::start();
-    let config = Config::read(&path).map_err(StartError::from)?;
+    let config = Config::read(path).map_err(StartError::from)?;
     if matches!(config.tee, TeeConfig::Simulated(_)) {
         say(
             "DANGER: simulated TEE: anybody can forge this evidence; whoever runs this machine reads everything\n",

@@ -13,11 +13,16 @@ use crate::ledger::{ChannelKey, Charge, Reservation};
 
 /// Meters one admitted request.
 pub(crate) struct Meter {
-    enclave: Arc<Enclave>,
-    key: ChannelKey,
-    offer: Offer,
-    request_commitment: Digest32,
+    subject: Subject,
     reservation: Reservation,
+}
+
+/// What all receipts of one answer are about.
+pub(crate) struct Subject {
+    pub(crate) enclave: Arc<Enclave>,
+    pub(crate) key: ChannelKey,
+    pub(crate) offer: Offer,
+    pub(crate) request_commitment: Digest32,
 }
 
 /// What was handed out so far.
@@ -38,45 +43,36 @@ pub(crate) struct Claimed {
 }
 
 impl Meter {
-    pub(crate) fn new(
-        enclave: Arc<Enclave>,
-        key: ChannelKey,
-        offer: Offer,
-        request_commitment: Digest32,
-        reservation: Reservation,
-    ) -> Self {
-        Self { enclave, key, offer, request_commitment, reservation }
+    pub(crate) fn new(subject: Subject, reservation: Reservation) -> Self {
+        Self { subject, reservation }
     }
 
     /// SHA-256 of the model's weights.
     pub(crate) fn model_digest(&self) -> Digest32 {
-        self.offer.weights_sha256
+        self.subject.offer.weights_sha256
     }
 
     /// An interim receipt for what was handed out so far. Nothing is charged.
     pub(crate) fn interim(&self, progress: &Progress) -> SignedReceipt {
-        let (tokens, cost) = self.billed(progress.tokens);
+        let reserve = self.reservation.reserve();
+        let (tokens, cost) = billed(&self.subject.offer, progress.tokens, reserve);
         let (seq, cumulative) = self.reservation.interim(cost);
         let numbers = Numbers { seq, cumulative, cost, tokens, finish: Finish::Interim };
-        self.sign(progress, &numbers)
+        self.subject.sign(progress, &numbers)
     }
 
     /// Charges what was handed out, once earlier claims of the channel are settled with the host.
-    pub(crate) async fn claim(&mut self, progress: &Progress, finish: Finish) -> Claimed {
-        let (tokens, cost) = self.billed(progress.tokens);
-        let charge = self.reservation.charge(cost).await;
+    pub(crate) async fn claim(self, progress: &Progress, finish: Finish) -> Claimed {
+        let Self { subject, reservation } = self;
+        let (tokens, cost) = billed(&subject.offer, progress.tokens, reservation.reserve());
+        let charge = reservation.charge(cost).await;
         let (seq, cumulative) = (charge.seq, charge.cumulative);
-        let receipt = self.sign(progress, &Numbers { seq, cumulative, cost, tokens, finish });
+        let receipt = subject.sign(progress, &Numbers { seq, cumulative, cost, tokens, finish });
         Claimed { charge, receipt }
     }
+}
 
-    /// The tokens that are charged, with their cost. Prompt tokens above what the reserve pays for
-    /// (a chat template longer than spec/billing.md allows for) are given away, so that
-    /// `cost ≤ reserve` and the formula both hold in the receipt.
-    fn billed(&self, tokens: Usage) -> (Usage, Amount) {
-        billed(&self.offer, tokens, self.reservation.reserve())
-    }
-
+impl Subject {
     fn sign(&self, progress: &Progress, numbers: &Numbers) -> SignedReceipt {
         let facts = self.enclave.facts();
         let receipt = Receipt {
@@ -115,6 +111,9 @@ struct Numbers {
     finish: Finish,
 }
 
+/// The tokens that are charged, with their cost. Prompt tokens above what the reserve pays for (a
+/// chat template longer than spec/billing.md allows for) are given away, so that `cost ≤ reserve` and
+/// the formula both hold in the receipt.
 fn billed(offer: &Offer, mut tokens: Usage, reserve: Amount) -> (Usage, Amount) {
     let cost = |tokens: &Usage| {
         let cost = offer.cost(tokens.prompt_tokens, tokens.completion_tokens);

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use phallama_engine::Usage;
 use phallama_protocol::events::{Event, EventError};
 use phallama_protocol::frames::{FrameSealer, FrameType, SETTLE_EVERY_DATA_FRAMES};
+use phallama_protocol::ids::Digest32;
 use phallama_protocol::refusal::PodError;
 
 use crate::meter::{Meter, Progress};
@@ -59,9 +60,13 @@ impl Outbox {
 
     /// The request is admitted: HEAD is the first frame.
     pub(crate) fn begin(&mut self, meter: Meter, created_unix_s: u64) {
-        let head = [&created_unix_s.to_be_bytes()[..], &meter.model_digest().0].concat();
-        self.seal(FrameType::Head, &head);
+        self.head(meter.model_digest(), created_unix_s);
         self.meter = Some(meter);
+    }
+
+    fn head(&mut self, model_digest: Digest32, created_unix_s: u64) {
+        let head = [&created_unix_s.to_be_bytes()[..], &model_digest.0].concat();
+        self.seal(FrameType::Head, &head);
     }
 
     /// The worker has counted the prompt.
@@ -184,5 +189,134 @@ impl Outbox {
         if let Some(receipt) = self.meter.as_ref().map(|meter| meter.interim(&progress)) {
             self.seal(FrameType::Settle, &receipt.encode());
         }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use phallama_protocol::bundle::KeyBundle;
+    use phallama_protocol::frames::{ClientExchange, FrameClass, Message, ladder};
+    use phallama_protocol::ids::{Address, Amount, PodId, RequestId};
+    use phallama_protocol::keys::{Signature, Signer};
+    use phallama_protocol::refusal::Code;
+    use phallama_protocol::request::{
+        EpochKey, Method, Payment, RequestPlain, open_request, seal_request,
+    };
+
+    use super::*;
+    use crate::admission::refuse;
+    use crate::random::os_rng;
+
+    /// An answer that has begun, its encapsulation, and its client.
+    pub(crate) fn begun(class: FrameClass) -> (Outbox, Vec<u8>, ClientExchange) {
+        let key = EpochKey::generate(&mut os_rng());
+        let identity = Signer::generate(&mut os_rng());
+        let bundle = KeyBundle {
+            chain_id: 1,
+            registry: Address([1; 20]),
+            escrow: Address([2; 20]),
+            pod_id: PodId([3; 32]),
+            identity: identity.address(),
+            epoch_id: 1,
+            xwing_pk: Box::new(key.public_key()),
+            not_before_unix_s: 0,
+            not_after_unix_s: 900,
+            block_seen: 0,
+            evidence_hash: Digest32::default(),
+            measurement: Digest32::default(),
+            model_set_root: Digest32::default(),
+            offers_hash: Digest32::default(),
+            policy_digest: Digest32::default(),
+            classes: FrameClass::ALL.to_vec(),
+        };
+        let bundle = bundle.sign(&identity);
+        let (sealed, client) = seal_request(&bundle, &request(class), &mut os_rng()).unwrap();
+        let opened = open_request(&key, &bundle, &sealed).unwrap();
+        let (enc2, sealer) = opened.exchange.respond(class, &mut os_rng()).unwrap();
+        let mut outbox = Outbox::new(sealer);
+        outbox.head(Digest32([4; 32]), 5);
+        (outbox, enc2, client)
+    }
+
+    fn request(class: FrameClass) -> RequestPlain {
+        let payment = Payment {
+            user: Address([5; 20]),
+            epoch: 1,
+            cap: Amount::ZERO,
+            voucher_sig: Signature([0; 64]),
+            terms_hash: Digest32::default(),
+            allocation: None,
+        };
+        RequestPlain {
+            request_id: RequestId::default(),
+            class,
+            salt: [6; 32],
+            payment,
+            method: Method::Chat,
+            body: b"{}".to_vec(),
+        }
+    }
+
+    pub(crate) fn failure() -> PodError {
+        refuse(Code::WorkerFailed, "the worker failed")
+    }
+
+    fn content(len: usize) -> Event {
+        Event::Content("x".repeat(len))
+    }
+
+    #[test]
+    fn tokens_count_once_their_event_is_completely_in_frames() {
+        let (mut outbox, _, _) = begun(FrameClass::Std);
+        outbox.push(&content(10), 1).unwrap();
+        outbox.push(&content(250), 2).unwrap();
+        outbox.take_frame();
+        assert_eq!(outbox.progress().tokens.completion_tokens, 0, "HEAD carries no tokens");
+        outbox.take_frame();
+        assert_eq!(outbox.progress().tokens.completion_tokens, 1, "the second event is cut");
+        outbox.take_frame();
+        assert_eq!(outbox.progress().tokens.completion_tokens, 2);
+        assert_eq!(outbox.progress().data_frames, 2);
+    }
+
+    #[test]
+    fn several_events_share_a_frame() {
+        let (mut outbox, enc2, client) = begun(FrameClass::Std);
+        for tokens in 1..=20 {
+            outbox.push(&content(1), tokens).unwrap();
+        }
+        let mut opener = client.opener();
+        opener.push(&enc2).unwrap();
+        opener.push(&outbox.take_frame()).unwrap();
+        assert_eq!(
+            opener.push(&outbox.take_frame()).unwrap(),
+            vec![Message::Event(content(1)); 20]
+        );
+        assert!(!outbox.has_frame());
+    }
+
+    #[test]
+    fn a_frame_is_always_there_and_always_of_one_size() {
+        let (mut outbox, _, _) = begun(FrameClass::Fast);
+        outbox.push(&content(300), 1).unwrap();
+        let sizes: Vec<usize> = (0..10).map(|_| outbox.take_frame().len()).collect();
+        assert_eq!(sizes, [FrameClass::Fast.frame_wire_len(); 10]);
+    }
+
+    #[test]
+    fn a_failure_drops_what_waits_and_pads_to_the_rung() {
+        let (mut outbox, enc2, client) = begun(FrameClass::Std);
+        outbox.push(&content(100_000), 1).unwrap();
+        assert!(outbox.is_full());
+        outbox.fail(&failure());
+        let mut opener = client.opener();
+        opener.push(&enc2).unwrap();
+        let mut messages = Vec::new();
+        while !outbox.is_complete() {
+            messages.extend(opener.push(&outbox.take_frame()).unwrap());
+        }
+        opener.finish().unwrap();
+        assert_eq!(opener.frames(), ladder::FIRST_RUNG);
+        assert!(matches!(messages[..], [Message::Head { .. }, Message::Error(_)]));
     }
 }

@@ -200,3 +200,163 @@ impl Pace {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read};
+
+    use phallama_protocol::events::Event;
+    use phallama_protocol::frames::{ResponseOpener, ladder};
+    use phallama_protocol::link::{Decoder, Kind};
+    use tokio::net::UnixStream;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::connection::split;
+    use crate::outbox::tests::{begun, failure};
+
+    /// An answer on its way to a host in the same thread, which reads what has been written so far
+    /// without waiting: the paused clock only moves when the pacer waits.
+    struct Bench {
+        pacer: Pacer,
+        reader: HostReader,
+        host: std::os::unix::net::UnixStream,
+        decoder: Decoder,
+        opener: ResponseOpener,
+    }
+
+    impl Bench {
+        async fn new(class: FrameClass) -> Self {
+            let (enclave, host) = UnixStream::pair().unwrap();
+            // Before any timer exists, so that waiting for it moves no clock.
+            enclave.writable().await.unwrap();
+            let (reader, writer) = split(enclave);
+            let (outbox, enc2, client) = begun(class);
+            let pacer = Pacer::new(class, enc2, outbox, writer);
+            let (decoder, opener) = (Decoder::default(), client.opener());
+            Self { pacer, reader, host: host.into_std().unwrap(), decoder, opener }
+        }
+
+        /// Lengths of the pieces that have come since the last call.
+        fn arrived(&mut self) -> Vec<usize> {
+            let mut bytes = vec![0; 1 << 20];
+            let read = match self.host.read(&mut bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                read => read.unwrap(),
+            };
+            let frames = self.decoder.decode(&bytes[..read]).unwrap();
+            for frame in &frames {
+                assert_eq!(frame.kind, Kind::Out);
+                self.opener.push(&frame.payload).unwrap();
+            }
+            frames.iter().map(|frame| frame.payload.len()).collect()
+        }
+
+        async fn work(&mut self, ms: u64) {
+            self.pacer.during(sleep(Duration::from_millis(ms))).await.unwrap();
+        }
+
+        fn push(&mut self, bytes: usize) {
+            self.pacer.outbox.push(&Event::Content("x".repeat(bytes)), 1).unwrap();
+        }
+
+        async fn fail(&mut self) {
+            self.pacer.outbox.fail(&failure());
+            self.pacer.finish(&mut self.reader).await.unwrap();
+        }
+    }
+
+    /// What the wire shows of an answer that computes for two seconds and yields `contents[i]`
+    /// bytes after `i` tenths of a second: pieces per tenth, their sizes, and the total time.
+    async fn traffic(class: FrameClass, contents: &[usize]) -> (Vec<Vec<usize>>, Duration) {
+        let began = Instant::now();
+        let mut bench = Bench::new(class).await;
+        // Looks between the ticks.
+        bench.work(25).await;
+        let mut seen = vec![bench.arrived()];
+        for tenth in 0..20 {
+            if let Some(bytes) = contents.get(tenth).filter(|bytes| **bytes > 0) {
+                bench.push(*bytes);
+            }
+            bench.work(100).await;
+            seen.push(bench.arrived());
+        }
+        bench.fail().await;
+        seen.push(bench.arrived());
+        bench.opener.finish().unwrap();
+        (seen, began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_wire_shows_of_a_paced_answer_does_not_depend_on_its_content() {
+        for class in [FrameClass::Std, FrameClass::Fast] {
+            let silent = traffic(class, &[]).await;
+            assert_eq!(traffic(class, &[0, 3, 0, 0, 500]).await, silent, "{class:?}");
+            assert_eq!(traffic(class, &[60_000]).await, silent, "{class:?}");
+            assert_eq!(traffic(class, &[10; 20]).await, silent, "{class:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_frame_leaves_per_tick_from_admission_to_the_rung() {
+        let (seen, took) = traffic(FrameClass::Std, &[7; 20]).await;
+        let frame = FrameClass::Std.frame_wire_len();
+        assert_eq!(seen[0], [1120 + frame], "the encapsulation comes with the first frame");
+        assert!(seen[1..21].iter().all(|pieces| *pieces == [frame]), "{seen:?}");
+        let frames: usize = seen.iter().map(Vec::len).sum();
+        assert_eq!(frames as u64, ladder::next_rung(22));
+        assert_eq!(took, Duration::from_millis(100 * (frames as u64 - 1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stall_is_not_followed_by_a_burst() {
+        let mut bench = Bench::new(FrameClass::Std).await;
+        bench.work(250).await;
+        assert_eq!(bench.arrived().len(), 3);
+        sleep(Duration::from_secs(5)).await;
+        bench.work(250).await;
+        assert_eq!(bench.arrived().len(), 3, "at 0, 100 and 200 ms after the stall");
+    }
+
+    #[tokio::test]
+    async fn unpaced_frames_leave_together_as_soon_as_they_are_drained() {
+        let mut bench = Bench::new(FrameClass::Unpaced).await;
+        bench.push(300);
+        bench.push(300);
+        assert_eq!(bench.arrived(), [] as [usize; 0]);
+        bench.pacer.drain(&mut bench.reader).await.unwrap();
+        let frame = FrameClass::Unpaced.frame_wire_len();
+        assert_eq!(bench.arrived(), [1120 + 4 * frame], "HEAD and three DATA");
+    }
+
+    #[tokio::test]
+    async fn bulk_frames_leave_only_at_the_end() {
+        let mut bench = Bench::new(FrameClass::Bulk).await;
+        bench.push(300);
+        bench.pacer.drain(&mut bench.reader).await.unwrap();
+        assert_eq!(bench.arrived(), [] as [usize; 0]);
+        bench.fail().await;
+        let rung = usize::try_from(ladder::FIRST_RUNG).unwrap();
+        assert_eq!(bench.arrived(), [1120 + rung * FrameClass::Bulk.frame_wire_len()]);
+        bench.opener.finish().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_ends_the_wait() {
+        let mut bench = Bench::new(FrameClass::Unpaced).await;
+        bench.host.shutdown(std::net::Shutdown::Write).unwrap();
+        let never = std::future::pending::<()>();
+        let ended = bench.pacer.during_or_closed(never, &mut bench.reader).await.unwrap();
+        assert!(matches!(ended, OrClosed::ClientGone));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_does_not_read_for_a_minute_is_given_up() {
+        let mut bench = Bench::new(FrameClass::Std).await;
+        let began = Instant::now();
+        let forever = sleep(Duration::from_secs(1_000_000));
+        let error = bench.pacer.during(forever).await.unwrap_err();
+        assert!(matches!(error, HostGone::NotReading), "{error}");
+        assert!(began.elapsed() > Duration::from_mins(1));
+    }
+}
