@@ -1,0 +1,413 @@
+//! May this request be served? One decision from what is known, without I/O and without a clock.
+//!
+//! The contract pays `min(claimed, cap, locked)`, so an answer is safe for the pod when its reserve, on
+//! top of everything charged and in flight, is covered by what is locked. What is not covered is served
+//! only up to the credit limit, while a valid allocation is on its way to the chain. The enclave checks
+//! the voucher's signature and the cap against its own books; nothing here protects the user.
+
+use phallama_chain::{Channel, LockRow};
+use phallama_protocol::ids::{Address, Amount, Digest32};
+use phallama_protocol::refusal::Code;
+
+use crate::money::{minus, plus};
+
+/// An allocation that may be late by the time its lock is mined is not worth the gas, in seconds.
+pub const DEADLINE_MARGIN_S: u64 = 30;
+/// When a client should try again after a fault that passes, in milliseconds.
+const RETRY_AFTER_MS: u32 = 2_000;
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Who pays.
+    pub user: Address,
+    /// Generation of the channel that the voucher names.
+    pub epoch: u32,
+    /// The voucher's cap.
+    pub cap: Amount,
+    /// The terms that the user agreed to.
+    pub terms_hash: Digest32,
+    /// Most that the answer can cost.
+    pub reserve: Amount,
+    /// What this enclave has charged in the channel, cumulative.
+    pub charged: Amount,
+    /// An allocation that came with the request.
+    pub allocation: Option<Grant>,
+}
+
+/// An allocation as it would be locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The row for the contract; its epoch and terms are the request's.
+    pub row: LockRow,
+    /// Who signed it; `None` when the signature recovers to nobody.
+    pub signer: Option<Address>,
+}
+
+/// Whether what is known of the chain is current.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The chain answered a moment ago.
+    Current,
+    /// The chain does not answer; reserves up to `room` may still be risked on what was last read.
+    Behind {
+        /// What is left of the risk cap.
+        room: Amount,
+    },
+}
+
+/// What the host knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Hash of what this pod sells.
+    pub terms_hash: Digest32,
+    /// Most that one user may owe beyond what is locked.
+    pub credit_limit: Amount,
+    /// The journal cannot store claims.
+    pub payments_paused: bool,
+    /// Whether the chain's part of this is current.
+    pub standing: Standing,
+    /// Time, seconds since 1970.
+    pub now_unix_s: u64,
+    /// The account's money that is neither locked nor withdrawn.
+    pub free: Amount,
+    /// The user's channel with this pod.
+    pub channel: Channel,
+    /// Highest claim in the journal for this channel generation.
+    pub claimed: Amount,
+    /// Sum of the reserves of this user's open exchanges.
+    pub in_flight: Amount,
+    /// Total of an allocation already on its way to the chain.
+    pub pending_lock: Option<Amount>,
+}
+
+/// What to do with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Everything is covered by what is locked.
+    Admit {
+        /// Highest amount charged in this channel generation, as the host knows it.
+        cumulative: Amount,
+    },
+    /// Served at once although a lock has yet to be mined.
+    OnCredit {
+        /// As above.
+        cumulative: Amount,
+        /// The lock to send, unless one that suffices is on its way.
+        lock: Option<LockRow>,
+    },
+    /// Served when the lock is mined.
+    AfterLock {
+        /// The lock to send, unless one that suffices is on its way.
+        lock: Option<LockRow>,
+    },
+    /// Not served.
+    Deny(Denial),
+}
+
+/// Why a request is not served, as the enclave passes it on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// One of the codes of spec/wire.md.
+    pub code: Code,
+    /// When to try again, in milliseconds; 0 when trying again does not help.
+    pub retry_after_ms: u32,
+    /// Highest amount charged in this channel generation, as the host knows it.
+    pub cumulative: Amount,
+    /// One sentence for the user, at most 200 bytes.
+    pub message: String,
+}
+
+/// Decides. The rows are tried in order; the first that applies counts.
+pub fn decide(ask: &Ask, facts: &Facts) -> Decision {
+    let base = ask.charged.max(facts.claimed).max(facts.channel.claimed);
+    if let Some(denial) = refused_outright(ask, facts, base) {
+        return Decision::Deny(denial);
+    }
+    let need = plus(plus(base, facts.in_flight), ask.reserve);
+    let locked = facts.channel.locked;
+    if let Standing::Behind { room } = facts.standing {
+        return if need <= locked && ask.reserve <= room {
+            Decision::Admit { cumulative: base }
+        } else {
+            Decision::Deny(chain_behind(base))
+        };
+    }
+    if need <= locked {
+        return Decision::Admit { cumulative: base };
+    }
+    match lock_for(ask, facts, need) {
+        Ok(lock) if minus(need, locked) <= facts.credit_limit => {
+            Decision::OnCredit { cumulative: base, lock }
+        }
+        Ok(lock) => Decision::AfterLock { lock },
+        Err((code, message)) => {
+            Decision::Deny(Denial { code, retry_after_ms: 0, cumulative: base, message })
+        }
+    }
+}
+
+/// What no amount of money would change.
+fn refused_outright(ask: &Ask, facts: &Facts, base: Amount) -> Option<Denial> {
+    let denial = |code, retry_after_ms, message: String| {
+        Some(Denial { code, retry_after_ms, cumulative: base, message })
+    };
+    if facts.payments_paused {
+        let message = "the pod cannot store payments at the moment; nothing is charged".to_owned();
+        return denial(Code::PaymentsPaused, RETRY_AFTER_MS, message);
+    }
+    let (channel, got) = (facts.channel, ask.epoch);
+    if channel.exit_at_unix_s != 0 {
+        let message = "this account is leaving the pod; use another pod".to_owned();
+        return denial(Code::ChannelExiting, 0, message);
+    }
+    if got != channel.epoch {
+        let message =
+            format!("the voucher is for epoch {got}, the channel is at {}", channel.epoch);
+        return denial(Code::EpochMismatch, 0, message);
+    }
+    if ask.terms_hash != facts.terms_hash {
+        let message = "the pod's prices have changed; read its offers again".to_owned();
+        return denial(Code::TermsMismatch, 0, message);
+    }
+    let alone = plus(base, ask.reserve);
+    if alone > ask.cap {
+        let message = format!("the voucher allows {}, {alone} is needed", ask.cap);
+        return denial(Code::CapTooLow, 0, message);
+    }
+    None
+}
+
+pub(crate) fn chain_behind(cumulative: Amount) -> Denial {
+    Denial {
+        code: Code::ChainBehind,
+        retry_after_ms: RETRY_AFTER_MS,
+        cumulative,
+        message: "the pod's chain endpoint does not answer; try again or use another pod"
+            .to_owned(),
+    }
+}
+
+/// The lock that would cover `need`: one on its way (`None`), or the request's allocation.
+fn lock_for(ask: &Ask, facts: &Facts, need: Amount) -> Result<Option<LockRow>, (Code, String)> {
+    if facts.pending_lock.is_some_and(|total| total >= need) {
+        return Ok(None);
+    }
+    let locked = facts.channel.locked;
+    let Some(Grant { row, signer }) = ask.allocation else {
+        let message = format!("{need} is needed, {locked} is locked; send a higher allocation");
+        return Err((Code::BalanceTooLow, message));
+    };
+    if signer != Some(ask.user) {
+        return Err((Code::BadVoucher, "the allocation is not signed by this user key".to_owned()));
+    }
+    if row.deadline_unix_s < facts.now_unix_s.saturating_add(DEADLINE_MARGIN_S) {
+        let message = "the allocation has expired or is about to; sign a new one".to_owned();
+        return Err((Code::BalanceTooLow, message));
+    }
+    if row.total < need {
+        let message =
+            format!("{need} is needed, the allocation is {}; sign a higher one", row.total);
+        return Err((Code::BalanceTooLow, message));
+    }
+    let (missing, free) = (minus(row.total, locked), facts.free);
+    if free < missing {
+        let message = format!("the allocation takes {missing} of the deposit, {free} is free");
+        return Err((Code::BalanceTooLow, message));
+    }
+    Ok(Some(row))
+}
+
+#[cfg(test)]
+mod tests {
+    use phallama_protocol::keys::Signature;
+
+    use super::*;
+
+    const USER: Address = Address([1; 20]);
+    const TERMS: Digest32 = Digest32([2; 32]);
+    const NOW: u64 = 1_800_000_000;
+
+    /// 100 locked, 20 charged, nothing in flight; asks for 30 under a cap of 1,000.
+    fn ask() -> Ask {
+        Ask {
+            user: USER,
+            epoch: 4,
+            cap: 1_000.into(),
+            terms_hash: TERMS,
+            reserve: 30.into(),
+            charged: 20.into(),
+            allocation: None,
+        }
+    }
+
+    fn facts() -> Facts {
+        Facts {
+            terms_hash: TERMS,
+            credit_limit: 50.into(),
+            payments_paused: false,
+            standing: Standing::Current,
+            now_unix_s: NOW,
+            free: 500.into(),
+            channel: Channel {
+                locked: 100.into(),
+                claimed: 10.into(),
+                exit_at_unix_s: 0,
+                epoch: 4,
+            },
+            claimed: 20.into(),
+            in_flight: Amount::ZERO,
+            pending_lock: None,
+        }
+    }
+
+    fn row(total: u64) -> LockRow {
+        LockRow {
+            total: total.into(),
+            deadline_unix_s: NOW + 600,
+            terms_hash: TERMS,
+            epoch: 4,
+            signature: Signature([3; 64]),
+        }
+    }
+
+    fn with(row: LockRow) -> Ask {
+        Ask { allocation: Some(Grant { row, signer: Some(USER) }), ..ask() }
+    }
+
+    /// Nothing locked yet: 50 is needed.
+    fn unlocked() -> Facts {
+        let channel = Channel { locked: 10.into(), ..facts().channel };
+        Facts { channel, ..facts() }
+    }
+
+    fn denied(ask: &Ask, facts: &Facts) -> (Code, Amount) {
+        match decide(ask, facts) {
+            Decision::Deny(denial) => {
+                assert!(denial.message.len() <= 200);
+                (denial.code, denial.cumulative)
+            }
+            other => panic!("expected a denial, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn covered_request_is_admitted_with_the_highest_known_amount() {
+        assert_eq!(decide(&ask(), &facts()), Decision::Admit { cumulative: 20.into() });
+        let after_restart = Ask { charged: Amount::ZERO, ..ask() };
+        assert_eq!(decide(&after_restart, &facts()), Decision::Admit { cumulative: 20.into() });
+        let channel = Channel { claimed: 60.into(), ..facts().channel };
+        let lost_journal = Facts { channel, claimed: Amount::ZERO, ..facts() };
+        assert_eq!(decide(&ask(), &lost_journal), Decision::Admit { cumulative: 60.into() });
+    }
+
+    #[test]
+    fn covered_to_the_last_unit_counts_what_is_in_flight() {
+        let full = Facts { in_flight: 50.into(), ..facts() };
+        assert_eq!(decide(&ask(), &full), Decision::Admit { cumulative: 20.into() });
+        let over = Facts { in_flight: 51.into(), ..facts() };
+        assert_eq!(denied(&ask(), &over).0, Code::BalanceTooLow);
+    }
+
+    #[test]
+    fn paused_journal_refuses_paid_work() {
+        let facts = Facts { payments_paused: true, ..facts() };
+        assert_eq!(denied(&ask(), &facts), (Code::PaymentsPaused, 20.into()));
+    }
+
+    #[test]
+    fn exiting_channel_is_not_served() {
+        let channel = Channel { exit_at_unix_s: NOW + 1, ..facts().channel };
+        assert_eq!(denied(&ask(), &Facts { channel, ..facts() }).0, Code::ChannelExiting);
+    }
+
+    #[test]
+    fn voucher_of_another_epoch_is_refused_with_the_amount() {
+        let ask = Ask { epoch: 3, ..ask() };
+        assert_eq!(denied(&ask, &facts()), (Code::EpochMismatch, 20.into()));
+    }
+
+    #[test]
+    fn other_terms_are_refused() {
+        let ask = Ask { terms_hash: Digest32([9; 32]), ..ask() };
+        assert_eq!(denied(&ask, &facts()).0, Code::TermsMismatch);
+    }
+
+    #[test]
+    fn cap_below_what_is_charged_and_reserved_is_refused() {
+        assert_eq!(
+            denied(&Ask { cap: 49.into(), ..ask() }, &facts()),
+            (Code::CapTooLow, 20.into())
+        );
+        let exact = Ask { cap: 50.into(), ..ask() };
+        assert_eq!(decide(&exact, &facts()), Decision::Admit { cumulative: 20.into() });
+    }
+
+    #[test]
+    fn silent_chain_is_risked_up_to_the_cap() {
+        let behind =
+            |room: u64| Facts { standing: Standing::Behind { room: room.into() }, ..facts() };
+        assert_eq!(decide(&ask(), &behind(30)), Decision::Admit { cumulative: 20.into() });
+        assert_eq!(denied(&ask(), &behind(29)).0, Code::ChainBehind);
+        let uncovered = Facts { channel: unlocked().channel, ..behind(1_000) };
+        assert_eq!(denied(&with(row(200)), &uncovered).0, Code::ChainBehind);
+    }
+
+    #[test]
+    fn small_request_is_served_while_its_lock_is_on_its_way() {
+        let lock = Some(row(200));
+        let expected = Decision::OnCredit { cumulative: 20.into(), lock };
+        assert_eq!(decide(&with(row(200)), &unlocked()), expected);
+    }
+
+    #[test]
+    fn request_above_the_credit_limit_waits_for_its_lock() {
+        let facts = Facts { credit_limit: 39.into(), ..unlocked() };
+        assert_eq!(decide(&with(row(200)), &facts), Decision::AfterLock { lock: Some(row(200)) });
+    }
+
+    #[test]
+    fn lock_on_its_way_is_not_sent_twice() {
+        let facts = Facts { pending_lock: Some(50.into()), ..unlocked() };
+        assert_eq!(
+            decide(&ask(), &facts),
+            Decision::OnCredit { cumulative: 20.into(), lock: None }
+        );
+        let strict = Facts { credit_limit: Amount::ZERO, ..facts };
+        assert_eq!(decide(&ask(), &strict), Decision::AfterLock { lock: None });
+        let too_small = Facts { pending_lock: Some(49.into()), ..unlocked() };
+        assert_eq!(denied(&ask(), &too_small).0, Code::BalanceTooLow);
+    }
+
+    #[test]
+    fn request_without_allocation_is_refused_when_nothing_covers_it() {
+        assert_eq!(denied(&ask(), &unlocked()).0, Code::BalanceTooLow);
+    }
+
+    #[test]
+    fn allocation_signed_by_somebody_else_is_refused() {
+        for signer in [None, Some(Address([8; 20]))] {
+            let ask = Ask { allocation: Some(Grant { row: row(200), signer }), ..ask() };
+            assert_eq!(denied(&ask, &unlocked()).0, Code::BadVoucher);
+        }
+    }
+
+    #[test]
+    fn allocation_about_to_expire_is_refused() {
+        let at = |margin| LockRow { deadline_unix_s: NOW + margin, ..row(200) };
+        assert_eq!(denied(&with(at(DEADLINE_MARGIN_S - 1)), &unlocked()).0, Code::BalanceTooLow);
+        let enough = decide(&with(at(DEADLINE_MARGIN_S)), &unlocked());
+        assert_eq!(
+            enough,
+            Decision::OnCredit { cumulative: 20.into(), lock: Some(at(DEADLINE_MARGIN_S)) }
+        );
+    }
+
+    #[test]
+    fn allocation_below_the_need_or_above_the_deposit_is_refused() {
+        assert_eq!(denied(&with(row(49)), &unlocked()).0, Code::BalanceTooLow);
+        assert_eq!(denied(&with(row(511)), &unlocked()).0, Code::BalanceTooLow);
+        let exact = Decision::OnCredit { cumulative: 20.into(), lock: Some(row(510)) };
+        assert_eq!(decide(&with(row(510)), &unlocked()), exact);
+    }
+}

@@ -1,0 +1,230 @@
+//! What an operator decides: where the pod listens, what it sells, what it risks.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use phallama_chain::ChainConfig;
+use phallama_protocol::ids::{Address, Amount, Digest32};
+use phallama_protocol::keys::Signer;
+use phallama_protocol::offers::Offer;
+use serde::{Deserialize, Serialize};
+
+/// Largest request on the wire: header, encapsulated key, the largest bucket and its chunk tags
+/// (spec/wire.md, constants).
+pub const SEALED_MAX_BYTES: usize = 16 + 1120 + 2_097_152 + 128 * 16;
+
+/// Everything that a pod is started from.
+#[derive(Clone, Debug)]
+pub struct PodConfig {
+    /// Address to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// URL that clients reach the pod at, as registered on chain. Absent: `http://` and the bound address.
+    pub public_url: Option<String>,
+    /// The chain and the deployment on it.
+    pub chain: ChainConfig,
+    /// The operator's account: owns the pod's record and pays gas.
+    pub operator: Signer,
+    /// Makes the pod id, together with the operator's address.
+    pub salt: [u8; 32],
+    /// Where `collect` pays the earnings to.
+    pub payout: Address,
+    /// Directory of the journal, the enclave's configuration and the sockets. Created when missing. Its
+    /// path must be short enough for a UNIX socket (about 90 bytes).
+    pub state_dir: PathBuf,
+    /// The enclave program and what it is told.
+    pub enclave: EnclaveSettings,
+    /// What the pod risks and when it acts.
+    pub policy: Policy,
+}
+
+impl PodConfig {
+    /// What the pod sells, in the order stored on chain.
+    pub fn offers(&self) -> Vec<Offer> {
+        self.enclave.models.iter().map(ModelSettings::offer).collect()
+    }
+}
+
+/// The enclave program and the part of its configuration that the operator chooses.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnclaveSettings {
+    /// The `phallama-enclave` program, or whatever starts it in its TEE.
+    pub program: PathBuf,
+    /// Arguments before `--config FILE`, for a launcher.
+    #[serde(default)]
+    pub program_args: Vec<String>,
+    /// What is sold, each with its weight file.
+    pub models: Vec<ModelSettings>,
+    /// How it is computed.
+    pub worker: WorkerSettings,
+    /// Where evidence comes from.
+    pub tee: TeeSettings,
+    /// Must be true for [`TeeSettings::Simulated`].
+    #[serde(default)]
+    pub danger_accept_simulated_tee: bool,
+    /// The enclave's own policy, bound into its evidence; absent: its default.
+    #[serde(default)]
+    pub policy: Option<serde_json::Value>,
+}
+
+/// One offer with its weight file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSettings {
+    /// Name of the model, as in the offer.
+    pub model: String,
+    /// The GGUF file.
+    pub model_path: PathBuf,
+    /// SHA-256 of the GGUF file.
+    pub weights_sha256: Digest32,
+    /// Smallest token unit per 1,000,000 prompt tokens.
+    pub input_price_per_mtok: Amount,
+    /// Smallest token unit per 1,000,000 completion tokens.
+    pub output_price_per_mtok: Amount,
+    /// Longest prompt and completion together, tokens.
+    pub context_tokens: u32,
+    /// Longest completion, tokens.
+    pub max_output_tokens: u32,
+}
+
+impl ModelSettings {
+    fn offer(&self) -> Offer {
+        Offer {
+            model: self.model.clone(),
+            weights_sha256: self.weights_sha256,
+            input_price_per_mtok: self.input_price_per_mtok,
+            output_price_per_mtok: self.output_price_per_mtok,
+            context_tokens: self.context_tokens,
+            max_output_tokens: self.max_output_tokens,
+        }
+    }
+}
+
+/// The worker processes that the enclave starts. What is absent is the enclave's default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerSettings {
+    /// The llama-server program.
+    pub path: PathBuf,
+    /// Further arguments.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Requests computed at once, per model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<u32>,
+    /// Computing threads per worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u32>,
+    /// Requests that may wait for a slot, per model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_max: Option<usize>,
+}
+
+/// Where evidence comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum TeeSettings {
+    /// Software quotes under the development root. They prove nothing about this machine.
+    Simulated {
+        /// The machine's keys and identity follow from this text.
+        platform_seed: String,
+    },
+    /// SGX through Gramine's attestation files.
+    Gramine {
+        /// Directory of `user_report_data` and `quote`; absent: Gramine's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attestation_dir: Option<PathBuf>,
+        /// JSON of the collateral that goes with quotes of this machine.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        collateral_path: Option<PathBuf>,
+    },
+}
+
+/// What the pod risks, and when it acts. Every field has a default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Most that one user may owe beyond what is locked, while a lock is on its way. A block can take
+    /// ten seconds; a first request within this limit does not wait for it.
+    pub credit_limit: Amount,
+    /// Most that all users together may reserve while the chain does not answer.
+    pub risk_cap: Amount,
+    /// The chain counts as not answering when its head was not read for this long, in seconds.
+    pub chain_stale_s: u64,
+    /// How often the chain's head is read, in milliseconds.
+    pub poll_ms: u64,
+    /// Settle when this much is unsettled in total.
+    pub settle_min_value: Amount,
+    /// Settle when a claim has waited this long, in seconds.
+    pub settle_max_age_s: u64,
+    /// How long locks are gathered for one transaction, in milliseconds.
+    pub lock_batch_ms: u64,
+    /// How long a request waits for its lock to be mined, in milliseconds. The enclave waits 30 s for
+    /// the whole answer.
+    pub lock_wait_ms: u64,
+    /// Largest request body, bytes; at most [`SEALED_MAX_BYTES`].
+    pub body_max_bytes: usize,
+    /// How long a client may take to send its request's headers, in milliseconds.
+    pub header_timeout_ms: u64,
+    /// How long a client may take to send its request's body, in milliseconds.
+    pub body_timeout_ms: u64,
+    /// How long a client may not read its answer before the exchange is cancelled, in milliseconds.
+    pub write_timeout_ms: u64,
+    /// Most connections at a time; more wait to be accepted.
+    pub connections_max: usize,
+    /// How long open exchanges may go on after `drain`, in seconds.
+    pub drain_s: u64,
+    /// Life of the enclave key's registration, in seconds; the registry allows 7 days.
+    pub key_life_s: u64,
+    /// The registration is renewed when less than this is left, in seconds.
+    pub key_renew_s: u64,
+    /// How long an enclave may take from its start until it can serve, in seconds: it hashes and
+    /// loads its models.
+    pub ready_timeout_s: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            credit_limit: Amount::from(10_000),
+            risk_cap: Amount::from(1_000_000),
+            chain_stale_s: 60,
+            poll_ms: 1_000,
+            settle_min_value: Amount::from(1_000_000),
+            settle_max_age_s: 6 * 3_600,
+            lock_batch_ms: 200,
+            lock_wait_ms: 20_000,
+            body_max_bytes: SEALED_MAX_BYTES,
+            header_timeout_ms: 10_000,
+            body_timeout_ms: 30_000,
+            write_timeout_ms: 60_000,
+            connections_max: 4_096,
+            drain_s: 60,
+            key_life_s: 6 * 86_400,
+            key_renew_s: 86_400,
+            ready_timeout_s: 600,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policy_takes_defaults_for_what_is_absent_and_refuses_unknown_keys() {
+        let policy: Policy = serde_json::from_str(r#"{"credit_limit":"5"}"#).unwrap();
+        assert_eq!(policy, Policy { credit_limit: 5.into(), ..Policy::default() });
+        let error = serde_json::from_str::<Policy>(r#"{"credit":"5"}"#).unwrap_err();
+        assert!(error.to_string().contains("unknown field `credit`"), "{error}");
+    }
+
+    #[test]
+    fn tee_is_written_as_the_enclave_reads_it() {
+        let tee = TeeSettings::Simulated { platform_seed: "machine 1".to_owned() };
+        let json = serde_json::to_value(&tee).unwrap();
+        assert_eq!(json, serde_json::json!({ "simulated": { "platform_seed": "machine 1" } }));
+        let tee = TeeSettings::Gramine { attestation_dir: None, collateral_path: None };
+        assert_eq!(serde_json::to_value(&tee).unwrap(), serde_json::json!({ "gramine": {} }));
+    }
+}

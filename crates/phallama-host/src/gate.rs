@@ -1,0 +1,169 @@
+//! Answers the enclave's question whether a request is paid for: gathers the facts, applies
+//! [`admission::decide`], sends the lock, waits for it where the policy says so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use phallama_chain::LockRow;
+use phallama_protocol::eip712::{Allocation, Domain};
+use phallama_protocol::ids::{Amount, Digest32, PodId};
+use phallama_protocol::keys;
+use phallama_protocol::link::Admit;
+use phallama_protocol::refusal::Code;
+
+use crate::admission::{self, Ask, Decision, Denial, Facts, Grant};
+use crate::clock;
+use crate::journal::{ChannelKey, Journal};
+use crate::locks::{LockQueue, LockState, LockTicket};
+use crate::reserves::{Reserve, Reserves};
+use crate::view::ChainView;
+
+/// Decides about payments for one pod.
+pub struct Gate {
+    /// The chain as last read.
+    pub view: Arc<ChainView>,
+    /// What users owe.
+    pub journal: Arc<Journal>,
+    /// What open exchanges may still cost.
+    pub reserves: Reserves,
+    /// Locks on their way.
+    pub locks: LockQueue,
+    /// This pod.
+    pub pod: PodId,
+    /// The escrow's domain.
+    pub domain: Domain,
+    /// Hash of what this pod sells.
+    pub terms_hash: Digest32,
+    /// Most that one user may owe beyond what is locked.
+    pub credit_limit: Amount,
+    /// How long a request waits for its lock.
+    pub lock_wait: Duration,
+}
+
+/// A request that is paid for, as long as this lives.
+#[derive(Debug)]
+pub struct Admission {
+    /// Highest amount charged in this channel generation.
+    pub cumulative: Amount,
+    /// Released when dropped.
+    pub reserve: Reserve,
+}
+
+impl Gate {
+    /// Answers one question.
+    ///
+    /// # Errors
+    /// The [`Denial`] to pass on.
+    pub async fn admit(&self, admit: &Admit) -> Result<Admission, Denial> {
+        let mut ask = self.ask(admit);
+        let (decision, reserve) = self.decide(&ask).await?;
+        let ticket = match decision {
+            Decision::Admit { cumulative } => return Ok(held(cumulative, reserve)),
+            Decision::OnCredit { cumulative, lock } => {
+                self.send(&ask, lock, cumulative)?;
+                return Ok(held(cumulative, reserve));
+            }
+            Decision::AfterLock { lock } => self.send(&ask, lock, ask.charged)?,
+            Decision::Deny(denial) => return Err(denial),
+        };
+        let outcome = match ticket {
+            Some(ticket) => ticket.outcome(self.lock_wait).await,
+            // It was mined between the decision and now.
+            None => LockState::Locked,
+        };
+        if let LockState::Failed(reason) = outcome {
+            return Err(lock_failed(ask.charged, &reason));
+        }
+        ask.allocation = None;
+        match self.decide(&ask).await? {
+            (Decision::Admit { cumulative } | Decision::OnCredit { cumulative, .. }, reserve) => {
+                Ok(held(cumulative, reserve))
+            }
+            (Decision::Deny(denial), _) => Err(denial),
+            (Decision::AfterLock { .. }, _) => {
+                Err(lock_failed(ask.charged, "other requests used it up; send a higher allocation"))
+            }
+        }
+    }
+
+    async fn decide(&self, ask: &Ask) -> Result<(Decision, Option<Reserve>), Denial> {
+        let Some(money) = self.view.money(ask.user).await else {
+            return Err(admission::chain_behind(ask.charged));
+        };
+        let standing = self.view.standing();
+        let key = ChannelKey { user: ask.user, epoch: ask.epoch };
+        let (decision, reserve) = self.reserves.reserve_if(ask.user, ask.reserve, |in_flight| {
+            let facts = Facts {
+                terms_hash: self.terms_hash,
+                credit_limit: self.credit_limit,
+                payments_paused: self.journal.is_paused(),
+                standing,
+                now_unix_s: clock::now_unix_s(),
+                free: money.account.free,
+                channel: money.channel,
+                claimed: self.journal.cumulative(key),
+                in_flight,
+                pending_lock: self.locks.pending_total(ask.user),
+            };
+            let decision = admission::decide(ask, &facts);
+            let serve = matches!(decision, Decision::Admit { .. } | Decision::OnCredit { .. });
+            (decision, serve)
+        });
+        if reserve.is_some() && standing != admission::Standing::Current {
+            self.view.risk(ask.reserve);
+        }
+        Ok((decision, reserve))
+    }
+
+    fn send(
+        &self,
+        ask: &Ask,
+        lock: Option<LockRow>,
+        cumulative: Amount,
+    ) -> Result<Option<LockTicket>, Denial> {
+        let Some(row) = lock else { return Ok(self.locks.ticket(ask.user)) };
+        let ticket = self.locks.submit(ask.user, row);
+        ticket.map(Some).ok_or_else(|| lock_failed(cumulative, "too many locks wait"))
+    }
+
+    fn ask(&self, admit: &Admit) -> Ask {
+        let allocation = admit.allocation.map(|grant| {
+            let row = LockRow {
+                total: grant.total,
+                deadline_unix_s: grant.deadline_unix_s,
+                terms_hash: admit.terms_hash,
+                epoch: admit.epoch,
+                signature: grant.signature,
+            };
+            let signed = Allocation {
+                pod_id: self.pod,
+                total: row.total,
+                terms_hash: row.terms_hash,
+                epoch: row.epoch,
+                deadline_unix_s: row.deadline_unix_s,
+            };
+            let signer = keys::recover(&signed.digest(&self.domain), &grant.signature).ok();
+            Grant { row, signer }
+        });
+        Ask {
+            user: admit.user,
+            epoch: admit.epoch,
+            cap: admit.cap,
+            terms_hash: admit.terms_hash,
+            reserve: admit.reserve,
+            charged: admit.charged,
+            allocation,
+        }
+    }
+}
+
+fn held(cumulative: Amount, reserve: Option<Reserve>) -> Admission {
+    let reserve = reserve.expect("a decision to serve reserves");
+    Admission { cumulative, reserve }
+}
+
+fn lock_failed(cumulative: Amount, reason: &str) -> Denial {
+    let mut message = format!("the allocation could not be locked: {reason}");
+    message.truncate(message.floor_char_boundary(200));
+    Denial { code: Code::BalanceTooLow, retry_after_ms: 0, cumulative, message }
+}

@@ -1,0 +1,8 @@
+//! The public side: four routes, small limits, nothing in clear.
+
+mod routes;
+mod server;
+mod stall;
+
+pub(crate) use routes::Front;
+pub(crate) use server::{Server, ServerLimits};

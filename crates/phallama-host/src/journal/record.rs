@@ -1,0 +1,291 @@
+//! One channel generation in the journal, and how it is written.
+
+use phallama_protocol::ids::{Address, Amount, Digest32};
+use phallama_protocol::keys::Signature;
+
+use crate::money::minus;
+
+/// First byte of every stored record.
+const VERSION: u8 = 1;
+/// Bytes of a key: user 20, epoch 4.
+pub(super) const KEY_LEN: usize = 24;
+/// Bytes of a record.
+pub(super) const RECORD_LEN: usize = 1 + 16 + 64 + 20 + 8 + 16 + 32 + 64 + 16 + 8 + 8 + 8 + 1;
+
+/// A user key's address and the generation of its channel with this pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChannelKey {
+    /// Address of the user key.
+    pub user: Address,
+    /// Generation of the channel.
+    pub epoch: u32,
+}
+
+/// What an enclave charged for one answer, with what is needed to be paid for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Whose channel, and which generation of it.
+    pub key: ChannelKey,
+    /// The voucher's cap.
+    pub cap: Amount,
+    /// The user key's signature on the voucher.
+    pub voucher_sig: Signature,
+    /// The identity key that signed the settlement.
+    pub identity: Address,
+    /// The settlement's sequence number under that identity.
+    pub seq: u64,
+    /// Cumulative amount charged.
+    pub cumulative: Amount,
+    /// Hash of the answer's receipt.
+    pub receipt_hash: Digest32,
+    /// The identity key's signature on the settlement.
+    pub settlement_sig: Signature,
+    /// Tokens of the prompt.
+    pub prompt_tokens: u32,
+    /// Tokens of the answer.
+    pub completion_tokens: u32,
+    /// What the contract had paid for this channel when it was last read, cumulative over all of its
+    /// generations like `cumulative`.
+    pub settled: Amount,
+    /// When the host got it, seconds since 1970.
+    pub at_unix_s: u64,
+}
+
+/// The best that the pod has of one channel generation: the highest voucher and the highest settlement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelRecord {
+    /// Whose channel, and which generation of it.
+    pub key: ChannelKey,
+    /// Highest cap of any voucher seen.
+    pub cap: Amount,
+    /// The user key's signature on that voucher.
+    pub voucher_sig: Signature,
+    /// The identity key that signed the settlement.
+    pub identity: Address,
+    /// Sequence number of the settlement.
+    pub seq: u64,
+    /// Highest cumulative amount charged.
+    pub cumulative: Amount,
+    /// The settlement's receipt.
+    pub receipt_hash: Digest32,
+    /// The identity key's signature on the settlement.
+    pub settlement_sig: Signature,
+    /// What the contract had paid when it was last read, cumulative like `cumulative`.
+    pub settled: Amount,
+    /// When the oldest unsettled claim came, seconds since 1970; 0 when nothing is unsettled.
+    pub unsettled_since_unix_s: u64,
+    /// Tokens of all prompts.
+    pub prompt_tokens: u64,
+    /// Tokens of all answers.
+    pub completion_tokens: u64,
+    /// The channel has moved to its next generation: nothing of this one can be settled any more.
+    pub closed: bool,
+}
+
+impl ChannelRecord {
+    /// What the contract has not paid yet.
+    pub fn unsettled(&self) -> Amount {
+        if self.closed { Amount::ZERO } else { minus(self.cumulative, self.settled) }
+    }
+
+    pub(super) fn first(claim: &Claim) -> Self {
+        Self {
+            key: claim.key,
+            cap: claim.cap,
+            voucher_sig: claim.voucher_sig,
+            identity: claim.identity,
+            seq: claim.seq,
+            cumulative: claim.cumulative,
+            receipt_hash: claim.receipt_hash,
+            settlement_sig: claim.settlement_sig,
+            settled: claim.settled,
+            unsettled_since_unix_s: claim.at_unix_s,
+            prompt_tokens: claim.prompt_tokens.into(),
+            completion_tokens: claim.completion_tokens.into(),
+            closed: false,
+        }
+    }
+
+    /// Takes what is higher. A claim that is not higher than what is known, a replayed one for
+    /// example, changes nothing.
+    pub(super) fn raise(&mut self, claim: &Claim) {
+        if claim.cap > self.cap {
+            self.cap = claim.cap;
+            self.voucher_sig = claim.voucher_sig;
+        }
+        self.settle(claim.settled, claim.at_unix_s);
+        if claim.cumulative <= self.cumulative {
+            return;
+        }
+        if self.unsettled() == Amount::ZERO {
+            self.unsettled_since_unix_s = claim.at_unix_s;
+        }
+        self.identity = claim.identity;
+        self.seq = claim.seq;
+        self.cumulative = claim.cumulative;
+        self.receipt_hash = claim.receipt_hash;
+        self.settlement_sig = claim.settlement_sig;
+        self.prompt_tokens = self.prompt_tokens.saturating_add(claim.prompt_tokens.into());
+        self.completion_tokens =
+            self.completion_tokens.saturating_add(claim.completion_tokens.into());
+    }
+
+    /// Notes what the contract has paid; it never pays back, so a lower amount is an older reading.
+    pub(super) fn settle(&mut self, claimed: Amount, at_unix_s: u64) {
+        if claimed <= self.settled {
+            return;
+        }
+        self.settled = claimed;
+        let open = self.unsettled() > Amount::ZERO;
+        self.unsettled_since_unix_s = if open { at_unix_s } else { 0 };
+    }
+
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+        self.unsettled_since_unix_s = 0;
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(RECORD_LEN);
+        bytes.push(VERSION);
+        bytes.extend_from_slice(&self.cap.to_be_bytes());
+        bytes.extend_from_slice(&self.voucher_sig.0);
+        bytes.extend_from_slice(&self.identity.0);
+        bytes.extend_from_slice(&self.seq.to_be_bytes());
+        bytes.extend_from_slice(&self.cumulative.to_be_bytes());
+        bytes.extend_from_slice(&self.receipt_hash.0);
+        bytes.extend_from_slice(&self.settlement_sig.0);
+        bytes.extend_from_slice(&self.settled.to_be_bytes());
+        bytes.extend_from_slice(&self.unsettled_since_unix_s.to_be_bytes());
+        bytes.extend_from_slice(&self.prompt_tokens.to_be_bytes());
+        bytes.extend_from_slice(&self.completion_tokens.to_be_bytes());
+        bytes.push(self.closed.into());
+        bytes
+    }
+
+    /// `None` when the bytes are not a record of this version.
+    pub(super) fn decode(key: ChannelKey, bytes: &[u8]) -> Option<Self> {
+        let (&VERSION, mut rest) = bytes.split_first()? else { return None };
+        let record = Self {
+            key,
+            cap: amount(&mut rest)?,
+            voucher_sig: Signature(take(&mut rest)?),
+            identity: Address(take(&mut rest)?),
+            seq: u64::from_be_bytes(take(&mut rest)?),
+            cumulative: amount(&mut rest)?,
+            receipt_hash: Digest32(take(&mut rest)?),
+            settlement_sig: Signature(take(&mut rest)?),
+            settled: amount(&mut rest)?,
+            unsettled_since_unix_s: u64::from_be_bytes(take(&mut rest)?),
+            prompt_tokens: u64::from_be_bytes(take(&mut rest)?),
+            completion_tokens: u64::from_be_bytes(take(&mut rest)?),
+            closed: take::<1>(&mut rest)? == [1],
+        };
+        rest.is_empty().then_some(record)
+    }
+}
+
+impl ChannelKey {
+    pub(super) fn encode(self) -> [u8; KEY_LEN] {
+        let mut bytes = [0; KEY_LEN];
+        bytes[..20].copy_from_slice(&self.user.0);
+        bytes[20..].copy_from_slice(&self.epoch.to_be_bytes());
+        bytes
+    }
+
+    pub(super) fn decode(bytes: [u8; KEY_LEN]) -> Self {
+        let [user @ .., a, b, c, d] = bytes;
+        Self { user: Address(user), epoch: u32::from_be_bytes([a, b, c, d]) }
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, tail) = rest.split_first_chunk::<N>()?;
+    *rest = tail;
+    Some(*head)
+}
+
+fn amount(rest: &mut &[u8]) -> Option<Amount> {
+    Amount::new(u128::from_be_bytes(take(rest)?)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(cap: u64, cumulative: u64) -> Claim {
+        Claim {
+            key: ChannelKey { user: Address([7; 20]), epoch: 3 },
+            cap: cap.into(),
+            voucher_sig: Signature([u8::try_from(cap).unwrap(); 64]),
+            identity: Address([9; 20]),
+            seq: cumulative,
+            cumulative: cumulative.into(),
+            receipt_hash: Digest32([4; 32]),
+            settlement_sig: Signature([6; 64]),
+            prompt_tokens: 10,
+            completion_tokens: 20,
+            settled: Amount::ZERO,
+            at_unix_s: 1_000 + cumulative,
+        }
+    }
+
+    #[test]
+    fn record_survives_encoding() {
+        let mut record = ChannelRecord::first(&claim(100, 40));
+        record.settle(30.into(), 5);
+        let bytes = record.encode();
+        assert_eq!(bytes.len(), RECORD_LEN);
+        assert_eq!(ChannelRecord::decode(record.key, &bytes), Some(record));
+    }
+
+    #[test]
+    fn record_of_another_length_or_version_is_refused() {
+        let record = ChannelRecord::first(&claim(100, 40));
+        let bytes = record.encode();
+        assert_eq!(ChannelRecord::decode(record.key, &bytes[..RECORD_LEN - 1]), None);
+        assert_eq!(ChannelRecord::decode(record.key, &[&bytes[..], &[0]].concat()), None);
+        let mut other = bytes;
+        other[0] = 2;
+        assert_eq!(ChannelRecord::decode(record.key, &other), None);
+    }
+
+    #[test]
+    fn cap_and_cumulative_each_keep_their_highest() {
+        let mut record = ChannelRecord::first(&claim(100, 40));
+        record.raise(&claim(80, 50));
+        assert_eq!((record.cap, record.cumulative), (100.into(), 50.into()));
+        assert_eq!(record.voucher_sig, Signature([100; 64]));
+        record.raise(&claim(120, 45));
+        assert_eq!((record.cap, record.cumulative, record.seq), (120.into(), 50.into(), 50));
+        assert_eq!(record.voucher_sig, Signature([120; 64]));
+    }
+
+    #[test]
+    fn repeated_claim_changes_nothing() {
+        let mut record = ChannelRecord::first(&claim(100, 40));
+        let before = record.clone();
+        record.raise(&claim(100, 40));
+        record.raise(&claim(90, 10));
+        assert_eq!(record, before);
+    }
+
+    #[test]
+    fn later_generation_owes_only_what_it_added() {
+        let record = ChannelRecord::first(&Claim { settled: 30.into(), ..claim(100, 40) });
+        assert_eq!(record.unsettled(), 10.into());
+    }
+
+    #[test]
+    fn age_counts_from_the_oldest_unsettled_claim() {
+        let mut record = ChannelRecord::first(&claim(100, 40));
+        record.raise(&claim(100, 60));
+        assert_eq!(record.unsettled_since_unix_s, 1_040);
+        record.settle(60.into(), 2_000);
+        assert_eq!((record.unsettled(), record.unsettled_since_unix_s), (Amount::ZERO, 0));
+        record.raise(&claim(100, 70));
+        assert_eq!((record.unsettled(), record.unsettled_since_unix_s), (10.into(), 1_070));
+        record.settle(50.into(), 3_000);
+        assert_eq!(record.unsettled(), 10.into());
+    }
+}

@@ -1,0 +1,103 @@
+//! How a pod is, for its operator and for load balancers. Nothing about users.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use phallama_protocol::ids::{Address, Amount, Digest32, PodId};
+use phallama_protocol::link::WorkerState;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::admission::Standing;
+use crate::enclave::{EnclaveClient, EnclaveState};
+use crate::journal::Journal;
+use crate::view::ChainView;
+
+/// What `GET /healthz` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// New requests are served.
+    pub ready: bool,
+    /// This pod.
+    pub pod_id: PodId,
+    /// The enclave's identity key; absent while it starts.
+    pub identity: Option<Address>,
+    /// Measurement of the enclave program; absent while it starts.
+    pub measurement: Option<Digest32>,
+    /// How the worker is; absent while the enclave starts.
+    pub worker: Option<WorkerState>,
+    /// Requests being answered.
+    pub in_flight: u32,
+    /// Requests waiting.
+    pub queued: u32,
+    /// Requests that can be answered at once.
+    pub slots: u32,
+    /// The newest block seen.
+    pub block: u64,
+    /// The chain does not answer.
+    pub chain_behind: bool,
+    /// The journal cannot store claims.
+    pub payments_paused: bool,
+    /// The pod is about to stop.
+    pub draining: bool,
+}
+
+/// What the operator sees in addition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PodStatus {
+    /// What everyone sees.
+    #[serde(flatten)]
+    pub health: Health,
+    /// URL as registered.
+    pub url: String,
+    /// Open exchanges, as the host counts them.
+    pub exchanges: usize,
+    /// Sum of what open exchanges may still cost.
+    pub reserved: Amount,
+    /// Sum of what was charged and not settled.
+    pub unsettled: Amount,
+    /// Channels with something unsettled.
+    pub unsettled_channels: usize,
+}
+
+/// Where the status comes from.
+pub(crate) struct StatusSource {
+    pub(crate) pod_id: PodId,
+    pub(crate) enclave: EnclaveClient,
+    pub(crate) state: watch::Receiver<EnclaveState>,
+    pub(crate) view: Arc<ChainView>,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) draining: Arc<AtomicBool>,
+}
+
+impl StatusSource {
+    pub(crate) async fn health(&self) -> Health {
+        let info = match &*self.state.borrow() {
+            EnclaveState::Ready(info) => Some(Arc::clone(info)),
+            EnclaveState::Down => None,
+        };
+        let status = match &info {
+            Some(_) => self.enclave.status().await.ok(),
+            None => None,
+        };
+        let worker = status.map(|status| status.worker);
+        let chain_behind = self.view.standing() != Standing::Current;
+        let payments_paused = self.journal.is_paused();
+        let draining = self.draining.load(Ordering::Acquire);
+        let serves = worker == Some(WorkerState::Ready) && !payments_paused && !draining;
+        Health {
+            ready: serves && !chain_behind,
+            pod_id: self.pod_id,
+            identity: info.as_ref().map(|info| info.identity),
+            measurement: info.as_ref().map(|info| info.measurement),
+            worker,
+            in_flight: status.map_or(0, |status| status.in_flight),
+            queued: status.map_or(0, |status| status.queued),
+            slots: status.map_or(0, |status| status.slots),
+            block: self.view.block(),
+            chain_behind,
+            payments_paused,
+            draining,
+        }
+    }
+}
