@@ -24,7 +24,13 @@ pub struct EngineConfig {
     /// How many more requests may wait for a slot before new ones get
     /// [`EngineError::QueueFull`](crate::EngineError::QueueFull).
     pub queue_max: usize,
-    /// Computing threads of the worker; `None` takes every core this process may use.
+    /// Computing threads of the worker; `None` leaves one core of this process to everything else.
+    ///
+    /// The threads wait for one another at every step, so one that is preempted stops them all. On
+    /// two cores beside other busy processes, one thread made 44–89 tokens/s where two made 2–13,
+    /// with or without `--poll 0`; on a quiet machine two make about 100–130. `--prio 2` among
+    /// `extra_args` gave 145–177 under the same load, but it needs CAP_SYS_NICE and starves
+    /// whatever else runs on those cores, this process included.
     pub threads: Option<u32>,
     /// Directory of the worker's socket; created, and set to mode 0700.
     pub socket_dir: PathBuf,
@@ -61,18 +67,18 @@ impl EngineConfig {
             threads: None,
             socket_dir: socket_dir.into(),
             extra_args: Vec::new(),
-            start_timeout: Duration::from_secs(300),
-            stall_timeout: Duration::from_secs(60),
+            start_timeout: Duration::from_mins(5),
+            stall_timeout: Duration::from_mins(1),
             backoff_min: Duration::from_millis(100),
-            backoff_max: Duration::from_secs(60),
+            backoff_max: Duration::from_mins(1),
         }
     }
 
     /// The number of computing threads the worker is told to use.
     pub fn threads_resolved(&self) -> u32 {
         self.threads.unwrap_or_else(|| {
-            std::thread::available_parallelism()
-                .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
+            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            u32::try_from(cores - 1).unwrap_or(u32::MAX).max(1)
         })
     }
 }

@@ -42,7 +42,7 @@ impl Exchange {
     /// The whole body of an error answer, as far as it can be had.
     pub(crate) async fn error_body(self) -> Bytes {
         let limited = Limited::new(self.body, ERROR_BODY_MAX_BYTES);
-        limited.collect().await.map(|body| body.to_bytes()).unwrap_or_default()
+        limited.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default()
     }
 }
 

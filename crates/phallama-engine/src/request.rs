@@ -56,12 +56,12 @@ impl ChatRequest {
         let messages = checker.required("messages")?;
         checker.put("messages", check_messages(messages)?);
         checker.sampling()?;
-        if let Some(format) = checker.take("response_format") {
-            if let Some(schema) = check_response_format(&format)? {
-                let wrapper = json!({ "name": "answer", "schema": schema });
-                let format = json!({ "type": "json_schema", "json_schema": wrapper });
-                checker.put("response_format", format);
-            }
+        if let Some(format) = checker.take("response_format")
+            && let Some(schema) = check_response_format(&format)?
+        {
+            let wrapper = json!({ "name": "answer", "schema": schema });
+            let format = json!({ "type": "json_schema", "json_schema": wrapper });
+            checker.put("response_format", format);
         }
         checker.copy_if("tools", check_tools)?;
         checker.copy_if("tool_choice", check_tool_choice)?;
@@ -87,19 +87,19 @@ impl CompletionRequest {
         }
         checker.put("prompt", prompt);
         checker.sampling()?;
-        if let Some(format) = checker.take("response_format") {
-            if let Some(schema) = check_response_format(&format)? {
-                checker.put("json_schema", schema);
-            }
+        if let Some(format) = checker.take("response_format")
+            && let Some(schema) = check_response_format(&format)?
+        {
+            checker.put("json_schema", schema);
         }
         checker.copy_if("logprobs", |value| integer("logprobs", value, 0, 20).map(drop))?;
         if let Some(best_of) = checker.take("best_of") {
             integer("best_of", &best_of, 1, 1)?;
         }
-        if let Some(echo) = checker.take("echo") {
-            if boolean("echo", &echo)? {
-                return Err(unsupported("echo", "true", "false"));
-            }
+        if let Some(echo) = checker.take("echo")
+            && boolean("echo", &echo)?
+        {
+            return Err(unsupported("echo", "true", "false"));
         }
         checker.finish().map(Self)
     }

@@ -172,7 +172,7 @@ fn messages_must_be_a_conversation_in_text() {
         assert_eq!(refusal(&format!(r#"{{"messages":{messages}}}"#)).to_string(), message);
     }
     assert_eq!(refusal("{}"), RequestError::Missing { field: "messages".to_owned() });
-    let many = ["{\"role\":\"user\",\"content\":\"\"}"; 4097].join(",");
+    let many = vec!["{\"role\":\"user\",\"content\":\"\"}"; 4097].join(",");
     assert!(matches!(
         refusal(&format!(r#"{{"messages":[{many}]}}"#)),
         RequestError::TooMany { got: 4097, max: 4096, .. }

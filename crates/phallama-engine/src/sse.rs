@@ -198,7 +198,7 @@ mod tests {
             texts in prop::collection::vec("[^\r\n]{0,40}", 0..10),
             cut in 1usize..9,
         ) {
-            let stream: String = texts.iter().map(|text| format!("data: {text}\n\n")).collect();
+            let stream = texts.iter().fold(String::new(), |all, text| all + "data: " + text + "\n\n");
             prop_assert_eq!(decode(stream.as_bytes().chunks(cut)).unwrap(), texts);
         }
     }

@@ -1,5 +1,7 @@
 //! Faults and rules of the engine, against the scripted worker that its own supervisor runs.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 mod support;
 
 use std::future::Future;
@@ -9,11 +11,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use phallama_engine::{
-    CompletionRequest, Engine, EngineConfig, EngineError, EngineEvent, Fault, FinishReason,
-    StartProgress, Usage, WorkerText, weights_digest,
+    Account, CompletionRequest, Engine, EngineConfig, EngineError, EngineEvent, Fault,
+    FinishReason, StartProgress, Usage, WorkerText, weights_digest,
 };
 use serde_json::{Value, json};
-use support::{ANNE, BOB, answer, ask, collect};
+use support::{ANNE, BOB, Collected, ask, collect};
 use tempfile::TempDir;
 
 /// An engine and the directory of its files.
@@ -52,6 +54,11 @@ async fn start_error(change: impl FnOnce(&mut EngineConfig)) -> EngineError {
         Ok(_) => panic!("the engine started"),
         Err(error) => error,
     }
+}
+
+/// The whole answer to one message.
+async fn answer(engine: &Engine, message: &str, account: Account) -> Collected {
+    collect(&mut engine.chat(ask(message), account).await.unwrap()).await
 }
 
 /// Asks again and again until `done` says so; fails after 20 s.

@@ -1,7 +1,7 @@
 //! What both test programs need to talk to an engine.
 
 use phallama_engine::{
-    Account, ChatRequest, ChatStream, Engine, EngineError, EngineEvent, FinishReason, Usage,
+    Account, ChatRequest, ChatStream, EngineError, EngineEvent, FinishReason, Usage,
 };
 use serde_json::json;
 
@@ -49,9 +49,4 @@ pub(crate) async fn collect(stream: &mut ChatStream) -> Collected {
     assert!(stream.next().await.is_none());
     assert!(all.end.is_some() != all.error.is_some(), "exactly one end");
     all
-}
-
-/// The whole answer to one message.
-pub(crate) async fn answer(engine: &Engine, message: &str, account: Account) -> Collected {
-    collect(&mut engine.chat(ask(message), account).await.unwrap()).await
 }

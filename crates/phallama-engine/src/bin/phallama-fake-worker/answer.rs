@@ -29,7 +29,7 @@ impl<'a> Answer<'a> {
         let answer = Self { stream, chat, prompt, cached, sent: 0, max_tokens };
         http::start_stream(stream)?;
         for processed in [cached, prompt] {
-            let mut chunk = answer.chunk(answer.delta(json!({ "content": null })));
+            let mut chunk = answer.chunk(&answer.delta(&json!({ "content": null })));
             chunk["prompt_progress"] =
                 json!({ "total": prompt, "cache": cached, "processed": processed, "time_ms": 1 });
             answer.send(&chunk)?;
@@ -44,11 +44,11 @@ impl<'a> Answer<'a> {
 
     /// One token of text.
     pub(crate) fn text(&mut self, text: &str) -> io::Result<()> {
-        self.tokens(1, json!({ "content": text }))
+        self.tokens(1, &json!({ "content": text }))
     }
 
     /// Some tokens in one event; silent once the answer is full.
-    pub(crate) fn tokens(&mut self, count: u64, delta: Value) -> io::Result<()> {
+    pub(crate) fn tokens(&mut self, count: u64, delta: &Value) -> io::Result<()> {
         match self.token_chunk(count, delta) {
             Some(chunk) => self.send(&chunk),
             None => Ok(()),
@@ -57,7 +57,7 @@ impl<'a> Answer<'a> {
 
     /// One token with its log probability.
     pub(crate) fn text_with_logprobs(&mut self, text: &str) -> io::Result<()> {
-        let Some(mut chunk) = self.token_chunk(1, json!({ "content": text })) else {
+        let Some(mut chunk) = self.token_chunk(1, &json!({ "content": text })) else {
             return Ok(());
         };
         chunk["choices"][0]["logprobs"] =
@@ -67,7 +67,7 @@ impl<'a> Answer<'a> {
 
     /// One token of text, each byte of the event in a write of its own.
     pub(crate) fn text_bytewise(&mut self, text: &str) -> io::Result<()> {
-        let Some(chunk) = self.token_chunk(1, json!({ "content": text })) else { return Ok(()) };
+        let Some(chunk) = self.token_chunk(1, &json!({ "content": text })) else { return Ok(()) };
         event(&chunk).chunks(1).try_for_each(|byte| http::chunk(self.stream, byte))
     }
 
@@ -79,11 +79,11 @@ impl<'a> Answer<'a> {
     /// The proper end: reason, usage, `[DONE]`.
     pub(crate) fn finish(self, reason: &str) -> io::Result<()> {
         let reason = if self.is_full() && reason == "stop" { "length" } else { reason };
-        let mut last = self.chunk(self.delta(json!({})));
+        let mut last = self.chunk(&self.delta(&json!({})));
         last["choices"][0]["finish_reason"] = json!(reason);
         if self.chat {
             self.send(&last)?;
-            last = self.chunk(json!([]));
+            last = self.chunk(&json!([]));
         }
         last["usage"] = json!({
             "prompt_tokens": self.prompt,
@@ -101,17 +101,17 @@ impl<'a> Answer<'a> {
         http::end_stream(self.stream)
     }
 
-    fn token_chunk(&mut self, count: u64, delta: Value) -> Option<Value> {
+    fn token_chunk(&mut self, count: u64, delta: &Value) -> Option<Value> {
         if self.is_full() {
             return None;
         }
         self.sent += count;
-        let mut chunk = self.chunk(self.delta(delta));
+        let mut chunk = self.chunk(&self.delta(delta));
         chunk["timings"] = self.timings();
         Some(chunk)
     }
 
-    fn delta(&self, delta: Value) -> Value {
+    fn delta(&self, delta: &Value) -> Value {
         if self.chat {
             json!([{ "index": 0, "finish_reason": null, "delta": delta }])
         } else {
@@ -120,7 +120,7 @@ impl<'a> Answer<'a> {
         }
     }
 
-    fn chunk(&self, choices: Value) -> Value {
+    fn chunk(&self, choices: &Value) -> Value {
         let object = if self.chat { "chat.completion.chunk" } else { "text_completion" };
         json!({ "object": object, "model": "fake", "choices": choices })
     }

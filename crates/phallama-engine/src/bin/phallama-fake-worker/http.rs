@@ -26,10 +26,10 @@ fn content_length(reader: &mut impl BufRead) -> io::Result<usize> {
         if reader.read_line(&mut line)? <= 2 {
             return Ok(length);
         }
-        if let Some((name, value)) = line.split_once(':') {
-            if name.eq_ignore_ascii_case("content-length") {
-                length = value.trim().parse().map_err(io::Error::other)?;
-            }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().map_err(io::Error::other)?;
         }
     }
 }

@@ -57,18 +57,18 @@ fn answer_well(
         "tokens" => counted(&mut answer, number(words, 0), 0)?,
         "slow" => counted(&mut answer, number(words, 0), number(words, 1))?,
         "think" => {
-            answer.tokens(1, json!({ "reasoning_content": words.join(" ") }))?;
+            answer.tokens(1, &json!({ "reasoning_content": words.join(" ") }))?;
             answer.text("done")?;
         }
         "tool" => {
             let function = json!({ "name": words.first(), "arguments": "{}" });
             let call = json!({ "index": 0, "id": "c1", "type": "function", "function": function });
-            answer.tokens(3, json!({ "tool_calls": [call] }))?;
+            answer.tokens(3, &json!({ "tool_calls": [call] }))?;
             return answer.finish("tool_calls");
         }
         "logprobs" => (0..number(words, 0)).try_for_each(|_| answer.text_with_logprobs("x"))?,
         "split" => ["žluť", "oučký ", "🦙"].iter().try_for_each(|t| answer.text_bytewise(t))?,
-        "batch" => answer.tokens(number(words, 0), json!({ "content": "many" }))?,
+        "batch" => answer.tokens(number(words, 0), &json!({ "content": "many" }))?,
         "reflect" => answer.text(&reflection(body))?,
         "running" => {
             let others = shared.running.load(Ordering::SeqCst) - 1;
