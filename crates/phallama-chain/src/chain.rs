@@ -18,7 +18,7 @@ use crate::error::{ChainError, from_rpc};
 use crate::record::{Account, BlockTag, Channel, Head, PodRecord, TokenMeta};
 use crate::sender::Sender;
 
-/// Pods per call of the registry's view.
+/// Pods per call of the registry's view, unless the node finds that too much.
 const PAGE: u64 = 100;
 
 /// A connection to one deployment on one chain. Cheap to clone.
@@ -106,9 +106,17 @@ impl Chain {
     pub async fn pods(&self) -> Result<Vec<PodRecord>, ChainError> {
         let mut pods = Vec::new();
         let mut cursor = U256::ZERO;
+        let mut limit = PAGE;
         loop {
-            let call = PodRegistry::pageCall { cursor, limit: U256::from(PAGE) };
-            let page = self.read("page", self.config.registry, call).await?;
+            let call = PodRegistry::pageCall { cursor, limit: U256::from(limit) };
+            let page = match self.read("page", self.config.registry, call).await {
+                // Nodes limit the gas of a call, and pods may carry many offers.
+                Err(error) if limit > 1 && is_out_of_gas(&error) => {
+                    limit /= 2;
+                    continue;
+                }
+                page => page?,
+            };
             pods.extend(page.pods.into_iter().map(contracts::pod_record));
             // A cursor that does not move would be an endless list.
             if page.next >= page.count || page.next <= cursor {
@@ -121,19 +129,19 @@ impl Chain {
     /// One pod.
     pub async fn pod(&self, pod: PodId) -> Result<Option<PodRecord>, ChainError> {
         let call = PodRegistry::podCall { podId: pod.0.into() };
-        let view = self.read("pod", self.config.registry, call).await?;
-        let registered = !view.operator.is_zero();
-        Ok(registered.then(|| contracts::pod_record(view)))
+        match self.read("pod", self.config.registry, call).await {
+            Ok(view) => Ok(Some(contracts::pod_record(view))),
+            Err(error) if contracts::is_unknown_pod(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Until when the escrow accepts claims signed by a key, grace included; 0 when never.
     pub async fn key_good_until(&self, pod: PodId, identity: Address) -> Result<u64, ChainError> {
-        let call = PodRegistry::keyGoodUntilCall {
-            podId: pod.0.into(),
-            identity: to_address(identity),
-        };
+        let call =
+            PodRegistry::keyGoodUntilCall { podId: pod.0.into(), identity: to_address(identity) };
         let until = self.read("keyGoodUntil", self.config.registry, call).await?;
-        Ok(until.to::<u64>())
+        Ok(until.saturating_to())
     }
 
     /// A user key's account.
@@ -146,11 +154,9 @@ impl Chain {
 
     /// What a user has locked for a pod.
     pub async fn channel(&self, user: Address, pod: PodId) -> Result<Channel, ChainError> {
-        let channels = self.channels(pod, &[user]).await?;
-        channels.into_iter().next().ok_or_else(|| ChainError::Malformed {
-            what: "channels",
-            reason: "no row for the user asked".to_owned(),
-        })
+        let call = Escrow::channelCall { user: to_address(user), podId: pod.0.into() };
+        let channel = self.read("channel", self.config.escrow, call).await?;
+        Ok(contracts::channel(&channel))
     }
 
     /// The same for many users, in their order.
@@ -159,9 +165,15 @@ impl Chain {
         pod: PodId,
         users: &[Address],
     ) -> Result<Vec<Channel>, ChainError> {
+        let what = "channels";
+        let expected = users.len();
         let users = users.iter().copied().map(to_address).collect();
         let call = Escrow::channelsCall { podId: pod.0.into(), users };
-        let channels = self.read("channels", self.config.escrow, call).await?;
+        let channels = self.read(what, self.config.escrow, call).await?;
+        if channels.len() != expected {
+            let reason = format!("{} channels for {expected} users", channels.len());
+            return Err(ChainError::Malformed { what, reason });
+        }
         Ok(channels.iter().map(contracts::channel).collect())
     }
 
@@ -219,13 +231,20 @@ impl Chain {
     }
 }
 
+/// The words that nodes use, there being no code for it.
+fn is_out_of_gas(error: &ChainError) -> bool {
+    let (ChainError::Unavailable { reason, .. } | ChainError::Reverted { reason, .. }) = error
+    else {
+        return false;
+    };
+    let reason = reason.to_lowercase();
+    reason.contains("out of gas") || reason.contains("outofgas")
+}
+
 /// HTTP with a limit on every call; without one, a silent endpoint would hang its caller for ever.
 pub(crate) fn provider(url: &str, timeout_ms: u64) -> Result<RootProvider, ChainError> {
-    let failed = |reason: String| ChainError::Unavailable {
-        url: url.to_owned(),
-        what: "connect",
-        reason,
-    };
+    let failed =
+        |reason: String| ChainError::Unavailable { url: url.to_owned(), what: "connect", reason };
     let parsed = url.parse().map_err(|error| failed(format!("not a URL: {error}")))?;
     let http = reqwest::Client::builder()
         .timeout(Duration::from_millis(timeout_ms))

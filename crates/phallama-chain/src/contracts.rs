@@ -15,10 +15,14 @@ use crate::record::{Channel, KeyRegistration, PodRecord};
 mod generated {
     alloy::sol!(
         #[derive(Debug)]
-        PodRegistry, "../../contracts/artifacts/PodRegistry.json");
+        PodRegistry,
+        "../../contracts/artifacts/PodRegistry.json"
+    );
     alloy::sol!(
         #[derive(Debug)]
-        Escrow, "../../contracts/artifacts/Escrow.json");
+        Escrow,
+        "../../contracts/artifacts/Escrow.json"
+    );
     alloy::sol!(TestToken, "../../contracts/artifacts/TestToken.json");
 }
 
@@ -34,6 +38,11 @@ pub(crate) fn reason(data: &Bytes) -> String {
         Ok(text) => without_wrapper(&text).to_owned(),
         Err(_) => alloy::sol_types::decode_revert_reason(data).unwrap_or_else(|| data.to_string()),
     }
+}
+
+/// Whether the registry said that it has no such pod.
+pub(crate) fn is_unknown_pod(error: &ChainError) -> bool {
+    matches!(error, ChainError::Reverted { reason, .. } if reason.starts_with("UnknownPod "))
 }
 
 /// `Name(Name { … })` as `Name { … }`.

@@ -36,7 +36,8 @@ pub(crate) fn saturating_u128(value: U256) -> u128 {
 }
 
 pub(crate) fn to_u24(epoch: u32, what: &'static str) -> Result<U24, ChainError> {
-    let out_of_range = |_| ChainError::Malformed { what, reason: format!("epoch {epoch} > 2^24 - 1") };
+    let out_of_range =
+        |_| ChainError::Malformed { what, reason: format!("epoch {epoch} > 2^24 - 1") };
     U24::try_from(epoch).map_err(out_of_range)
 }
 

@@ -46,22 +46,15 @@ pub async fn deploy(rpc_url: &str, deployer: &Signer) -> Result<Deployment, Chai
     let chain_id = provider.get_chain_id().await;
     let chain_id = chain_id.map_err(|error| from_rpc(rpc_url, "eth_chainId", &error))?;
     let nowhere = Address::ZERO;
-    let config = Deployment {
-        chain_id,
-        registry: nowhere,
-        escrow: nowhere,
-        token: nowhere,
-        gas_used: 0,
-    }
-    .config(rpc_url);
+    let config =
+        Deployment { chain_id, registry: nowhere, escrow: nowhere, token: nowhere, gas_used: 0 }
+            .config(rpc_url);
     let sender = Sender::new(Chain::unchecked(provider, config), deployer);
 
     let token = create(&sender, "deploy TestToken", TestToken::BYTECODE.to_vec()).await?;
     let registry = create(&sender, "deploy PodRegistry", PodRegistry::BYTECODE.to_vec()).await?;
-    let arguments = Escrow::constructorCall {
-        token: to_address(token.0),
-        registry: to_address(registry.0),
-    };
+    let arguments =
+        Escrow::constructorCall { token: to_address(token.0), registry: to_address(registry.0) };
     let code = [Escrow::BYTECODE.to_vec(), arguments.abi_encode()].concat();
     let escrow = create(&sender, "deploy Escrow", code).await?;
     let gas_used = [&token, &registry, &escrow].iter().map(|(_, tx)| tx.gas_used).sum();

@@ -22,7 +22,7 @@ pub use deploy::{Deployment, deploy};
 pub use error::ChainError;
 pub use record::{
     Account, BlockTag, Channel, Head, KeyRegistration, LockRow, PodRecord, ReceiptRow,
-    Registration, SettleRow, TokenMeta,
+    Registration, RelayedClose, SettleRow, TokenMeta,
 };
 pub use sender::{Sender, Tx};
 pub use write::settle_rows_bytes;

@@ -161,3 +161,20 @@ pub struct ReceiptRow {
     /// The identity key's signature on the settlement.
     pub settlement_sig: Signature,
 }
+
+/// A `Close` that the enclave and the user key both signed, for anybody to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelayedClose {
+    /// The user key.
+    pub user: Address,
+    /// The pod.
+    pub pod: PodId,
+    /// Generation of the channel.
+    pub epoch: u32,
+    /// The final cumulative amount.
+    pub cumulative: Amount,
+    /// The identity key's signature.
+    pub enclave_sig: Signature,
+    /// The user key's signature.
+    pub user_sig: Signature,
+}

@@ -9,7 +9,7 @@ use phallama_protocol::offers::Offer;
 use crate::contracts::{self, Escrow, PodRegistry, TestToken, compact};
 use crate::convert::{saturating_u128, to_address, to_u24, to_u40, to_u96, to_u256};
 use crate::error::ChainError;
-use crate::record::{KeyRegistration, LockRow, ReceiptRow, Registration, SettleRow};
+use crate::record::{KeyRegistration, LockRow, ReceiptRow, Registration, RelayedClose, SettleRow};
 use crate::sender::{Sender, Tx};
 
 /// Packs rows as `settle` reads them and as the enclave signs them.
@@ -52,7 +52,8 @@ impl Sender {
     /// Changes a pod's models and prices.
     pub async fn update_offers(&self, pod: PodId, offers: &[Offer]) -> Result<Tx, ChainError> {
         let offers = contracts::offers(offers);
-        self.registry("updateOffers", PodRegistry::updateOffersCall { podId: pod.0.into(), offers }).await
+        self.registry("updateOffers", PodRegistry::updateOffersCall { podId: pod.0.into(), offers })
+            .await
     }
 
     /// Changes where a pod's earnings go.
@@ -60,6 +61,16 @@ impl Sender {
         let call =
             PodRegistry::updatePayoutCall { podId: pod.0.into(), payout: to_address(payout) };
         self.registry("updatePayout", call).await
+    }
+
+    /// Takes a pod off the list (`true`) or puts it back; its claims settle in either case.
+    pub async fn set_retired(&self, pod: PodId, retired: bool) -> Result<Tx, ChainError> {
+        let pod = pod.0.into();
+        if retired {
+            self.registry("retire", PodRegistry::retireCall { podId: pod }).await
+        } else {
+            self.registry("unretire", PodRegistry::unretireCall { podId: pod }).await
+        }
     }
 
     /// Replaces a pod's enclave key.
@@ -132,13 +143,10 @@ impl Sender {
     }
 
     /// Settles claims that each carry their own settlement.
-    pub async fn settle_receipts(
-        &self,
-        pod: PodId,
-        rows: &[ReceiptRow],
-    ) -> Result<Tx, ChainError> {
+    pub async fn settle_receipts(&self, pod: PodId, rows: &[ReceiptRow]) -> Result<Tx, ChainError> {
         let rows = rows.iter().map(receipt_row).collect::<Result<_, _>>()?;
-        self.escrow("settleReceipts", Escrow::settleReceiptsCall { podId: pod.0.into(), rows }).await
+        self.escrow("settleReceipts", Escrow::settleReceiptsCall { podId: pod.0.into(), rows })
+            .await
     }
 
     /// Starts the 48 hours after which everything unclaimed returns; this account must be the owner.
@@ -183,6 +191,20 @@ impl Sender {
         self.escrow("close", call).await
     }
 
+    /// The same for a user key that signed the same `Close` as the enclave.
+    pub async fn close_for(&self, close: &RelayedClose) -> Result<Tx, ChainError> {
+        let what = "closeFor";
+        let call = Escrow::closeForCall {
+            user: to_address(close.user),
+            podId: close.pod.0.into(),
+            epoch: to_u24(close.epoch, what)?,
+            cumulative: to_u96(close.cumulative),
+            identitySignature: compact(&close.enclave_sig),
+            userSignature: compact(&close.user_sig),
+        };
+        self.escrow(what, call).await
+    }
+
     /// Pays a pod's credit to its payout address.
     pub async fn collect(&self, pod: PodId) -> Result<Tx, ChainError> {
         self.escrow("collect", Escrow::collectCall { podId: pod.0.into() }).await
@@ -190,8 +212,7 @@ impl Sender {
 
     /// Mints the development token.
     pub async fn mint_test_token(&self, to: Address, amount: Amount) -> Result<Tx, ChainError> {
-        let call =
-            TestToken::mintCall { to: to_address(to), amount: to_u256(amount) };
+        let call = TestToken::mintCall { to: to_address(to), amount: to_u256(amount) };
         self.token("mint", call).await
     }
 }
@@ -221,9 +242,31 @@ fn receipt_row(row: &ReceiptRow) -> Result<Escrow::ReceiptRow, ChainError> {
 impl Tx {
     /// What a `settle`, `settleReceipts` or `close` paid into the pod's credit, in smallest units.
     pub fn paid(&self) -> u128 {
-        let settled = self.logs.iter().filter_map(|log| Escrow::Settled::decode_log(&log.inner).ok());
-        let closed = self.logs.iter().filter_map(|log| Escrow::Closed::decode_log(&log.inner).ok());
-        let paid = settled.map(|event| event.data.paid).chain(closed.map(|event| event.data.paid));
-        paid.map(saturating_u128).fold(0, u128::saturating_add)
+        let settled = self.events::<Escrow::Settled>().map(|event| event.paid);
+        let closed = self.events::<Escrow::Closed>().map(|event| event.paid);
+        settled.chain(closed).map(saturating_u128).fold(0, u128::saturating_add)
     }
+
+    /// What a `lock` reserved for the pod, in smallest units.
+    pub fn locked(&self) -> u128 {
+        let moved = self.events::<Escrow::Locked>().map(|event| event.moved);
+        moved.map(saturating_u128).fold(0, u128::saturating_add)
+    }
+
+    /// Indices of the rows that a `lock`, `settle` or `settleReceipts` skipped.
+    pub fn skipped_rows(&self) -> Vec<usize> {
+        let locked = self.events::<Escrow::Locked>().map(|event| event.skipped);
+        let settled = self.events::<Escrow::Settled>().map(|event| event.skipped);
+        locked.chain(settled).flat_map(|bitmap| set_bits(&bitmap)).collect()
+    }
+
+    fn events<E: SolEvent>(&self) -> impl Iterator<Item = E> {
+        self.logs.iter().filter_map(|log| E::decode_log(&log.inner).ok().map(|event| event.data))
+    }
+}
+
+/// Row i is bit `i % 8` of byte `i / 8`.
+fn set_bits(bitmap: &[u8]) -> Vec<usize> {
+    let is_set = |i: &usize| bitmap[i / 8] & (1 << (i % 8)) != 0;
+    (0..bitmap.len() * 8).filter(is_set).collect()
 }

@@ -1,0 +1,33 @@
+//! The chain client against real nodes over HTTP: every body runs on the embedded development chain
+//! and again on `anvil`. Where `anvil` is not installed, stderr says what was not tested.
+
+mod connecting;
+mod gas;
+mod leaving;
+mod listing;
+mod node;
+mod nonces;
+mod paying;
+mod reverting;
+mod world;
+
+/// Makes two tests of each body `async fn name(node: Node)`.
+macro_rules! on_both_chains {
+    ($($name:ident),* $(,)?) => {
+        mod embedded {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(crate::node::Node::embedded()).await;
+            })*
+        }
+        mod anvil {
+            $(#[tokio::test]
+            async fn $name() {
+                if let Some(node) = crate::node::Node::anvil(stringify!($name)) {
+                    super::$name(node).await;
+                }
+            })*
+        }
+    };
+}
+pub(crate) use on_both_chains;

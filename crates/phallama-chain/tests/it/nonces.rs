@@ -1,0 +1,91 @@
+//! A sender keeps going when its count and the node's part ways.
+
+use phallama_chain::{Sender, Tx};
+use phallama_protocol::ids::Address;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::node::Node;
+use crate::on_both_chains;
+use crate::world::{World, signer};
+
+const SOMEBODY: Address = Address([0x50; 20]);
+
+on_both_chains! {
+    a_sender_goes_on_after_the_chain_was_set_back,
+    a_sender_goes_on_after_the_node_was_restarted,
+    a_sender_goes_on_when_another_process_used_its_account,
+    one_sender_sends_many_transactions_at_once,
+    transactions_wait_for_their_block_side_by_side,
+}
+
+async fn sends(sender: &Sender, wei: u128) -> Tx {
+    sender.send_ether(SOMEBODY, wei).await.unwrap()
+}
+
+async fn a_sender_goes_on_after_the_chain_was_set_back(node: Node) {
+    let world = World::new(node).await;
+    let snapshot = world.node.rpc("evm_snapshot", json!([])).await;
+    for wei in 1..=3 {
+        sends(&world.operator, wei).await;
+    }
+    assert_eq!(world.node.rpc("evm_revert", json!([snapshot])).await, json!(true));
+    assert_eq!(world.chain.ether_balance(SOMEBODY).await.unwrap(), 0);
+    sends(&world.operator, 10).await;
+    sends(&world.operator, 20).await;
+    assert_eq!(world.chain.ether_balance(SOMEBODY).await.unwrap(), 30);
+}
+
+async fn a_sender_goes_on_after_the_node_was_restarted(node: Node) {
+    let world = World::new(node).await;
+    let World { node, chain, operator, .. } = world;
+    sends(&operator, 5).await;
+    let node = node.restart();
+    node.fund(operator.address()).await;
+    sends(&operator, 10).await;
+    assert_eq!(chain.ether_balance(SOMEBODY).await.unwrap(), 10);
+}
+
+async fn a_sender_goes_on_when_another_process_used_its_account(node: Node) {
+    let world = World::new(node).await;
+    let twin = world.chain.sender(&signer(0));
+    for _ in 0..3 {
+        sends(&world.operator, 1).await;
+        sends(&twin, 1).await;
+    }
+    assert_eq!(world.chain.ether_balance(SOMEBODY).await.unwrap(), 6);
+}
+
+async fn one_sender_sends_many_transactions_at_once(node: Node) {
+    let world = World::new(node).await;
+    let mut sending = JoinSet::new();
+    for _ in 0..10 {
+        let sender = world.operator.clone();
+        sending.spawn(async move { sends(&sender, 1).await });
+    }
+    assert_eq!(sending.join_all().await.len(), 10);
+    assert_eq!(world.chain.ether_balance(SOMEBODY).await.unwrap(), 10);
+}
+
+async fn transactions_wait_for_their_block_side_by_side(node: Node) {
+    let world = World::new(node).await;
+    let pending = json!([world.operator.address(), "pending"]);
+    let before = world.node.rpc("eth_getTransactionCount", pending.clone()).await;
+    world.node.rpc("evm_setAutomine", json!([false])).await;
+    let mut sending = JoinSet::new();
+    for _ in 0..3 {
+        let sender = world.operator.clone();
+        sending.spawn(async move { sends(&sender, 1).await });
+    }
+    let all_sent = number(&before) + 3;
+    while number(&world.node.rpc("eth_getTransactionCount", pending.clone()).await) < all_sent {
+        tokio::task::yield_now().await;
+    }
+    world.node.rpc("evm_mine", json!([])).await;
+    let mined = sending.join_all().await;
+    assert!(mined.iter().all(|tx| tx.block == mined[0].block), "{mined:?}");
+}
+
+fn number(hex: &serde_json::Value) -> u64 {
+    u64::from_str_radix(hex.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
+}
