@@ -289,3 +289,108 @@ impl ModelConfig {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn valid() -> Value {
+        json!({
+            "chain_id": 31337,
+            "registry": format!("0x{}", "11".repeat(20)),
+            "escrow": format!("0x{}", "22".repeat(20)),
+            "pod_id": format!("0x{}", "33".repeat(32)),
+            "link_socket": "/run/phallama/enclave.sock",
+            "models": [{
+                "model": "smollm2:135m",
+                "model_path": "/models/smollm2.gguf",
+                "weights_sha256": format!("0x{}", "44".repeat(32)),
+                "input_price_per_mtok": "100000",
+                "output_price_per_mtok": "300000",
+                "context_tokens": 4096,
+                "max_output_tokens": 1024,
+            }],
+            "worker": { "path": "/opt/llama-server", "socket_dir": "/run/phallama/worker" },
+            "tee": { "gramine": {} },
+        })
+    }
+
+    /// What is said about [`valid`] after `change`.
+    fn check(change: impl FnOnce(&mut Value)) -> Result<Config, ConfigError> {
+        let mut json = valid();
+        change(&mut json);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        fs::write(&path, serde_json::to_vec(&json).unwrap()).unwrap();
+        Config::read(&path)
+    }
+
+    fn message(change: impl FnOnce(&mut Value)) -> String {
+        check(change).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn fills_in_what_has_a_default() {
+        let config = check(|_| ()).unwrap();
+        assert_eq!((config.worker.slots, config.worker.queue_max), (2, 32));
+        assert!(!config.danger_accept_simulated_tee);
+        let TeeConfig::Gramine(gramine) = config.tee else { panic!("{:?}", config.tee) };
+        assert_eq!(gramine.attestation_dir, Path::new("/dev/attestation"));
+    }
+
+    #[test]
+    fn names_an_unknown_key() {
+        let text = message(|json| json["worker"]["slot"] = json!(1));
+        assert!(text.contains("unknown field `slot`"), "{text}");
+    }
+
+    #[test]
+    fn refuses_a_simulated_tee_without_the_words_for_it() {
+        let simulated = json!({ "simulated": { "platform_seed": "machine 1" } });
+        let text = message(|json| json["tee"] = simulated.clone());
+        assert!(text.starts_with("`danger_accept_simulated_tee` is false"), "{text}");
+        let config = check(|json| {
+            json["tee"] = simulated;
+            json["danger_accept_simulated_tee"] = json!(true);
+        });
+        assert!(config.unwrap().danger_accept_simulated_tee);
+    }
+
+    #[test]
+    fn refuses_the_words_for_a_simulated_tee_beside_a_real_one() {
+        let text = message(|json| json["danger_accept_simulated_tee"] = json!(true));
+        assert!(text.contains("but the TEE is real"), "{text}");
+    }
+
+    #[test]
+    fn refuses_no_models_and_doubled_models() {
+        assert!(message(|json| json["models"] = json!([])).contains("list 1 to 8"));
+        let twice = message(|json| {
+            let model = json["models"][0].clone();
+            json["models"].as_array_mut().unwrap().push(model);
+        });
+        assert!(twice.contains("listed twice"), "{twice}");
+    }
+
+    #[test]
+    fn refuses_more_output_than_context() {
+        let text = message(|json| json["models"][0]["max_output_tokens"] = json!(4097));
+        assert!(text.contains("max_output_tokens is 4097, expected 1 to"), "{text}");
+    }
+
+    #[test]
+    fn refuses_a_policy_that_cannot_be_kept() {
+        let text = message(|json| json["policy"] = json!({ "classes": [] }));
+        assert!(text.contains("`classes` is empty"), "{text}");
+        let text = message(|json| json["policy"] = json!({ "body_max_bytes": 3_000_000 }));
+        assert!(text.contains("expected 1 to 2000000"), "{text}");
+    }
+
+    #[test]
+    fn refuses_a_file_above_the_limit() {
+        let text = message(|json| json["link_socket"] = json!("x".repeat(70_000)));
+        assert!(text.contains("more than the limit of 65536"), "{text}");
+    }
+}

@@ -32,6 +32,9 @@ pub struct Enclave {
     identity: Signer,
     facts: PodFacts,
     binding: Binding,
+    /// The quote with nonce 0, whose hash is in bundles and on chain. Platforms sign each quote
+    /// anew, so another one would have another hash.
+    quote: Vec<u8>,
     platform: Arc<Platform>,
     clock: Clock,
     epochs: Mutex<EpochRing>,
@@ -106,6 +109,7 @@ impl Enclave {
             identity,
             facts,
             binding,
+            quote: evidence.quote,
             platform,
             clock,
             epochs: Mutex::new(EpochRing::new()),
@@ -197,16 +201,20 @@ impl Enclave {
         })
     }
 
-    /// Evidence for a nonce that a verifier chose, as the JSON of spec/attestation.md.
+    /// Evidence as the JSON of spec/attestation.md: for a nonce that a verifier chose, or, for nonce
+    /// 0, the quote of the start with today's collateral.
     ///
     /// # Errors
     /// [`StartError`].
     pub(crate) async fn evidence(&self, nonce: [u8; 32]) -> Result<Vec<u8>, StartError> {
         let data = report_data(&self.binding, nonce);
         let (platform, now) = (Arc::clone(&self.platform), self.clock.unix_s());
-        let evidence = tokio::task::spawn_blocking(move || platform.evidence(&data, now))
+        let mut evidence = tokio::task::spawn_blocking(move || platform.evidence(&data, now))
             .await
             .expect("a platform does not panic")?;
+        if nonce == NONCE_ON_CHAIN {
+            evidence.quote.clone_from(&self.quote);
+        }
         Ok(evidence.to_json()?)
     }
 

@@ -21,6 +21,9 @@ pub(crate) enum Generated {
     ClientGone,
 }
 
+/// Most bytes of a withheld answer.
+const WITHHELD_MAX_BYTES: usize = 8 * 1024 * 1024;
+
 enum Step {
     Event(EngineEvent),
     Failed(PodError),
@@ -63,6 +66,10 @@ pub(crate) async fn generate(
                 match take_event(&mut pacer.outbox, event, &mut completion_tokens) {
                     Err(error) => return Ok(Generated::Failed(error)),
                     Ok(Some(finish)) => return Ok(Generated::Finished(finish)),
+                    Ok(None) if is_too_much(pacer) => {
+                        let message = "the answer is too long for class bulk; ask in another one";
+                        return Ok(Generated::Failed(refuse(Code::InvalidRequest, message)));
+                    }
                     Ok(None) => pacer.relieve(reader).await?,
                 }
             }
@@ -71,6 +78,12 @@ pub(crate) async fn generate(
             return Ok(Generated::ClientGone);
         }
     }
+}
+
+/// Whether a withheld answer is longer than this program keeps. In the other classes the worker
+/// waits for the frames instead.
+fn is_too_much(pacer: &Pacer) -> bool {
+    pacer.is_withheld() && pacer.outbox.waiting_bytes() > WITHHELD_MAX_BYTES
 }
 
 async fn next_step(stream: &mut ChatStream, flush_when_idle: bool) -> Step {

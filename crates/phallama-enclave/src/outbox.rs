@@ -93,9 +93,14 @@ impl Outbox {
         !self.events.is_empty()
     }
 
+    /// Bytes of events that wait for DATA frames.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.events.len()
+    }
+
     /// Whether so much waits that the worker should not be read for now.
     pub(crate) fn is_full(&self) -> bool {
-        self.events.len() >= PENDING_MAX_BYTES
+        self.waiting_bytes() >= PENDING_MAX_BYTES
     }
 
     /// Whether a frame other than PAD is ready.

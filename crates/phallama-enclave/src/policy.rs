@@ -74,7 +74,7 @@ impl PolicyConfig {
         classes
     }
 
-    /// SHA-256 over what a user may care about (spec/attestation.md):
+    /// SHA-256 over what a user may care about (spec/wire.md, *Key bundle*):
     ///
     /// ```text
     /// "phallama/1 policy" ‖ 0 ‖ class_count 1 ‖ class ids 1 each, ascending ‖ body_max_bytes 4

@@ -3,7 +3,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
 
 use phallama_enclave::clock::Clock;
 use phallama_enclave::config::{Config, ModelConfig, SimulatedConfig, TeeConfig, WorkerConfig};
@@ -48,19 +49,25 @@ pub(crate) struct Pod {
     dir: TempDir,
 }
 
+/// The engine's fake worker, beside this test's executable. `cargo test` builds the programs of the
+/// tested package only, so on a fresh clone it is built here.
 fn fake_worker() -> PathBuf {
-    let executable = std::env::current_exe().unwrap();
-    let target = executable.parent().and_then(Path::parent).unwrap();
-    let worker = target.join("phallama-fake-worker");
-    assert!(
-        worker.exists(),
-        "{} is missing: run `cargo build -p phallama-engine --bins` first",
-        worker.display()
-    );
-    worker
+    static WORKER: OnceLock<PathBuf> = OnceLock::new();
+    let find = || {
+        let executable = std::env::current_exe().unwrap();
+        let target = executable.parent().and_then(Path::parent).unwrap();
+        let worker = target.join("phallama-fake-worker");
+        if !worker.exists() {
+            let args = ["build", "--quiet", "--package", "phallama-engine", "--bins"];
+            let built = Command::new(env!("CARGO")).args(args).status().unwrap();
+            assert!(built.success() && worker.exists(), "{} is missing", worker.display());
+        }
+        worker
+    };
+    WORKER.get_or_init(find).clone()
 }
 
-fn config(dir: &Path) -> Config {
+pub(crate) fn config(dir: &Path) -> Config {
     let weights = dir.join("weights.gguf");
     fs::write(&weights, b"no weights: the worker is a fake").unwrap();
     let digest = Sha256::digest(fs::read(&weights).unwrap());

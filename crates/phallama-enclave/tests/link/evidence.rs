@@ -2,6 +2,7 @@
 
 use phallama_attest::{Binding, Evidence, NONCE_ON_CHAIN, report_data};
 use phallama_enclave::platform::measurement_of;
+use phallama_protocol::frames::FrameClass;
 use phallama_protocol::link::{Kind, Status, WorkerState};
 
 use crate::driver::Pod;
@@ -41,6 +42,12 @@ async fn the_bundle_names_the_evidence_with_nonce_zero() {
     let pod = Pod::start().await;
     let evidence = evidence(&pod, NONCE_ON_CHAIN).await;
     assert_eq!(pod.bundle().await.bundle().evidence_hash.0, evidence.hash());
+}
+
+#[tokio::test]
+async fn the_bundle_lists_the_classes_of_the_policy_alone() {
+    let pod = Pod::start_with(|config| config.policy.classes = vec![FrameClass::Fast]).await;
+    assert_eq!(pod.bundle().await.bundle().classes, [FrameClass::Fast]);
 }
 
 #[tokio::test]

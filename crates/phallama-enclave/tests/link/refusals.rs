@@ -147,15 +147,6 @@ async fn refuses_a_cap_below_the_reserve_and_says_what_is_charged() {
 }
 
 #[tokio::test]
-async fn refuses_a_class_that_its_policy_leaves_out() {
-    let pod = Pod::start_with(|config| config.policy.classes = vec![FrameClass::Std]).await;
-    let mut bundle_request = pod.request(UNPACED, "ok");
-    bundle_request.class = UNPACED;
-    let refused = seal_request(&pod.bundle().await, &bundle_request, &mut os_rng());
-    assert!(refused.is_err(), "the bundle tells the client already");
-}
-
-#[tokio::test]
 async fn refuses_a_model_that_is_not_offered() {
     let error = body_error(|body| body["model"] = json!("gpt-9")).await;
     assert_eq!(error.code, Code::ModelNotFound);
