@@ -14,13 +14,9 @@ use tokio::task::AbortHandle;
 /// Longest error answer that is read.
 const ERROR_BODY_MAX_BYTES: usize = 64 * 1024;
 
-/// Why there is no answer.
-pub(crate) enum NoAnswer {
-    /// Nobody listens on the socket.
-    Unreachable,
-    /// The connection ended before an answer began.
-    BrokeOff,
-}
+/// Nobody listens on the socket, or the connection ended before an answer began. Which of the two
+/// a dying worker shows is chance.
+pub(crate) struct NoAnswer;
 
 /// An answer whose body is still to come. Dropping it closes the connection.
 pub(crate) struct Exchange {
@@ -63,9 +59,9 @@ async fn send(
     path: &str,
     body: Bytes,
 ) -> Result<Exchange, NoAnswer> {
-    let stream = UnixStream::connect(socket).await.map_err(|_| NoAnswer::Unreachable)?;
+    let stream = UnixStream::connect(socket).await.map_err(|_| NoAnswer)?;
     let handshake = http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|_| NoAnswer::BrokeOff)?;
+    let (mut sender, connection) = handshake.map_err(|_| NoAnswer)?;
     let driver = tokio::spawn(async move {
         // A connection that breaks shows at its other end, in `sender` or in the body.
         let _ = connection.await;
@@ -78,7 +74,7 @@ async fn send(
         .header("content-type", "application/json")
         .body(Full::new(body))
         .expect("method, path and headers are constants");
-    let response = sender.send_request(request).await.map_err(|_| NoAnswer::BrokeOff)?;
+    let response = sender.send_request(request).await.map_err(|_| NoAnswer)?;
     let status = response.status().as_u16();
     Ok(Exchange { status, body: response.into_body(), _driver: driver })
 }

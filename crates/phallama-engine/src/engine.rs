@@ -129,8 +129,7 @@ impl Engine {
                 Ok(ChatStream::new(exchange, lease, worker, stall_timeout))
             }
             Ok(Ok(exchange)) => Err(refusal(exchange, stall_timeout).await),
-            Ok(Err(NoAnswer::Unreachable)) => Err(self.not_listening()),
-            Ok(Err(NoAnswer::BrokeOff)) => Err(EngineError::Truncated { completion_tokens: 0 }),
+            Ok(Err(NoAnswer)) => Err(self.gone()),
             Err(_) => {
                 worker.restart();
                 Err(EngineError::Stalled { after: stall_timeout })
@@ -148,8 +147,8 @@ impl Engine {
         }
     }
 
-    /// The worker is gone, but its supervisor may not have noticed yet.
-    fn not_listening(&self) -> EngineError {
+    /// The worker ended before it began to answer, but its supervisor may not have noticed yet.
+    fn gone(&self) -> EngineError {
         self.ready().err().unwrap_or_else(|| restarting(self.0.config.backoff_min))
     }
 }
