@@ -5,6 +5,7 @@ use hpke_rs::hpke_types::{AeadAlgorithm, KdfAlgorithm, KemAlgorithm};
 use hpke_rs::libcrux::HpkeLibcrux;
 use hpke_rs::{Hpke, HpkePrivateKey, HpkePublicKey, Mode};
 
+use crate::bundle::SignedBundle;
 use crate::frames::tests::{answer, read};
 use crate::frames::{FrameClass, FrameType};
 use crate::hash::sha256;
@@ -19,20 +20,26 @@ fn peer(mode: Mode) -> Hpke<HpkeLibcrux> {
 }
 
 /// `version 1 | flags 1 | key_id 8 | suite 6`, spelled out here once more on purpose.
-fn header() -> Vec<u8> {
-    [&[1, 0][..], &bundle().hash().0[..8], &[0x64, 0x7a, 0, 1, 0, 2]].concat()
+fn header(bundle: &SignedBundle) -> Vec<u8> {
+    [&[1, 0][..], &bundle.hash().0[..8], &[0x64, 0x7a, 0, 1, 0, 2]].concat()
 }
 
-fn info(label: &str) -> Vec<u8> {
-    [label.as_bytes(), &[0], &header(), &bundle().hash().0].concat()
+fn info(label: &str, bundle: &SignedBundle) -> Vec<u8> {
+    [label.as_bytes(), &[0], &header(bundle), &bundle.hash().0].concat()
 }
 
 /// A request whose plain text is taken as it is, sealed by the peer.
 pub(crate) fn seal_padded(plain: &[u8]) -> Vec<u8> {
+    seal_padded_to(&bundle(), plain)
+}
+
+/// The same, under another bundle of the same key.
+pub(crate) fn seal_padded_to(bundle: &SignedBundle, plain: &[u8]) -> Vec<u8> {
     let pk = HpkePublicKey::new(epoch_key().public_key().to_vec());
-    let (enc, mut context) =
-        peer(Mode::Base).setup_sender(&pk, &info("phallama/1 req"), None, None, None).unwrap();
-    let mut wire = [header(), enc].concat();
+    let (enc, mut context) = peer(Mode::Base)
+        .setup_sender(&pk, &info("phallama/1 req", bundle), None, None, None)
+        .unwrap();
+    let mut wire = [header(bundle), enc].concat();
     let last = plain.len().div_ceil(CHUNK_LEN) - 1;
     for (i, chunk) in plain.chunks(CHUNK_LEN).enumerate() {
         let aad: &[u8] = if i == last { b"final" } else { b"" };
@@ -55,7 +62,7 @@ fn peer_opens_a_request_and_exports_the_same_secret() {
     let secret = HpkePrivateKey::new(epoch_key().secret().to_bytes().to_vec());
     let (enc, chunks) = wire[16..].split_at(1120);
     let mut context = peer(Mode::Base)
-        .setup_receiver(enc, &secret, &info("phallama/1 req"), None, None, None)
+        .setup_receiver(enc, &secret, &info("phallama/1 req", &bundle()), None, None, None)
         .unwrap();
     let mut opened = Vec::new();
     for (i, chunk) in chunks.chunks(CHUNK_LEN + 16).enumerate() {
@@ -77,7 +84,7 @@ fn peer_opens_an_answer_in_psk_mode() {
     let pad = sealer.seal(FrameType::Pad, false, &[]).unwrap();
     let (secret, psk, _) = client.parts();
     let secret = HpkePrivateKey::new(secret.to_bytes().to_vec());
-    let info = info("phallama/1 res");
+    let info = info("phallama/1 res", &bundle());
     let mut context = peer(Mode::Psk)
         .setup_receiver(&enc, &secret, &info, Some(&*psk.secret), Some(&sha256(&wire)), None)
         .unwrap();
@@ -91,7 +98,7 @@ fn client_reads_an_answer_sealed_by_the_peer_in_psk_mode() {
     let (wire, client, server) = fixture::exchange(FrameClass::Std);
     let (pk, psk, _) = server.parts();
     let pk = HpkePublicKey::new(pk.to_vec());
-    let info = info("phallama/1 res");
+    let info = info("phallama/1 res", &bundle());
     let (mut body, mut context) = peer(Mode::Psk)
         .setup_sender(&pk, &info, Some(&*psk.secret), Some(&sha256(&wire)), None)
         .unwrap();

@@ -11,7 +11,7 @@ pub use plain::{
 };
 
 use crate::bundle::{SignedBundle, XWING_PK_LEN};
-use crate::frames::{ClientExchange, ExchangeKeys, ServerExchange};
+use crate::frames::{ClientExchange, ExchangeKeys, FrameClass, ServerExchange};
 use crate::hash::{sha256, truncate};
 use crate::rand_core::CryptoRng;
 use crate::suite;
@@ -51,7 +51,7 @@ pub enum SealError {
     },
     /// The bundle does not offer the class.
     #[error("pod does not serve the padding class {0:?}")]
-    ClassNotServed(crate::frames::FrameClass),
+    ClassNotServed(FrameClass),
     /// The HPKE library refused the key or the calculation.
     #[error("sealing to the pod's epoch key failed")]
     Crypto,
@@ -100,6 +100,9 @@ pub enum OpenError {
     /// The plain text breaks a rule.
     #[error(transparent)]
     Plain(#[from] PlainError),
+    /// The class exists, but the bundle does not offer it.
+    #[error("request asks for the padding class {0:?}, which its key bundle does not offer")]
+    ClassNotServed(FrameClass),
 }
 
 impl OpenError {
@@ -113,7 +116,8 @@ impl OpenError {
             | Self::Flags(_)
             | Self::Suite(_)
             | Self::Chunk(_)
-            | Self::Plain(_) => crate::refusal::Code::MalformedRequest,
+            | Self::Plain(_)
+            | Self::ClassNotServed(_) => crate::refusal::Code::MalformedRequest,
         }
     }
 }
@@ -234,6 +238,9 @@ pub fn open_request(
         padded.extend_from_slice(&Zeroizing::new(opened));
     }
     let (plain, ephemeral_pk) = RequestPlain::decode(&padded)?;
+    if !bundle.bundle().classes.contains(&plain.class) {
+        return Err(OpenError::ClassNotServed(plain.class));
+    }
     let keys = exchange_keys(parts.header, bundle, request, &plain, |context_name, out| {
         context.export(context_name, out)
     })

@@ -168,6 +168,12 @@ fn rejects_class_that_the_pod_does_not_serve() {
     let plain = plain(FrameClass::Std, BODY);
     let error = seal_request(&bundle, &plain, &mut Seeded::new("client")).unwrap_err();
     assert_eq!(error, SealError::ClassNotServed(FrameClass::Std));
+
+    // A client that does not check: sealed to the same key under a bundle with only one class.
+    let request = crate::interop::seal_padded_to(&bundle, &padded());
+    let error = open_request(&epoch_key(), &bundle, &request).unwrap_err();
+    assert_eq!(error, OpenError::ClassNotServed(FrameClass::Std));
+    assert_eq!(error.code(), Code::MalformedRequest);
 }
 
 #[test]
