@@ -36,15 +36,16 @@ pub(super) fn estimate_gas(ledger: &Ledger, params: &Params) -> Outcome {
     let mut too_low = gas.tx_gas_used() - 1;
     let mut enough = allowance;
     // Most calls need exactly what they spent before refunds, so that is the first guess, and
-    // one less the second.
-    let mut guess = gas.total_gas_spent().max(gas.floor_gas());
+    // one less the second; the rest is bisection.
+    let spent = gas.total_gas_spent().max(gas.floor_gas());
+    let mut guesses = [spent, spent - 1].into_iter();
     while too_low + 1 < enough {
-        if scene.succeeds(guess.clamp(too_low + 1, enough - 1))? {
-            enough = guess.clamp(too_low + 1, enough - 1);
-            guess = enough - 1;
+        let guess = guesses.next().unwrap_or(too_low + (enough - too_low) / 2);
+        let guess = guess.clamp(too_low + 1, enough - 1);
+        if scene.succeeds(guess)? {
+            enough = guess;
         } else {
-            too_low = guess.clamp(too_low + 1, enough - 1);
-            guess = too_low + (enough - too_low) / 2;
+            too_low = guess;
         }
     }
     quantity(enough)

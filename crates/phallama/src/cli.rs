@@ -1,0 +1,252 @@
+//! What can be typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Private, attested, paid chat with open models on other people's hardware.
+#[derive(Parser, Debug)]
+#[command(name = "phallama", version, max_term_width = 100, subcommand_required = true)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Global {
+    /// Folder of configuration, keystore and state.
+    #[arg(long, global = true, env = "PHALLAMA_HOME", hide_env_values = true, value_name = "DIR")]
+    pub home: Option<PathBuf>,
+    /// Print one JSON object on stdout instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// File with the keystore's password, instead of asking for it.
+    #[arg(
+        long,
+        global = true,
+        env = "PHALLAMA_PASSWORD_FILE",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    pub password_file: Option<PathBuf>,
+    /// Accept pods whose TEE is simulated, which protects nothing.
+    #[arg(
+        long,
+        global = true,
+        env = "PHALLAMA_DANGER_ACCEPT_SIMULATED_TEE",
+        hide_env_values = true
+    )]
+    pub danger_accept_simulated_tee: bool,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Chain, contracts, pod and chat in one go, on this machine.
+    Demo(Demo),
+    /// Answer OpenAI and Ollama clients on this machine.
+    Serve(Serve),
+    /// Ask a model once; the prompt comes from the argument or from stdin.
+    Run(Run),
+    /// List the pods of the network with their models and prices.
+    Pods,
+    /// Verify a pod and show every check. No prompt is sent.
+    Verify(Verify),
+    /// Keys that can spend on inference.
+    #[command(subcommand)]
+    Wallet(Wallet),
+    /// Put money into the escrow for the user key.
+    Deposit(Amount),
+    /// Take free money out of the escrow, to the owner.
+    Withdraw(Amount),
+    /// What is free, locked and spent.
+    Balance,
+    /// What pods have signed for the answers they gave.
+    Receipts(Receipts),
+    /// Approve measurements of enclave programs.
+    #[command(subcommand)]
+    Trust(Trust),
+    /// Run a pod.
+    #[command(subcommand)]
+    Pod(Pod),
+    /// A development chain.
+    #[command(subcommand)]
+    Chain(Chain),
+    /// Show the configuration in force.
+    Config,
+}
+
+/// `phallama demo`
+#[derive(Args, Debug)]
+pub struct Demo {
+    /// GGUF file to serve.
+    #[arg(long, env = "PHALLAMA_MODEL", hide_env_values = true, value_name = "FILE")]
+    pub model: PathBuf,
+    /// llama-server executable.
+    #[arg(long, env = "PHALLAMA_LLAMA_SERVER", hide_env_values = true, value_name = "FILE")]
+    pub worker: PathBuf,
+    /// Exit when the table has been shown.
+    #[arg(long)]
+    pub once: bool,
+    /// Address of the local server.
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Use this EVM endpoint (for example anvil) instead of the embedded chain.
+    #[arg(long, value_name = "URL")]
+    pub rpc_url: Option<String>,
+    /// What to ask.
+    #[arg(long, default_value = "What is the capital of France?")]
+    pub prompt: String,
+}
+
+/// `phallama serve`
+#[derive(Args, Debug)]
+pub struct Serve {
+    /// Address to listen on; loopback only.
+    #[arg(long, env = "PHALLAMA_LISTEN", hide_env_values = true, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+}
+
+/// `phallama run`
+#[derive(Args, Debug)]
+pub struct Run {
+    /// Model name, as in `phallama pods`.
+    pub model: String,
+    /// The prompt; read from stdin when absent.
+    pub prompt: Option<String>,
+    /// System prompt.
+    #[arg(long)]
+    pub system: Option<String>,
+    /// Most tokens to answer with.
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<u32>,
+    /// Show pod, tokens, cost and bytes on stderr after the answer.
+    #[arg(long, short)]
+    pub verbose: bool,
+}
+
+/// `phallama verify`
+#[derive(Args, Debug)]
+pub struct Verify {
+    /// Pod id (0x… of 32 bytes, or a unique beginning); every pod when absent.
+    pub pod: Option<String>,
+}
+
+/// `phallama wallet …`
+#[derive(Subcommand, Debug)]
+pub enum Wallet {
+    /// Make a new user key and store it encrypted.
+    New,
+    /// Show the address of the user key.
+    Show,
+}
+
+/// An amount of the escrow's token.
+#[derive(Args, Debug)]
+pub struct Amount {
+    /// Amount in whole tokens, e.g. `5` or `0.25`.
+    pub amount: String,
+    /// File with the owner's secret key, hex.
+    #[arg(long, env = "PHALLAMA_OWNER_KEY_FILE", hide_env_values = true, value_name = "FILE")]
+    pub owner_key_file: Option<PathBuf>,
+}
+
+/// `phallama receipts`
+#[derive(Args, Debug)]
+pub struct Receipts {
+    /// Show one receipt in full: its number in the list, 1 being the newest.
+    pub number: Option<usize>,
+}
+
+/// `phallama trust …`
+#[derive(Subcommand, Debug)]
+pub enum Trust {
+    /// Approve an enclave program by its measurement.
+    Approve {
+        /// MRENCLAVE, 64 hex digits.
+        measurement: String,
+        /// A name for it, e.g. the release.
+        #[arg(long, default_value = "approved by hand")]
+        label: String,
+    },
+    /// List what is approved.
+    List,
+}
+
+/// `phallama pod …`
+#[derive(Subcommand, Debug)]
+pub enum Pod {
+    /// Start a pod: enclave, worker, registration, HTTP.
+    Up(PodUp),
+}
+
+/// `phallama pod up`
+#[derive(Args, Debug)]
+pub struct PodUp {
+    /// GGUF file to serve.
+    #[arg(long, env = "PHALLAMA_MODEL", hide_env_values = true, value_name = "FILE")]
+    pub model: PathBuf,
+    /// Name under which the model is offered.
+    #[arg(long, default_value = "smollm2:135m")]
+    pub name: String,
+    /// llama-server executable.
+    #[arg(long, env = "PHALLAMA_LLAMA_SERVER", hide_env_values = true, value_name = "FILE")]
+    pub worker: PathBuf,
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1:11811", value_name = "ADDR")]
+    pub listen: SocketAddr,
+    /// URL that users reach the pod by; the listening address when absent.
+    #[arg(long)]
+    pub url: Option<String>,
+    /// Price per million prompt tokens, in whole tokens of the escrow.
+    #[arg(long, default_value = "0.10")]
+    pub input_price: String,
+    /// Price per million completion tokens, in whole tokens of the escrow.
+    #[arg(long, default_value = "0.40")]
+    pub output_price: String,
+    /// Context length, in tokens.
+    #[arg(long, default_value_t = 4096)]
+    pub context: u32,
+    /// Longest answer, in tokens.
+    #[arg(long, default_value_t = 1024)]
+    pub max_output: u32,
+    /// Requests answered at once.
+    #[arg(long, default_value_t = 4)]
+    pub slots: u32,
+    /// Worker threads; the number of cores when absent.
+    #[arg(long)]
+    pub threads: Option<u32>,
+    /// File with the operator's secret key, hex.
+    #[arg(long, env = "PHALLAMA_OPERATOR_KEY_FILE", hide_env_values = true, value_name = "FILE")]
+    pub operator_key_file: Option<PathBuf>,
+    /// The enclave program; beside this executable when absent.
+    #[arg(long, env = "PHALLAMA_ENCLAVE", hide_env_values = true, value_name = "FILE")]
+    pub enclave: Option<PathBuf>,
+}
+
+/// `phallama chain …`
+#[derive(Subcommand, Debug)]
+pub enum Chain {
+    /// Run the embedded chain, deploy the contracts, and write the configuration.
+    Up {
+        /// Address of the JSON-RPC endpoint.
+        #[arg(long, default_value = "127.0.0.1:8545", value_name = "ADDR")]
+        listen: SocketAddr,
+    },
+    /// Deploy the contracts with a test token to any endpoint, and write the configuration.
+    Deploy {
+        /// JSON-RPC endpoint.
+        #[arg(long, value_name = "URL")]
+        rpc_url: String,
+        /// File with the deployer's secret key, hex.
+        #[arg(long, value_name = "FILE")]
+        key_file: PathBuf,
+    },
+}

@@ -1,0 +1,94 @@
+//! `phallama chain`: a development chain, and the development deployment on any chain.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use phallama_chain::{Chain, Deployment};
+use phallama_devchain::{ChainOptions, DevChain, dev_account};
+use phallama_protocol::ids::Amount;
+use phallama_protocol::keys::Signer;
+use tokio::net::TcpListener;
+
+use super::wallet::DEVELOPMENT_OWNER;
+use crate::context::{Context, key_file, key_text};
+use crate::error::CliError;
+use crate::print;
+
+/// File of the operator's key on a development chain.
+pub(crate) const DEVELOPMENT_OPERATOR: &str = "dev-operator.key";
+/// What a development owner gets, in smallest units: 1,000 whole tokens of 6 decimals.
+const MINTED: u64 = 1_000_000_000;
+/// Gas money on a foreign development chain, in wei.
+const GAS_MONEY_WEI: u128 = 1_000_000_000_000_000_000;
+
+/// Accounts of a development chain, by index.
+#[derive(Clone, Copy)]
+pub(crate) enum Developer {
+    Deployer = 0,
+    Operator = 1,
+    Owner = 2,
+}
+
+pub(crate) fn developer(who: Developer) -> Signer {
+    let (_, secret) = dev_account(who as u32);
+    Signer::from_bytes(&secret).expect("a development account is a valid scalar")
+}
+
+/// Starts the embedded chain; it runs as long as the runtime does.
+pub(crate) async fn start(listen: SocketAddr) -> Result<String, CliError> {
+    let failed = |source| CliError::Bind { listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    tokio::spawn(phallama_devchain::serve(DevChain::new(ChainOptions::default()), listener));
+    Ok(format!("http://{address}"))
+}
+
+pub(super) async fn up(context: &mut Context, listen: SocketAddr) -> Result<(), CliError> {
+    let rpc_url = start(listen).await?;
+    configure(context, &rpc_url, &developer(Developer::Deployer)).await?;
+    report(context);
+    print::note("The chain lives as long as this command. Ctrl-C ends it.");
+    crate::signal::interrupted().await;
+    Ok(())
+}
+
+pub(super) async fn deploy(
+    context: &mut Context,
+    rpc_url: &str,
+    path: &Path,
+) -> Result<(), CliError> {
+    let deployer = key_file(path)?;
+    configure(context, rpc_url, &deployer).await?;
+    report(context);
+    Ok(())
+}
+
+/// Deploys, mints the test token for the owner, gives both accounts gas money, and writes their
+/// keys and the configuration.
+pub(crate) async fn configure(
+    context: &mut Context,
+    rpc_url: &str,
+    deployer: &Signer,
+) -> Result<Deployment, CliError> {
+    let (owner, operator) = (developer(Developer::Owner), developer(Developer::Operator));
+    let deployment = phallama_chain::deploy(rpc_url, deployer).await?;
+    let config = deployment.config(rpc_url);
+    let chain = Chain::connect(config.clone()).await?;
+    let sender = chain.sender(deployer);
+    sender.mint_test_token(owner.address(), Amount::from(MINTED)).await?;
+    for account in [owner.address(), operator.address()] {
+        if chain.ether_balance(account).await? < GAS_MONEY_WEI {
+            sender.send_ether(account, GAS_MONEY_WEI).await?;
+        }
+    }
+    context.home.write(DEVELOPMENT_OWNER, key_text(&owner).as_bytes())?;
+    context.home.write(DEVELOPMENT_OPERATOR, key_text(&operator).as_bytes())?;
+    context.config.chain = Some(config);
+    context.home.write_config(&context.config)?;
+    Ok(deployment)
+}
+
+fn report(context: &Context) {
+    print::line(toml::to_string_pretty(&context.config.chain).unwrap_or_default());
+    print::note(format!("Written to {}", context.home.path("config.toml").display()));
+}

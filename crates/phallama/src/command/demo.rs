@@ -1,0 +1,163 @@
+//! `phallama demo`: the other commands put together, with everything on this machine.
+
+mod ask;
+mod ledger;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use phallama_client::{Client, ClientError, Keystore, ScryptCost};
+use phallama_host::Pod;
+use phallama_protocol::eip712::OpenAccount;
+use phallama_protocol::ids::Amount;
+use phallama_protocol::keys::Signer;
+
+use self::ledger::Balances;
+use super::chain::{Developer, developer};
+use super::pod::Place;
+use super::verify::check_table;
+use crate::cli::{Demo, Global, PodUp};
+use crate::context::{Context, USER_KEYSTORE, money};
+use crate::error::CliError;
+use crate::home::ApprovedMeasurement;
+use crate::print::Progress;
+use crate::{print, server, signal};
+
+const MODEL: &str = "smollm2:135m";
+/// In smallest units: 5 whole test tokens.
+const DEPOSIT: u64 = 5_000_000;
+const LOOPBACK: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+/// Everything that runs while the demo does.
+struct Stage {
+    context: Context,
+    pod: Pod,
+    client: Arc<Client>,
+    user: Signer,
+    before: Balances,
+}
+
+pub(super) async fn run(global: &Global, options: Demo) -> Result<(), CliError> {
+    let folder = tempfile::Builder::new().prefix("phallama-demo-").tempdir();
+    let folder = folder.map_err(|source| CliError::File { path: std::env::temp_dir(), source })?;
+    let mut global = global.clone();
+    global.home = Some(folder.path().to_owned());
+    global.danger_accept_simulated_tee = true;
+    let stage = set_up(global, &options).await?;
+
+    let listen = options.listen.unwrap_or(SocketAddr::new(LOOPBACK.ip(), server::DEFAULT_PORT));
+    let listener = server::bind(listen).await?;
+    let address = listener.local_addr().map_err(CliError::Server)?;
+    let local_server = tokio::spawn(server::serve(listener, Arc::clone(&stage.client)));
+    print::note(format!("  ✓ phallama serve answers at http://{address}"));
+
+    let answers = [
+        ask::openai(address, MODEL, &options.prompt).await?,
+        ask::ollama(address, MODEL, "Say hello in one short sentence.").await?,
+    ];
+    ledger::show(&stage, &answers).await?;
+    if !options.once {
+        print::note(format!(
+            "\nThe demo stays up. Point your apps at it:\n\n  \
+             export OPENAI_BASE_URL=http://{address}/v1 OPENAI_API_KEY=none\n  \
+             export OLLAMA_HOST={address}\n\nLook around with:\n\n  \
+             export PHALLAMA_HOME={}\n  phallama pods; phallama verify; phallama balance\n\n\
+             Ctrl-C ends it.",
+            folder.path().display()
+        ));
+        signal::interrupted().await;
+    }
+    local_server.abort();
+    stage.pod.shutdown().await?;
+    Ok(())
+}
+
+async fn set_up(global: Global, options: &Demo) -> Result<Stage, CliError> {
+    let mut context = Context::load(global)?;
+    let decimals = chain(&mut context, options).await?;
+    let chain = context.chain_config()?;
+    let state_dir = context.home.path("pod");
+    let place = Place { state_dir, decimals, accepted: true };
+    let operator = developer(Developer::Operator);
+    let pod = super::pod::start(&pod_options(options), chain, operator, place).await?;
+    approve_build(&mut context, &pod).await?;
+
+    let user = wallet(&context)?;
+    let before = deposit(&context, &user, &pod).await?;
+    let client = Arc::new(context.client_for(user.clone()).await?);
+    let verified = client.verify(pod.pod_id()).await?;
+    print::note("\nWhat was verified before a prompt may leave this machine:\n");
+    print::line(check_table(verified.checks()));
+    Ok(Stage { context, pod, client, user, before })
+}
+
+/// The chain: embedded, or the endpoint that was named. Returns the token's decimals.
+async fn chain(context: &mut Context, options: &Demo) -> Result<u8, CliError> {
+    let progress = Progress::start("starting a chain and deploying the contracts");
+    let rpc_url = match &options.rpc_url {
+        Some(url) => url.clone(),
+        None => super::chain::start(LOOPBACK).await?,
+    };
+    let deployer = developer(Developer::Deployer);
+    let deployment = super::chain::configure(context, &rpc_url, &deployer).await?;
+    let kind = if options.rpc_url.is_some() { "endpoint" } else { "embedded chain" };
+    progress.done(&format!(
+        "{kind} {rpc_url}: registry {}, escrow {}, test token {} ({} gas)",
+        deployment.registry, deployment.escrow, deployment.token, deployment.gas_used
+    ));
+    Ok(context.chain().await?.token_meta().await?.decimals)
+}
+
+fn pod_options(options: &Demo) -> PodUp {
+    PodUp {
+        model: options.model.clone(),
+        name: MODEL.to_owned(),
+        worker: options.worker.clone(),
+        listen: LOOPBACK,
+        url: None,
+        input_price: "0.10".to_owned(),
+        output_price: "0.40".to_owned(),
+        context: 4096,
+        max_output: 1024,
+        slots: 4,
+        threads: None,
+        operator_key_file: None,
+        enclave: None,
+    }
+}
+
+/// The demo approves the enclave program it has just built, as a user would approve a release.
+async fn approve_build(context: &mut Context, pod: &Pod) -> Result<(), CliError> {
+    let chain = context.chain().await?;
+    let record = chain.pod(pod.pod_id()).await?;
+    let record = record.ok_or(ClientError::PodUnknown(pod.pod_id()))?;
+    let mrenclave = record.measurement.to_string().trim_start_matches("0x").to_owned();
+    let label = format!("phallama-enclave {} of this checkout", env!("CARGO_PKG_VERSION"));
+    context.config.trust.measurements = vec![ApprovedMeasurement { label, mrenclave }];
+    context.home.write_config(&context.config)
+}
+
+/// A throw-away user key, in an encrypted keystore like any other.
+fn wallet(context: &Context) -> Result<Signer, CliError> {
+    let path = context.home.path(USER_KEYSTORE);
+    let password = "demo";
+    context.home.write("password", password.as_bytes())?;
+    let created = Keystore::create(&path, password, ScryptCost::LIGHT);
+    let (keystore, user) = created.map_err(ClientError::from)?;
+    print::note(format!("  ✓ user key {} in an encrypted keystore", keystore.address()));
+    Ok(user)
+}
+
+async fn deposit(context: &Context, user: &Signer, pod: &Pod) -> Result<Balances, CliError> {
+    let chain = context.chain().await?;
+    let owner = chain.sender(&developer(Developer::Owner));
+    let before = Balances::read(&chain, user.address(), owner.address(), pod.pod_id()).await?;
+    let opening = OpenAccount { user: user.address(), owner: owner.address() };
+    let signature = user.sign(&opening.digest(&chain.domain()));
+    let amount = Amount::from(DEPOSIT);
+    let tx = owner.open_and_deposit(user.address(), owner.address(), &signature, amount).await?;
+    let shown = money(amount, &chain.token_meta().await?);
+    print::note(format!("  ✓ deposited {shown} ({} gas)", tx.gas_used));
+    Ok(before)
+}

@@ -1,0 +1,177 @@
+//! `phallama pod up`
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use phallama_chain::ChainConfig;
+use phallama_host::config::{EnclaveSettings, ModelSettings, Policy, TeeSettings, WorkerSettings};
+use phallama_host::{Pod, PodConfig, PodProgress};
+use phallama_protocol::ids::Digest32;
+use phallama_protocol::keys::Signer;
+use sha2::{Digest as _, Sha256};
+
+use super::chain::DEVELOPMENT_OPERATOR;
+use crate::cli::PodUp;
+use crate::context::{Context, key_file};
+use crate::error::CliError;
+use crate::print::Progress;
+use crate::{print, signal, units};
+
+/// Distinguishes several pods of one operator.
+const SALT: [u8; 32] = *b"phallama pod 1                  ";
+
+pub(super) async fn up(context: &Context, options: PodUp) -> Result<(), CliError> {
+    let operator = operator(context, &options)?;
+    let chain = context.chain_config()?;
+    let decimals = context.chain().await?.token_meta().await?.decimals;
+    let accepted = context.config.trust.danger_accept_simulated_tee;
+    let place = Place { state_dir: context.home.path("pod"), decimals, accepted };
+    let pod = start(&options, chain, operator, place).await?;
+    print::line(format!("pod  {}\nURL  {}", pod.pod_id(), pod.url()));
+    print::note("Ctrl-C settles what is open and ends the pod.");
+    signal::interrupted().await;
+    pod.shutdown().await?;
+    Ok(())
+}
+
+/// Where a pod lives and what it may do there.
+pub(crate) struct Place {
+    pub(crate) state_dir: PathBuf,
+    /// Of the escrow's token.
+    pub(crate) decimals: u8,
+    /// The simulated TEE was asked for by name.
+    pub(crate) accepted: bool,
+}
+
+/// Starts a pod with progress on stderr.
+pub(crate) async fn start(
+    options: &PodUp,
+    chain: ChainConfig,
+    operator: Signer,
+    place: Place,
+) -> Result<Pod, CliError> {
+    if !place.accepted {
+        return Err(CliError::SimulatedNotAccepted);
+    }
+    print::warning("this pod's TEE is SIMULATED: its operator can read every prompt");
+    let progress = Progress::start("starting the pod");
+    let config = config(options, chain, operator, place)?;
+    let progress = Arc::new(progress);
+    let steps = Arc::clone(&progress);
+    let starting = Arc::new(AtomicBool::new(true));
+    let still = Arc::clone(&starting);
+    let report = move |step| match step {
+        PodProgress::EnclaveLog(line) if !still.load(Ordering::Relaxed) => {
+            tracing::info!("enclave: {line}");
+        }
+        step => steps.step(&told(step)),
+    };
+    let pod = Pod::start(config, report).await?;
+    starting.store(false, Ordering::Relaxed);
+    progress.done(&format!("pod {} serves {} at {}", pod.pod_id(), options.name, pod.url()));
+    Ok(pod)
+}
+
+/// A step of the pod's life in words.
+fn told(step: PodProgress) -> String {
+    match step {
+        PodProgress::ChainConnected { block, .. } => format!("the chain answers (block {block})"),
+        PodProgress::EnclaveStarting => "the enclave program starts".to_owned(),
+        PodProgress::EnclaveLog(line) => format!("enclave: {line}"),
+        PodProgress::EnclaveReady { identity, measurement, took_ms } => format!(
+            "the enclave is ready after {took_ms} ms: identity {identity}, measurement {measurement}"
+        ),
+        PodProgress::EnclaveRestarting { reason, in_ms } => {
+            format!("the enclave ended ({reason}) and is started again in {in_ms} ms")
+        }
+        PodProgress::Registered { what, gas_used, .. } => {
+            format!("registered on chain: {what} ({gas_used} gas)")
+        }
+        PodProgress::Listening { url } => format!("listening at {url}"),
+    }
+}
+
+fn config(
+    options: &PodUp,
+    chain: ChainConfig,
+    operator: Signer,
+    place: Place,
+) -> Result<PodConfig, CliError> {
+    let model = ModelSettings {
+        model: options.name.clone(),
+        model_path: absolute(&options.model)?,
+        weights_sha256: sha256_of(&options.model)?,
+        input_price_per_mtok: units::parse(&options.input_price, place.decimals)?,
+        output_price_per_mtok: units::parse(&options.output_price, place.decimals)?,
+        context_tokens: options.context,
+        max_output_tokens: options.max_output,
+    };
+    let worker = WorkerSettings {
+        path: absolute(&options.worker)?,
+        args: Vec::new(),
+        slots: Some(options.slots),
+        threads: options.threads,
+        queue_max: None,
+    };
+    let seed = operator.address().to_string();
+    let enclave = EnclaveSettings {
+        program: enclave_program(options)?,
+        program_args: Vec::new(),
+        models: vec![model],
+        worker,
+        tee: TeeSettings::Simulated { platform_seed: seed },
+        danger_accept_simulated_tee: place.accepted,
+        policy: None,
+    };
+    Ok(PodConfig {
+        listen: options.listen,
+        public_url: options.url.clone(),
+        chain,
+        payout: operator.address(),
+        operator,
+        salt: SALT,
+        state_dir: place.state_dir,
+        enclave,
+        policy: Policy::default(),
+    })
+}
+
+/// The enclave program: named, or beside this executable.
+fn enclave_program(options: &PodUp) -> Result<PathBuf, CliError> {
+    if let Some(path) = &options.enclave {
+        return absolute(path);
+    }
+    let this = std::env::current_exe()
+        .map_err(|source| CliError::File { path: "phallama".into(), source })?;
+    absolute(&this.with_file_name("phallama-enclave"))
+}
+
+/// The enclave program runs in another folder, so its paths have to be absolute; and there.
+fn absolute(path: &Path) -> Result<PathBuf, CliError> {
+    path.canonicalize().map_err(|source| CliError::File { path: path.to_owned(), source })
+}
+
+/// The digest that the offer names; the enclave hashes the file again and refuses another one.
+fn sha256_of(path: &Path) -> Result<Digest32, CliError> {
+    let failed = |source| CliError::File { path: path.to_owned(), source };
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = std::io::Read::read(&mut file, &mut buffer).map_err(failed)?;
+        if read == 0 {
+            return Ok(Digest32(hasher.finalize().into()));
+        }
+        hasher.update(&buffer[..read]);
+    }
+}
+
+fn operator(context: &Context, options: &PodUp) -> Result<Signer, CliError> {
+    let development = context.home.path(DEVELOPMENT_OPERATOR);
+    match &options.operator_key_file {
+        Some(path) => key_file(path),
+        None if development.exists() => key_file(&development),
+        None => Err(CliError::NoKeyFile { who: "operator", option: "--operator-key-file" }),
+    }
+}

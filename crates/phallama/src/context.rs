@@ -1,0 +1,194 @@
+//! What every command needs: the home, its configuration, the chain, the user key, the client.
+
+use std::path::Path;
+
+use phallama_attest::simulated::{DEVELOPMENT_SEED, DevelopmentRoot};
+use phallama_attest::{AcceptedTcb, TrustRoot};
+use phallama_chain::{Chain, ChainConfig};
+use phallama_client::{
+    ApprovedMeasurement, Client, ClientConfig, ClientError, Keystore, SpendLimits, TrustPolicy,
+};
+use phallama_protocol::frames::FrameClass;
+use phallama_protocol::ids::Amount;
+use phallama_protocol::keys::Signer;
+use zeroize::Zeroizing;
+
+use crate::cli::Global;
+use crate::error::CliError;
+use crate::home::{AcceptedStatus, Config, Home};
+use crate::{print, units};
+
+/// File of the user key inside the home.
+pub const USER_KEYSTORE: &str = "user.json";
+
+/// A command's surroundings.
+pub struct Context {
+    /// Options of every command.
+    pub global: Global,
+    /// The folder.
+    pub home: Home,
+    /// Its configuration.
+    pub config: Config,
+}
+
+impl Context {
+    /// Finds the home and reads its configuration. `--danger-accept-simulated-tee` is said out loud.
+    pub fn load(global: Global) -> Result<Self, CliError> {
+        let home = Home::locate(&global)?;
+        let mut config = home.config()?;
+        config.trust.danger_accept_simulated_tee |= global.danger_accept_simulated_tee;
+        Ok(Self { global, home, config })
+    }
+
+    /// The configured chain.
+    pub fn chain_config(&self) -> Result<ChainConfig, CliError> {
+        let path = self.home.path("config.toml");
+        self.config.chain.clone().ok_or(CliError::NoChain { path })
+    }
+
+    /// Connects to the configured chain.
+    pub async fn chain(&self) -> Result<Chain, CliError> {
+        Ok(Chain::connect(self.chain_config()?).await?)
+    }
+
+    /// The keystore of the user key.
+    pub fn keystore(&self) -> Result<Keystore, CliError> {
+        let path = self.home.path(USER_KEYSTORE);
+        if !path.exists() {
+            return Err(CliError::NoWallet { path });
+        }
+        Ok(Keystore::open(&path).map_err(ClientError::from)?)
+    }
+
+    /// Decrypts the user key.
+    pub fn user(&self) -> Result<Signer, CliError> {
+        let keystore = self.keystore()?;
+        let password = self.password("password of the user key: ")?;
+        Ok(keystore.unlock(&password).map_err(ClientError::from)?)
+    }
+
+    /// The password, from the file or typed.
+    pub fn password(&self, prompt: &str) -> Result<Zeroizing<String>, CliError> {
+        let Some(path) = &self.global.password_file else {
+            let typed = rpassword::prompt_password(prompt);
+            return typed
+                .map(Zeroizing::new)
+                .map_err(|source| CliError::Input { what: "password", source });
+        };
+        let text = read(path)?;
+        Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+
+    /// The client library for the user key, with the configured trust and limits.
+    pub async fn client(&self) -> Result<Client, CliError> {
+        let user = self.user()?;
+        self.client_for(user).await
+    }
+
+    /// The same for a key that is unlocked already.
+    pub async fn client_for(&self, user: Signer) -> Result<Client, CliError> {
+        Ok(Client::open(self.client_config().await?, user).await?)
+    }
+
+    /// The client library without a key: it can list and verify.
+    pub async fn reader(&self) -> Result<Client, CliError> {
+        Ok(Client::open_without_key(self.client_config().await?).await?)
+    }
+
+    async fn client_config(&self) -> Result<ClientConfig, CliError> {
+        let decimals = self.chain().await?.token_meta().await?.decimals;
+        let mut config =
+            ClientConfig::new(self.chain_config()?, self.trust_policy()?, self.home.path("state"));
+        config.class = class(&self.config.serve.class)?;
+        config.limits = SpendLimits {
+            per_request: Some(units::parse(&self.config.spend.per_request, decimals)?),
+            per_day: Some(units::parse(&self.config.spend.per_day, decimals)?),
+        };
+        Ok(config)
+    }
+
+    fn trust_policy(&self) -> Result<TrustPolicy, CliError> {
+        let trust = &self.config.trust;
+        let root = if trust.danger_accept_simulated_tee {
+            print::warning(
+                "pods with a SIMULATED TEE are accepted: their operators can read every prompt",
+            );
+            let root = DevelopmentRoot::from_seed(DEVELOPMENT_SEED);
+            TrustRoot::Development(root.root_der().to_vec())
+        } else {
+            TrustRoot::Intel
+        };
+        Ok(TrustPolicy {
+            root,
+            accepted_tcb: accepted_tcb(&trust.tcb)?,
+            measurements: self.measurements()?,
+        })
+    }
+
+    fn measurements(&self) -> Result<Vec<ApprovedMeasurement>, CliError> {
+        let entries = self.config.trust.measurements.iter();
+        entries
+            .map(|entry| {
+                ApprovedMeasurement::from_hex(&entry.label, &entry.mrenclave).map_err(|_| {
+                    CliError::BadValue {
+                        what: "measurement",
+                        got: entry.mrenclave.clone(),
+                        expected: "64 hex digits".to_owned(),
+                    }
+                })
+            })
+            .collect()
+    }
+}
+
+fn accepted_tcb(accepted: &[AcceptedStatus]) -> Result<Vec<AcceptedTcb>, CliError> {
+    let read = |entry: &AcceptedStatus| {
+        let status = entry.status.parse().map_err(|_| CliError::BadValue {
+            what: "TCB status",
+            got: entry.status.clone(),
+            expected: "one of Intel's names, e.g. SWHardeningNeeded".to_owned(),
+        })?;
+        Ok(AcceptedTcb { status, advisory_ids: entry.advisories.clone() })
+    };
+    accepted.iter().map(read).collect()
+}
+
+/// A frame class by name.
+pub fn class(name: &str) -> Result<FrameClass, CliError> {
+    match name {
+        "std" => Ok(FrameClass::Std),
+        "fast" => Ok(FrameClass::Fast),
+        "bulk" => Ok(FrameClass::Bulk),
+        "unpaced" => Ok(FrameClass::Unpaced),
+        other => Err(CliError::BadValue {
+            what: "frame class",
+            got: other.to_owned(),
+            expected: "std, fast, bulk or unpaced".to_owned(),
+        }),
+    }
+}
+
+/// Reads a secret key from a file with 64 hex digits.
+pub fn key_file(path: &Path) -> Result<Signer, CliError> {
+    let bad = || CliError::BadKeyFile { path: path.to_owned() };
+    let text = Zeroizing::new(read(path)?);
+    let digits = text.trim();
+    let digits = digits.strip_prefix("0x").unwrap_or(digits);
+    let mut secret = Zeroizing::new([0; 32]);
+    hex::decode_to_slice(digits, secret.as_mut_slice()).map_err(|_| bad())?;
+    Signer::from_bytes(&secret).map_err(|_| bad())
+}
+
+/// A key file's text.
+pub fn key_text(signer: &Signer) -> Zeroizing<String> {
+    Zeroizing::new(hex::encode(signer.to_bytes().as_slice()))
+}
+
+fn read(path: &Path) -> Result<String, CliError> {
+    std::fs::read_to_string(path).map_err(|source| CliError::File { path: path.to_owned(), source })
+}
+
+/// An amount with the token's symbol.
+pub fn money(amount: Amount, meta: &phallama_chain::TokenMeta) -> String {
+    format!("{} {}", units::show(amount, meta.decimals), meta.symbol)
+}

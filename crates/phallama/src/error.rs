@@ -1,0 +1,185 @@
+//! What the command line says when something fails, and the exit code it leaves with.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use phallama_chain::ChainError;
+use phallama_client::ClientError;
+use phallama_host::PodError;
+
+use crate::units::AmountError;
+
+/// A failed command.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The client library refused or failed.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A pod did not start or stopped working.
+    #[error(transparent)]
+    Pod(#[from] PodError),
+    /// The chain did not do what was asked.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// An amount that is none.
+    #[error(transparent)]
+    Amount(#[from] AmountError),
+    /// A file that cannot be read or written.
+    #[error("cannot use the file {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A configuration that cannot be understood.
+    #[error("the configuration {} is not valid\n{source}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// No folder to keep things in.
+    #[error("no home folder: neither HOME nor XDG_CONFIG_HOME is set")]
+    NoHome,
+    /// No chain is configured.
+    #[error("no chain is configured in {}", path.display())]
+    NoChain {
+        /// The configuration file.
+        path: PathBuf,
+    },
+    /// There is no user key yet.
+    #[error("there is no user key at {}", path.display())]
+    NoWallet {
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// A user key would be overwritten.
+    #[error("there is a user key at {} already; it was not changed", path.display())]
+    WalletExists {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// A key file that is no key.
+    #[error("{} does not hold a secret key: expected 64 hex digits", path.display())]
+    BadKeyFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A secret key is needed.
+    #[error("this needs the {who}'s secret key")]
+    NoKeyFile {
+        /// `owner` or `operator`.
+        who: &'static str,
+        /// The option that names the file.
+        option: &'static str,
+    },
+    /// A value in the configuration or on the command line is none of the allowed ones.
+    #[error("`{got}` is not a valid {what}; expected {expected}")]
+    BadValue {
+        /// What the value is for.
+        what: &'static str,
+        /// What was given.
+        got: String,
+        /// What is allowed.
+        expected: String,
+    },
+    /// The local server would be reachable from other machines.
+    #[error(
+        "{listen} is not a loopback address: anybody who reaches the local server spends your money"
+    )]
+    NotLoopback {
+        /// The address asked for.
+        listen: SocketAddr,
+    },
+    /// The address is taken.
+    #[error("cannot listen on {listen}: {source}")]
+    Bind {
+        /// The address asked for.
+        listen: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The local server stopped.
+    #[error("the local server stopped: {0}")]
+    Server(std::io::Error),
+    /// The simulated TEE was not accepted by name.
+    #[error("a pod with a simulated TEE protects nothing and needs to be asked for by name")]
+    SimulatedNotAccepted,
+    /// The demo's own HTTP request failed.
+    #[error("the demo's request to {url} failed: {reason}")]
+    DemoRequest {
+        /// The local server's endpoint.
+        url: String,
+        /// What came back.
+        reason: String,
+    },
+    /// Reading the prompt or password failed.
+    #[error("cannot read the {what}: {source}")]
+    Input {
+        /// `prompt` or `password`.
+        what: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl CliError {
+    /// The documented exit code: 0 ok, 1 bug, 2 usage, 3 attestation rejected, 4 no suitable pod,
+    /// 5 payment, 6 chain unavailable, 7 pod unreachable.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Client(error) => error.class().exit_code,
+            Self::Chain(error) => match error {
+                ChainError::Unavailable { .. }
+                | ChainError::WrongChain { .. }
+                | ChainError::NoContract { .. }
+                | ChainError::Mismatch { .. }
+                | ChainError::NotMined { .. }
+                | ChainError::Malformed { .. } => 6,
+                ChainError::Reverted { .. } | ChainError::InsufficientGasFunds { .. } => 5,
+            },
+            Self::Pod(_) => 7,
+            Self::Server(_) | Self::DemoRequest { .. } => 1,
+            Self::Amount(_)
+            | Self::File { .. }
+            | Self::Config { .. }
+            | Self::NoHome
+            | Self::NoChain { .. }
+            | Self::NoWallet { .. }
+            | Self::WalletExists { .. }
+            | Self::BadKeyFile { .. }
+            | Self::NoKeyFile { .. }
+            | Self::BadValue { .. }
+            | Self::NotLoopback { .. }
+            | Self::Bind { .. }
+            | Self::SimulatedNotAccepted
+            | Self::Input { .. } => 2,
+        }
+    }
+
+    /// An exact command that helps, where there is one.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NoChain { .. } => {
+                "For a chain on this machine, run `phallama chain up`; else add a `[chain]` section \
+                 with rpc_url, chain_id, registry, escrow and token"
+            }
+            Self::NoWallet { .. } => "To make one, run `phallama wallet new`",
+            Self::NoKeyFile { option, .. } => {
+                return Some(format!("Name its file with `{option} FILE`"));
+            }
+            Self::NotLoopback { .. } => "Use `--listen 127.0.0.1:11434`",
+            Self::Bind { .. } => "Name a free port with `--listen 127.0.0.1:PORT`",
+            Self::SimulatedNotAccepted => {
+                "For development, add `--danger-accept-simulated-tee` to the command"
+            }
+            Self::Chain(ChainError::Unavailable { .. }) => {
+                "Is the endpoint up? For a chain on this machine, run `phallama chain up`"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

@@ -1,0 +1,212 @@
+//! Where configuration, keys and state lie, and what the configuration says.
+
+use std::path::{Path, PathBuf};
+
+use phallama_chain::ChainConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::Global;
+use crate::error::CliError;
+
+/// The folder that holds everything: `config.toml`, `user.json`, `state/`, `pod/`.
+#[derive(Clone, Debug)]
+pub struct Home {
+    dir: PathBuf,
+}
+
+/// `config.toml`. Every section is optional; unknown keys are errors.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The chain and its contracts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chain: Option<ChainConfig>,
+    /// What to accept from pods.
+    pub trust: TrustConfig,
+    /// Most to spend.
+    pub spend: SpendConfig,
+    /// The local server.
+    pub serve: ServeConfig,
+}
+
+/// `[trust]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrustConfig {
+    /// Accept the development root instead of Intel's: anybody can make such quotes.
+    pub danger_accept_simulated_tee: bool,
+    /// TCB statuses to accept beside `UpToDate`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tcb: Vec<AcceptedStatus>,
+    /// Approved enclave programs.
+    pub measurements: Vec<ApprovedMeasurement>,
+}
+
+/// One TCB status and the advisories that may come with it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptedStatus {
+    /// Intel's name, e.g. `SWHardeningNeeded`.
+    pub status: String,
+    /// `INTEL-SA-…`; any other advisory is refused.
+    pub advisories: Vec<String>,
+}
+
+/// One approved enclave program.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovedMeasurement {
+    /// A name for it, e.g. the release.
+    pub label: String,
+    /// 64 hex digits.
+    pub mrenclave: String,
+}
+
+/// `[spend]`, in whole tokens.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SpendConfig {
+    /// Most one request may reserve.
+    pub per_request: String,
+    /// Most that may be spent in 24 hours.
+    pub per_day: String,
+}
+
+/// `[serve]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServeConfig {
+    /// Loopback address; when the default port is taken, 11535 is tried.
+    pub listen: String,
+    /// Frame class: `std`, `fast`, `bulk` or `unpaced`.
+    pub class: String,
+}
+
+impl Default for SpendConfig {
+    fn default() -> Self {
+        Self { per_request: "1".to_owned(), per_day: "10".to_owned() }
+    }
+}
+
+impl Default for ServeConfig {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:11434".to_owned(), class: "std".to_owned() }
+    }
+}
+
+impl Home {
+    /// `--home`, else `PHALLAMA_HOME` (through clap), else `$XDG_CONFIG_HOME/phallama`, else
+    /// `~/.config/phallama`.
+    pub fn locate(global: &Global) -> Result<Self, CliError> {
+        let dir = match &global.home {
+            Some(dir) => dir.clone(),
+            None => default_dir()?,
+        };
+        Ok(Self { dir })
+    }
+
+    /// A home in a given folder.
+    pub fn at(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// Makes the folder, readable by its owner only.
+    pub fn create(&self) -> Result<(), CliError> {
+        create_private(&self.dir)
+            .map_err(|source| CliError::File { path: self.dir.clone(), source })
+    }
+
+    /// A path inside the home.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Reads `config.toml`; the defaults when there is none.
+    pub fn config(&self) -> Result<Config, CliError> {
+        let path = self.path("config.toml");
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Config::default());
+            }
+            Err(source) => return Err(CliError::File { path, source }),
+        };
+        toml::from_str(&text).map_err(|source| CliError::Config { path, source: Box::new(source) })
+    }
+
+    /// Writes `config.toml`.
+    pub fn write_config(&self, config: &Config) -> Result<(), CliError> {
+        let text =
+            toml::to_string_pretty(config).expect("a configuration is a table of plain values");
+        self.write("config.toml", text.as_bytes())
+    }
+
+    /// Writes a file that only its owner can read, whole or not at all.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CliError> {
+        let path = self.path(name);
+        write_private(&path, bytes).map_err(|source| CliError::File { path, source })
+    }
+}
+
+fn default_dir() -> Result<PathBuf, CliError> {
+    let from = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty());
+    from("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| from("HOME").map(|home| Path::new(&home).join(".config")))
+        .map(|dir| dir.join("phallama"))
+        .ok_or(CliError::NoHome)
+}
+
+fn create_private(dir: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    if let Some(parent) = path.parent() {
+        create_private(parent)?;
+    }
+    let partial = path.with_extension("partial");
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(partial, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn without_a_file_the_defaults_are_strict() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Home::at(dir.path()).config().unwrap();
+        assert!(!config.trust.danger_accept_simulated_tee);
+        assert!(config.trust.tcb.is_empty());
+        assert!(config.trust.measurements.is_empty());
+        assert_eq!(config.serve.class, "std");
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path());
+        home.write("config.toml", b"[serve]\nlisen = \"127.0.0.1:1\"\n").unwrap();
+        let error = home.config().unwrap_err().to_string();
+        assert!(error.contains("lisen") && error.contains("listen"), "{error}");
+    }
+
+    #[test]
+    fn files_are_private_to_their_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path().join("new"));
+        home.write("secret", b"x").unwrap();
+        let mode = std::fs::metadata(home.path("secret")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

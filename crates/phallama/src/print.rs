@@ -1,0 +1,112 @@
+//! The only place that prints: answers to stdout, everything else to stderr.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+
+use crate::error::CliError;
+
+/// One line of an answer, on stdout.
+pub fn line(text: impl std::fmt::Display) {
+    println!("{text}");
+}
+
+/// Part of a streamed answer, on stdout, at once.
+pub fn piece(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    // A reader that has gone away (`| head`) is no failure of ours.
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// One JSON object, on stdout.
+pub fn json(value: &Value) {
+    println!("{value:#}");
+}
+
+/// A remark, on stderr.
+pub fn note(text: impl std::fmt::Display) {
+    eprintln!("{text}");
+}
+
+/// A warning, on stderr.
+pub fn warning(text: impl std::fmt::Display) {
+    eprintln!("warning: {text}");
+}
+
+/// A failure with its hint, on stderr.
+pub fn error(error: &CliError) {
+    if let CliError::Client(error) = error {
+        eprintln!("error: {}", error.explain(None));
+        return;
+    }
+    eprintln!("error: {error}");
+    if let Some(hint) = error.hint() {
+        eprintln!("\nhint: {hint}");
+    }
+}
+
+/// A line under the header, none between rows: short, and easy to read aloud.
+const TABLE: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+
+/// A table; columns named in `right` are aligned to the right.
+pub fn table(header: &[&str], rows: &[Vec<String>], right: &[usize]) -> String {
+    let mut table = Table::new();
+    table.load_style(TABLE).set_header(header.to_vec());
+    for row in rows {
+        table.add_row(row.iter().enumerate().map(|(column, text)| {
+            let align =
+                if right.contains(&column) { CellAlignment::Right } else { CellAlignment::Left };
+            Cell::new(text).set_alignment(align)
+        }));
+    }
+    table.trim_fmt()
+}
+
+/// Progress on stderr: a spinner on a terminal, a line per step elsewhere.
+pub struct Progress {
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// Starts with a first step.
+    pub fn start(step: &str) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
+            let bar = ProgressBar::new_spinner();
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar.with_style(style.expect("the template is constant and valid"))
+        });
+        let progress = Self { bar };
+        progress.step(step);
+        progress
+    }
+
+    /// The next step.
+    pub fn step(&self, step: &str) {
+        match &self.bar {
+            Some(bar) => bar.set_message(step.to_owned()),
+            None => eprintln!("  … {step}"),
+        }
+    }
+
+    /// Ends with what was reached.
+    pub fn done(&self, result: &str) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        eprintln!("  ✓ {result}");
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

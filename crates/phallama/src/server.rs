@@ -1,0 +1,47 @@
+//! The local server: OpenAI and Ollama in, sealed requests out.
+//!
+//! It listens on loopback only and answers only requests whose `Host` names loopback and whose
+//! `Origin`, if any, is its own: a web page elsewhere must not be able to spend the user's money.
+
+mod answer;
+mod api_error;
+mod call;
+mod guard;
+mod ollama;
+mod openai;
+mod route;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use phallama_client::Client;
+use tokio::net::TcpListener;
+
+use crate::error::CliError;
+
+/// The port of Ollama, which its clients expect.
+pub const DEFAULT_PORT: u16 = 11434;
+/// Tried when somebody (Ollama itself, usually) already listens on the default port.
+pub const FALLBACK_PORT: u16 = 11535;
+
+/// Binds the address; a taken default port falls back to [`FALLBACK_PORT`].
+pub async fn bind(listen: SocketAddr) -> Result<TcpListener, CliError> {
+    if !listen.ip().is_loopback() {
+        return Err(CliError::NotLoopback { listen });
+    }
+    let failed = |listen| move |source| CliError::Bind { listen, source };
+    match TcpListener::bind(listen).await {
+        Err(error)
+            if error.kind() == std::io::ErrorKind::AddrInUse && listen.port() == DEFAULT_PORT =>
+        {
+            let fallback = SocketAddr::new(listen.ip(), FALLBACK_PORT);
+            TcpListener::bind(fallback).await.map_err(failed(fallback))
+        }
+        other => other.map_err(failed(listen)),
+    }
+}
+
+/// Serves until the future is dropped.
+pub async fn serve(listener: TcpListener, client: Arc<Client>) -> Result<(), CliError> {
+    axum::serve(listener, route::router(client)).await.map_err(CliError::Server)
+}

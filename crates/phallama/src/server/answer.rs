@@ -1,0 +1,306 @@
+//! From a pod's answer to an app's response, streamed or whole.
+
+use std::time::Instant;
+
+use axum::Json;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, stream};
+use http::{HeaderMap, HeaderValue, header};
+use phallama_client::{Answer, AnswerEvent, ClientError, FinishedAnswer};
+use serde_json::{Value, json};
+
+use super::api_error::{Api, ApiError};
+use super::ollama::{Line, Piece};
+use super::openai::{Envelope, finish_reason};
+
+/// How an answer is written.
+#[derive(Clone, Debug)]
+pub(crate) enum Shape {
+    OpenAi { envelope: Envelope, include_usage: bool },
+    Ollama { line: Line },
+}
+
+impl Shape {
+    pub(crate) fn api(&self) -> Api {
+        match self {
+            Self::OpenAi { .. } => Api::OpenAi,
+            Self::Ollama { .. } => Api::Ollama,
+        }
+    }
+
+    fn content_type(&self) -> &'static str {
+        match self {
+            Self::OpenAi { .. } => "text/event-stream",
+            Self::Ollama { .. } => "application/x-ndjson",
+        }
+    }
+
+    fn encode(&self, value: &Value) -> Bytes {
+        match self {
+            Self::OpenAi { .. } => format!("data: {value}\n\n").into(),
+            Self::Ollama { .. } => format!("{value}\n").into(),
+        }
+    }
+
+    /// What OpenAI's clients see first: an empty delta that names the role.
+    fn opening(&self) -> Option<Value> {
+        match self {
+            Self::OpenAi { envelope, .. } => {
+                let delta = json!({"role": "assistant", "content": ""});
+                Some(envelope.delta(delta, Value::Null, None))
+            }
+            Self::Ollama { .. } => None,
+        }
+    }
+
+    fn piece(&self, piece: &Piece, logprobs: Value) -> Value {
+        match self {
+            Self::OpenAi { envelope, .. } => envelope.delta(delta(piece), logprobs, None),
+            Self::Ollama { line } => line.piece(piece),
+        }
+    }
+
+    fn closing(&self, answer: &FinishedAnswer, began: Instant) -> Vec<Bytes> {
+        match self {
+            Self::OpenAi { envelope, include_usage } => {
+                let mut last = envelope.delta(json!({}), Value::Null, Some(finish_reason(answer)));
+                last["phallama"] = proof(answer);
+                let mut chunks = vec![self.encode(&last)];
+                chunks.extend(include_usage.then(|| self.encode(&envelope.usage(answer))));
+                chunks.push(Bytes::from_static(b"data: [DONE]\n\n"));
+                chunks
+            }
+            Self::Ollama { line } => {
+                let mut last = line.last(&Piece::default(), answer, elapsed_ns(began));
+                last["phallama"] = proof(answer);
+                vec![self.encode(&last)]
+            }
+        }
+    }
+
+    fn whole(&self, collected: &Collected, answer: &FinishedAnswer, began: Instant) -> Value {
+        match self {
+            Self::OpenAi { envelope, .. } => {
+                envelope.completion(collected.message(), collected.logprobs(), answer)
+            }
+            Self::Ollama { line } => line.last(&collected.piece, answer, elapsed_ns(began)),
+        }
+    }
+}
+
+fn delta(piece: &Piece) -> Value {
+    let mut delta = json!({});
+    if !piece.content.is_empty() {
+        delta["content"] = piece.content.as_str().into();
+    }
+    if !piece.thinking.is_empty() {
+        delta["reasoning_content"] = piece.thinking.as_str().into();
+    }
+    if !piece.tool_calls.is_empty() {
+        delta["tool_calls"] = piece.tool_calls.clone().into();
+    }
+    delta
+}
+
+fn elapsed_ns(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What an app may show about an answer: all of it stands in the signed receipt.
+fn proof(answer: &FinishedAnswer) -> Value {
+    json!({
+        "pod": answer.pod_id.to_string(),
+        "receipt": answer.receipt_hash.to_string(),
+        "cost": answer.cost,
+        "allowed": answer.voucher_cap,
+        "cumulative": answer.cumulative,
+        "bytes_up": answer.wire_bytes_up,
+        "bytes_down": answer.wire_bytes_down,
+        "verified": true,
+    })
+}
+
+/// The whole of an answer, gathered.
+#[derive(Default)]
+struct Collected {
+    piece: Piece,
+    logprobs: Vec<Value>,
+}
+
+impl Collected {
+    fn add(&mut self, piece: Piece, logprobs: Value) {
+        self.piece.content.push_str(&piece.content);
+        self.piece.thinking.push_str(&piece.thinking);
+        merge_tool_calls(&mut self.piece.tool_calls, piece.tool_calls);
+        if let Value::Array(tokens) = &logprobs["content"] {
+            self.logprobs.extend(tokens.iter().cloned());
+        }
+    }
+
+    fn logprobs(&self) -> Value {
+        if self.logprobs.is_empty() { Value::Null } else { json!({"content": self.logprobs}) }
+    }
+
+    fn message(&self) -> Value {
+        let mut message = delta(&self.piece);
+        message["role"] = "assistant".into();
+        if message.get("content").is_none() {
+            let empty = self.piece.tool_calls.is_empty();
+            message["content"] = if empty { "".into() } else { Value::Null };
+        }
+        message
+    }
+}
+
+/// Streamed tool calls come in parts that share an index; the arguments are to be joined.
+fn merge_tool_calls(calls: &mut Vec<Value>, parts: Vec<Value>) {
+    for mut part in parts {
+        let index = part["index"].as_u64();
+        match calls.iter_mut().find(|call| index.is_some() && call["index"].as_u64() == index) {
+            Some(call) => {
+                let more = part["function"]["arguments"].as_str().unwrap_or_default();
+                let so_far = call["function"]["arguments"].as_str().unwrap_or_default();
+                call["function"]["arguments"] = format!("{so_far}{more}").into();
+            }
+            None => {
+                if part["function"]["arguments"].is_null() {
+                    part["function"]["arguments"] = "".into();
+                }
+                calls.push(part);
+            }
+        }
+    }
+}
+
+/// One event as a piece with its logprobs; `None` for events that apps do not see.
+fn visible(event: AnswerEvent) -> Option<(Piece, Value)> {
+    let text = |text: String| serde_json::from_str(&text).unwrap_or(Value::Null);
+    match event {
+        AnswerEvent::Content(content) => Some((Piece { content, ..Piece::default() }, Value::Null)),
+        AnswerEvent::Reasoning(thinking) => {
+            Some((Piece { thinking, ..Piece::default() }, Value::Null))
+        }
+        AnswerEvent::ToolCalls(calls) => match text(calls) {
+            Value::Array(tool_calls) => {
+                Some((Piece { tool_calls, ..Piece::default() }, Value::Null))
+            }
+            _ => None,
+        },
+        AnswerEvent::Logprobs(logprobs) => Some((Piece::default(), text(logprobs))),
+        AnswerEvent::Started(_) | AnswerEvent::Timings { .. } | AnswerEvent::Finished(_) => None,
+    }
+}
+
+/// Writes an answer. The status line waits for the first visible event, so that every failure
+/// before it has its own status.
+pub(crate) async fn respond(mut answer: Answer, shape: Shape, stream: bool) -> Response {
+    let began = Instant::now();
+    if !stream {
+        return match whole(&mut answer, &shape, began).await {
+            Ok(response) => response,
+            Err(error) => ApiError::from(error).respond(shape.api()),
+        };
+    }
+    let first = loop {
+        match answer.next().await {
+            Some(Ok(AnswerEvent::Started(_) | AnswerEvent::Timings { .. })) => {}
+            Some(Err(error)) => return ApiError::from(error).respond(shape.api()),
+            other => break other,
+        }
+    };
+    let headers = stream_headers(&answer, &shape);
+    let opening = shape.opening().map(|value| Ok(shape.encode(&value)));
+    let rest = stream::iter(first).chain(answer);
+    let body = stream::iter(opening).chain(lines(rest, shape, began));
+    (headers, Body::from_stream(body)).into_response()
+}
+
+fn stream_headers(answer: &Answer, shape: &Shape) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(shape.content_type()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert("x-phallama-verified", HeaderValue::from_static("true"));
+    let pod = HeaderValue::from_str(&answer.pod_id().to_string());
+    headers.extend(pod.ok().map(|pod| (http::HeaderName::from_static("x-phallama-pod"), pod)));
+    headers
+}
+
+/// A body's error: hyper then aborts the connection, which clients notice, unlike a clean end.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer did not end properly")]
+pub(crate) struct Aborted;
+
+fn lines(
+    events: impl Stream<Item = Result<AnswerEvent, ClientError>>,
+    shape: Shape,
+    began: Instant,
+) -> impl Stream<Item = Result<Bytes, Aborted>> {
+    let mut ended = false;
+    events
+        .map(Some)
+        .chain(stream::iter([None]))
+        .map(move |event| {
+            let lines = match event {
+                Some(Ok(AnswerEvent::Finished(answer))) => {
+                    ended = true;
+                    shape.closing(&answer, began).into_iter().map(Ok).collect()
+                }
+                Some(Ok(event)) => visible(event)
+                    .map(|(piece, logprobs)| Ok(shape.encode(&shape.piece(&piece, logprobs))))
+                    .into_iter()
+                    .collect(),
+                Some(Err(error)) => {
+                    ended = true;
+                    let body = ApiError::from(error).body(shape.api());
+                    vec![Ok(shape.encode(&body)), Err(Aborted)]
+                }
+                None if ended => Vec::new(),
+                None => vec![Err(Aborted)],
+            };
+            stream::iter(lines)
+        })
+        .flatten()
+}
+
+async fn whole(
+    answer: &mut Answer,
+    shape: &Shape,
+    began: Instant,
+) -> Result<Response, ClientError> {
+    let mut collected = Collected::default();
+    while let Some(event) = answer.next().await {
+        match event? {
+            AnswerEvent::Finished(finished) => {
+                return Ok(finished_response(&collected, &finished, shape, began));
+            }
+            event => {
+                if let Some((piece, logprobs)) = visible(event) {
+                    collected.add(piece, logprobs);
+                }
+            }
+        }
+    }
+    let (pod, reason) = (answer.pod_id(), "it ended without its end".to_owned());
+    Err(ClientError::Truncated { pod, frames: 0, reason })
+}
+
+fn finished_response(
+    collected: &Collected,
+    answer: &FinishedAnswer,
+    shape: &Shape,
+    began: Instant,
+) -> Response {
+    let mut response = Json(shape.whole(collected, answer, began)).into_response();
+    for (name, value) in [
+        ("x-phallama-pod", answer.pod_id.to_string()),
+        ("x-phallama-receipt", answer.receipt_hash.to_string()),
+        ("x-phallama-cost", answer.cost.to_string()),
+        ("x-phallama-verified", "true".to_owned()),
+    ] {
+        let value = HeaderValue::from_str(&value);
+        response.headers_mut().extend(value.ok().map(|v| (http::HeaderName::from_static(name), v)));
+    }
+    response
+}

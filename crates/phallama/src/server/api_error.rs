@@ -1,0 +1,109 @@
+//! One failure, in the shape of whichever API was asked.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode};
+use phallama_client::{ClientError, Fact};
+use serde_json::{Value, json};
+
+/// Which API a request came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Api {
+    OpenAi,
+    Ollama,
+}
+
+/// A failure as an API tells it.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    pub(crate) status: StatusCode,
+    /// OpenAI's `type`.
+    pub(crate) kind: &'static str,
+    /// Stable, for programs.
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+    /// The request's field at fault.
+    pub(crate) param: Option<String>,
+    pub(crate) retry_after_s: Option<u64>,
+}
+
+impl ApiError {
+    /// The request itself is wrong; nothing left this machine.
+    pub(crate) fn invalid(param: &str, message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            kind: "invalid_request_error",
+            code: "invalid_request",
+            message: format!("{} No prompt was sent.", message.into()),
+            param: Some(param.to_owned()),
+            retry_after_s: None,
+        }
+    }
+
+    /// No such endpoint.
+    pub(crate) fn no_route(method: &http::Method, path: &str) -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            kind: "not_found_error",
+            code: "unknown_endpoint",
+            message: format!("no endpoint {method} {path}"),
+            param: None,
+            retry_after_s: None,
+        }
+    }
+
+    /// The error object, without status.
+    pub(crate) fn body(&self, api: Api) -> Value {
+        match api {
+            Api::OpenAi => json!({"error": {
+                "message": self.message, "type": self.kind, "param": self.param, "code": self.code,
+            }}),
+            Api::Ollama => json!({"error": self.message, "code": self.code}),
+        }
+    }
+
+    pub(crate) fn respond(&self, api: Api) -> Response {
+        let mut response = (self.status, Json(self.body(api))).into_response();
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<ClientError> for ApiError {
+    fn from(error: ClientError) -> Self {
+        let class = error.class();
+        let status =
+            StatusCode::from_u16(class.http_status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let kind = match status.as_u16() {
+            402 => "insufficient_quota",
+            404 => "not_found_error",
+            429 => "rate_limit_error",
+            400..=499 => "invalid_request_error",
+            _ => "api_error",
+        };
+        let (param, retry_after_s) = match &error {
+            ClientError::ModelUnknown { .. } => (Some("model".to_owned()), None),
+            ClientError::InvalidRequest { field, .. } => (field.map(str::to_owned), None),
+            ClientError::PodRefused { retry_after_ms: Some(ms), .. } => {
+                (None, Some(u64::from(*ms).div_ceil(1000).max(1)))
+            }
+            _ => (None, None),
+        };
+        Self { status, kind, code: class.code, message: message(&error), param, retry_after_s }
+    }
+}
+
+/// What the command line says in several lines, in one.
+fn message(error: &ClientError) -> String {
+    let explained = error.explain(None);
+    let fact = |fact: &Fact| match fact.source.as_str() {
+        "" => format!("; {} {}", fact.name, fact.value),
+        source => format!("; {} {} ({source})", fact.name, fact.value),
+    };
+    let facts: String = explained.facts.iter().map(fact).collect();
+    let more = explained.effect.map(str::to_owned).into_iter().chain(explained.hint);
+    let more: Vec<String> = more.map(|sentence| format!(" {sentence}")).collect();
+    format!("{}{facts}.{}", explained.title, more.concat())
+}

@@ -1,0 +1,53 @@
+//! The real `openai` and `ollama` packages, run as their users run them.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::stack::{MODEL, Options, Stack};
+
+/// Python with the client packages; `tools/setup.sh clients` makes it.
+fn python() -> Option<std::path::PathBuf> {
+    if let Some(path) = std::env::var_os("PHALLAMA_CLIENTS_PYTHON") {
+        return Some(path.into());
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/setup.sh");
+    let output = Command::new(script).arg("clients").stderr(Stdio::inherit()).output().ok()?;
+    let path = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| path.trim().into())
+}
+
+async fn run(stack: &Stack, file: &str) {
+    let Some(python) = python() else {
+        eprintln!(
+            "NOT TESTED: {file}: no Python with the client packages (tools/setup.sh clients)"
+        );
+        return;
+    };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients");
+    let output = tokio::process::Command::new(python)
+        .arg(folder.join(file))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("OPENAI_BASE_URL", stack.url("/v1"))
+        .env("OPENAI_API_KEY", "none")
+        .env("OLLAMA_HOST", stack.url(""))
+        .env("PHALLAMA_TEST_MODEL", MODEL)
+        .env("NO_PROXY", "*")
+        .output()
+        .await
+        .expect("Python runs");
+    let report = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{report}");
+    assert!(!report.contains("Ran 0 tests"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_clients_get_whole_answers_from_a_real_model() {
+    let stack = Stack::start(Options::real()).await;
+    run(&stack, "test_answers.py").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_clients_never_take_a_broken_answer_for_a_whole_one() {
+    let stack = Stack::start(Options::scripted()).await;
+    run(&stack, "test_faults.py").await;
+}

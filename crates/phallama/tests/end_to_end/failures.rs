@@ -1,0 +1,150 @@
+//! Each failure is a clear error in both APIs and on the command line, and nobody is charged.
+
+use serde_json::{Value, json};
+
+use crate::stack::{DEPOSIT, MODEL, Options, Stack};
+
+/// What the three fronts say about one failure.
+struct Said {
+    openai: (u16, Value),
+    ollama: (u16, Value),
+    exit: Option<i32>,
+    stderr: String,
+}
+
+async fn ask_all(stack: &Stack, model: &str, prompt: &str) -> Said {
+    let messages = json!([{"role": "user", "content": prompt}]);
+    let openai = json!({"model": model, "messages": messages, "max_tokens": 64});
+    let ollama = json!({"model": model, "messages": messages, "options": {"num_predict": 64}});
+    let json = |(status, body): (u16, Result<String, reqwest::Error>)| {
+        (status, serde_json::from_str(&body.expect("a whole body")).expect("JSON"))
+    };
+    let openai = json(stack.post("/v1/chat/completions", &openai).await);
+    let ollama = json(stack.post("/api/chat", &ollama).await);
+    let output = stack.phallama(&["run", model, prompt, "--max-tokens", "64"]).await;
+    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+    Said { openai, ollama, exit: output.status.code(), stderr }
+}
+
+/// Ids, keys, ports and measurements differ from run to run.
+fn stable(stack: &Stack, text: &str) -> String {
+    let mut text = text.replace(&stack.dir.path().display().to_string(), "[HOME]");
+    let pod = stack.pod.pod_id().to_string();
+    text = text.replace(&pod, "[POD]").replace(stack.pod.url(), "[POD URL]");
+    let short = format!("{}…{}", &pod[..6], &pod[pod.len() - 4..]);
+    text = text.replace(&short, "[POD]");
+    let mut out = String::new();
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find(|c: char| c.is_ascii_hexdigit()) {
+        let (before, run) = rest.split_at(at);
+        let end = run.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(run.len());
+        out.push_str(before);
+        out.push_str(if end >= 32 { "[HEX]" } else { &run[..end] });
+        rest = &run[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
+fn shown(stack: &Stack, said: &Said) -> String {
+    let text = format!(
+        "OpenAI {} {:#}\n\nOllama {} {:#}\n\nphallama run: exit {:?}\n{}",
+        said.openai.0, said.openai.1, said.ollama.0, said.ollama.1, said.exit, said.stderr
+    );
+    stable(stack, &text)
+}
+
+/// Settles whatever the pod holds, and checks that the user has lost nothing.
+async fn nobody_was_charged(stack: &Stack, had: u64) {
+    assert_eq!(stack.settle().await, 0, "nothing to pay");
+    assert_eq!(stack.users_money().await, u128::from(had));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_model_name() {
+    let stack = Stack::start(Options::scripted()).await;
+    let said = ask_all(&stack, "no-such-model", "say hello").await;
+    insta::assert_snapshot!(shown(&stack, &said));
+    nobody_was_charged(&stack, DEPOSIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_balance() {
+    let stack = Stack::start(Options { deposit: 0, ..Options::scripted() }).await;
+    let said = ask_all(&stack, MODEL, "say hello").await;
+    insta::assert_snapshot!(shown(&stack, &said));
+    nobody_was_charged(&stack, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_nobody_approved() {
+    let stack = Stack::start(Options { approved: false, ..Options::scripted() }).await;
+    let said = ask_all(&stack, MODEL, "say hello").await;
+    insta::assert_snapshot!(shown(&stack, &said));
+    nobody_was_charged(&stack, DEPOSIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_pod() {
+    let stack = Stack::start(Options::scripted()).await;
+    let had = stack.users_money().await;
+    stack.pod.stop_listening().await;
+    let said = ask_all(&stack, MODEL, "say hello").await;
+    insta::assert_snapshot!(shown(&stack, &said));
+    assert_eq!(stack.users_money().await, had);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_stops_in_the_middle() {
+    let stack = Stack::start(Options::scripted()).await;
+    let said = ask_all(&stack, MODEL, "eof 3").await;
+    insta::assert_snapshot!(shown(&stack, &said));
+    nobody_was_charged(&stack, DEPOSIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_stops_in_the_middle_ends_with_an_error_and_an_aborted_body() {
+    let stack = Stack::start(Options::scripted()).await;
+    for (path, marker) in [("/v1/chat/completions", "data: {\"error\""), ("/api/chat", "{\"code\"")]
+    {
+        let body = json!({
+            "model": MODEL, "stream": true, "max_tokens": 64,
+            "messages": [{"role": "user", "content": "eof 3"}],
+        });
+        let sent = reqwest::Client::new().post(stack.url(path)).json(&body).send().await;
+        let mut response = sent.expect("a status");
+        assert_eq!(response.status(), 200, "the first words were there");
+        let mut text = String::new();
+        let aborted = loop {
+            match response.chunk().await {
+                Ok(Some(bytes)) => text.push_str(&String::from_utf8_lossy(&bytes)),
+                Ok(None) => break false,
+                Err(_) => break true,
+            }
+        };
+        assert!(aborted, "{path}: a clean end looks like success: {text}");
+        assert!(text.contains(marker), "{path}: no error object in {text}");
+        assert!(!text.contains("[DONE]") && !text.contains("\"done\":true"), "{path}: {text}");
+    }
+    nobody_was_charged(&stack, DEPOSIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue() {
+    let stack = Stack::start(Options { slots: 1, queue_max: 1, ..Options::scripted() }).await;
+    let long = json!({
+        "messages": [{"role": "user", "content": "slow 100000 50"}], "max_tokens": 1000,
+    });
+    let mut running = stack.client.chat(MODEL, long.clone()).await.expect("admitted");
+    running.next().await.expect("an event").expect("it runs");
+    let waiting = stack.client.chat(MODEL, long).await.expect("admitted");
+    loop {
+        if stack.pod.status().await.health.queued == 1 {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let said = ask_all(&stack, MODEL, "say hello").await;
+    insta::assert_snapshot!(shown(&stack, &said));
+    drop((running, waiting));
+}

@@ -1,0 +1,410 @@
+//! One running deployment for a test.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use phallama::home::{ApprovedMeasurement, Home};
+use phallama_attest::simulated::{DEVELOPMENT_SEED, DevelopmentRoot};
+use phallama_chain::{Chain, ChainConfig};
+use phallama_client::{
+    ApprovedMeasurement as Approved, Client, ClientConfig, Keystore, ScryptCost, TrustPolicy,
+};
+use phallama_devchain::{ChainOptions, DevChain, dev_account};
+use phallama_host::config::{EnclaveSettings, ModelSettings, Policy, TeeSettings, WorkerSettings};
+use phallama_host::{Pod, PodConfig};
+use phallama_protocol::eip712::OpenAccount;
+use phallama_protocol::frames::FrameClass;
+use phallama_protocol::ids::{Amount, Digest32};
+use phallama_protocol::keys::Signer;
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+pub(crate) const MODEL: &str = "test-model";
+pub(crate) const DEPOSIT: u64 = 5_000_000;
+const LOOPBACK: &str = "127.0.0.1:0";
+
+/// What is behind the enclave.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Worker {
+    /// llama-server with SmolLM2-135M-Instruct.
+    Real,
+    /// The scripted worker: the last user message is its script.
+    Scripted,
+}
+
+/// How a stack differs from the usual one.
+pub(crate) struct Options {
+    pub(crate) worker: Worker,
+    /// Another EVM endpoint than the embedded chain.
+    pub(crate) rpc_url: Option<String>,
+    /// What the user has in the escrow; nothing at all when zero.
+    pub(crate) deposit: u64,
+    /// Whether the user has approved the enclave program.
+    pub(crate) approved: bool,
+    pub(crate) class: FrameClass,
+    pub(crate) slots: u32,
+    pub(crate) queue_max: usize,
+    pub(crate) policy: Policy,
+}
+
+impl Options {
+    pub(crate) fn scripted() -> Self {
+        Self {
+            worker: Worker::Scripted,
+            rpc_url: None,
+            deposit: DEPOSIT,
+            approved: true,
+            class: FrameClass::Unpaced,
+            slots: 2,
+            queue_max: 8,
+            policy: Policy::default(),
+        }
+    }
+
+    pub(crate) fn real() -> Self {
+        Self { worker: Worker::Real, class: FrameClass::Std, ..Self::scripted() }
+    }
+}
+
+/// Chain, contracts, pod, user and local server. Everything ends with it.
+pub(crate) struct Stack {
+    pub(crate) dir: TempDir,
+    pub(crate) chain: Chain,
+    pub(crate) pod: Pod,
+    pub(crate) user: Signer,
+    pub(crate) owner: Signer,
+    pub(crate) client: Arc<Client>,
+    /// The local server.
+    pub(crate) server: SocketAddr,
+}
+
+pub(crate) fn developer(index: u32) -> Signer {
+    Signer::from_bytes(&dev_account(index).1).expect("a valid scalar")
+}
+
+impl Stack {
+    pub(crate) async fn start(options: Options) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let rpc_url = match &options.rpc_url {
+            Some(url) => url.clone(),
+            None => embedded_chain().await,
+        };
+        let config = deploy(&rpc_url).await;
+        let chain = Chain::connect(config.clone()).await.expect("the contracts are there");
+        let pod = start_pod(dir.path(), &config, &options).await;
+        let (user, owner) = (new_user(dir.path()), developer(2));
+        if options.deposit > 0 {
+            deposit(&chain, &user, &owner, options.deposit).await;
+        }
+        write_config(dir.path(), &chain, &pod, &options).await;
+        let client = Arc::new(open_client(dir.path(), &chain, &pod, &user, &options).await);
+        let listener = TcpListener::bind(LOOPBACK).await.expect("a free port");
+        let server = listener.local_addr().expect("bound");
+        tokio::spawn(phallama::server::serve(listener, Arc::clone(&client)));
+        Self { dir, chain, pod, user, owner, client, server }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.server)
+    }
+
+    /// Posts JSON to the local server: status, then the body or why it broke off.
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> (u16, Result<String, reqwest::Error>) {
+        let sent = reqwest::Client::new().post(self.url(path)).json(body).send().await;
+        let response = sent.expect("the local server answers");
+        (response.status().as_u16(), response.text().await)
+    }
+
+    /// Runs the command line in this stack's home.
+    pub(crate) async fn phallama(&self, arguments: &[&str]) -> std::process::Output {
+        tokio::process::Command::new(env!("CARGO_BIN_EXE_phallama"))
+            .args(arguments)
+            .env_clear()
+            .env("PHALLAMA_HOME", self.dir.path())
+            .env("PHALLAMA_PASSWORD_FILE", self.dir.path().join("password"))
+            .env("NO_COLOR", "1")
+            .output()
+            .await
+            .expect("the binary runs")
+    }
+
+    /// Everything the user has, free or locked and unclaimed, in smallest units.
+    pub(crate) async fn users_money(&self) -> u128 {
+        let user = self.user.address();
+        let account = self.chain.account(user).await.expect("read");
+        let channel = self.chain.channel(user, self.pod.pod_id()).await.expect("read");
+        account.free.value() + channel.locked.value() - channel.claimed.value()
+    }
+
+    /// Kills the enclave program as a crash would, and waits for the next boot to serve.
+    pub(crate) async fn crash_enclave(&self) {
+        let before = self.pod.status().await.health.identity;
+        let pattern = format!("phallama-enclave.*{}", self.dir.path().display());
+        let killed = Command::new("pkill").args(["-9", "-f", &pattern]).status().expect("pkill");
+        assert!(killed.success(), "no enclave program ran");
+        loop {
+            let health = self.pod.status().await.health;
+            if health.ready && health.identity != before {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Settles everything and returns what the contract paid.
+    pub(crate) async fn settle(&self) -> u128 {
+        let settled = self.pod.settle_now().await.expect("settled");
+        settled.iter().map(|settlement| settlement.paid.value()).sum()
+    }
+}
+
+impl Stack {
+    /// A second client of the same user, with records of its own.
+    pub(crate) async fn another_client(&self, class: FrameClass, records: &str) -> Client {
+        let options = Options { class, ..Options::scripted() };
+        let dir = self.dir.path().join(records);
+        open_client(&dir, &self.chain, &self.pod, &self.user, &options).await
+    }
+}
+
+/// What a recorder has seen of `POST /v1/sealed`.
+pub(crate) type Recorded = Arc<Mutex<Vec<Vec<u8>>>>;
+
+/// Somebody on the path: passes everything on to the pod and keeps the sealed requests.
+pub(crate) async fn recorder(pod_url: &str) -> (String, Recorded) {
+    let recorded = Recorded::default();
+    let (target, kept) = (pod_url.to_owned(), Arc::clone(&recorded));
+    let app = axum::Router::new().fallback(move |request: axum::extract::Request| {
+        pass_on(target.clone(), Arc::clone(&kept), request)
+    });
+    let listener = TcpListener::bind(LOOPBACK).await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (url, recorded)
+}
+
+async fn pass_on(
+    target: String,
+    kept: Recorded,
+    request: axum::extract::Request,
+) -> axum::response::Response {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.expect("a whole request");
+    if parts.method == http::Method::POST {
+        kept.lock().expect("no panic").push(body.to_vec());
+    }
+    let url = format!("{target}{}", parts.uri);
+    let mut headers = parts.headers;
+    headers.remove(http::header::HOST);
+    let sent = reqwest::Client::new().request(parts.method, url).headers(headers).body(body);
+    let answer = sent.send().await.expect("the pod answers");
+    let mut response = axum::response::Response::builder().status(answer.status());
+    if let Some(kind) = answer.headers().get(http::header::CONTENT_TYPE) {
+        response = response.header(http::header::CONTENT_TYPE, kind);
+    }
+    let body = axum::body::Body::from_stream(answer.bytes_stream());
+    response.body(body).expect("a response")
+}
+
+async fn embedded_chain() -> String {
+    let listener = TcpListener::bind(LOOPBACK).await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(phallama_devchain::serve(DevChain::new(ChainOptions::default()), listener));
+    format!("http://{address}")
+}
+
+async fn deploy(rpc_url: &str) -> ChainConfig {
+    let deployer = developer(0);
+    let deployment = phallama_chain::deploy(rpc_url, &deployer).await.expect("deployed");
+    let config = deployment.config(rpc_url);
+    let chain = Chain::connect(config.clone()).await.expect("the contracts are there");
+    let minted = Amount::from(1_000_000_000);
+    chain.sender(&deployer).mint_test_token(developer(2).address(), minted).await.expect("minted");
+    config
+}
+
+pub(crate) async fn deposit(chain: &Chain, user: &Signer, owner: &Signer, amount: u64) {
+    let opening = OpenAccount { user: user.address(), owner: owner.address() };
+    let signature = user.sign(&opening.digest(&chain.domain()));
+    let amount = Amount::from(amount);
+    let sender = chain.sender(owner);
+    sender
+        .open_and_deposit(user.address(), owner.address(), &signature, amount)
+        .await
+        .expect("deposited");
+}
+
+fn new_user(home: &Path) -> Signer {
+    std::fs::write(home.join("password"), "demo\n").expect("written");
+    let path = home.join(phallama::context::USER_KEYSTORE);
+    Keystore::create(&path, "demo", ScryptCost::LIGHT).expect("created").1
+}
+
+async fn start_pod(dir: &Path, chain: &ChainConfig, options: &Options) -> Pod {
+    let config = pod_config(dir, chain, options);
+    Pod::start(config, |_| {}).await.expect("the pod starts")
+}
+
+pub(crate) fn pod_config(dir: &Path, chain: &ChainConfig, options: &Options) -> PodConfig {
+    let (worker, model_path) = match options.worker {
+        Worker::Real => (set_up("llama-server"), set_up("model")),
+        Worker::Scripted => (program("phallama-fake-worker"), scripted_weights(dir)),
+    };
+    let operator = developer(1);
+    let model = ModelSettings {
+        model: MODEL.to_owned(),
+        weights_sha256: Digest32(Sha256::digest(std::fs::read(&model_path).expect("read")).into()),
+        model_path,
+        input_price_per_mtok: Amount::from(100_000),
+        output_price_per_mtok: Amount::from(400_000),
+        context_tokens: 4096,
+        max_output_tokens: 1024,
+    };
+    let worker = WorkerSettings {
+        path: worker,
+        args: Vec::new(),
+        slots: Some(options.slots),
+        threads: None,
+        queue_max: Some(options.queue_max),
+    };
+    PodConfig {
+        listen: LOOPBACK.parse().expect("an address"),
+        public_url: None,
+        chain: chain.clone(),
+        payout: operator.address(),
+        operator,
+        salt: [7; 32],
+        state_dir: dir.join("pod"),
+        enclave: EnclaveSettings {
+            program: program("phallama-enclave"),
+            program_args: Vec::new(),
+            models: vec![model],
+            worker,
+            tee: TeeSettings::Simulated { platform_seed: "end to end".to_owned() },
+            danger_accept_simulated_tee: true,
+            policy: None,
+        },
+        policy: options.policy.clone(),
+    }
+}
+
+/// The scripted worker reads no weights; any file will do, as long as it is the one offered.
+fn scripted_weights(dir: &Path) -> PathBuf {
+    let path = dir.join("weights.gguf");
+    std::fs::write(&path, b"GGUF scripted").expect("written");
+    path
+}
+
+/// A program of this workspace, beside the one under test.
+fn program(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_phallama")).with_file_name(name);
+    assert!(path.exists(), "{} is missing: run `cargo build --workspace --bins`", path.display());
+    path
+}
+
+/// What the set-up command has installed; it is asked only once a machine.
+fn set_up(part: &str) -> PathBuf {
+    let variable = format!("PHALLAMA_{}", part.to_uppercase().replace('-', "_"));
+    if let Some(path) = std::env::var_os(variable) {
+        return path.into();
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/setup.sh");
+    let output = Command::new(script).arg(part).stderr(Stdio::inherit()).output().expect("runs");
+    assert!(output.status.success(), "tools/setup.sh {part} failed");
+    String::from_utf8(output.stdout).expect("UTF-8").trim().into()
+}
+
+async fn measurement(chain: &Chain, pod: &Pod) -> String {
+    let record = chain.pod(pod.pod_id()).await.expect("read").expect("registered");
+    record.measurement.to_string().trim_start_matches("0x").to_owned()
+}
+
+/// What `phallama chain deploy` and `phallama trust approve` would have written.
+async fn write_config(dir: &Path, chain: &Chain, pod: &Pod, options: &Options) {
+    let home = Home::at(dir);
+    let mut config = home.config().expect("none yet");
+    config.chain = Some(chain.config().clone());
+    config.trust.danger_accept_simulated_tee = true;
+    config.serve.class = "unpaced".to_owned();
+    if options.approved {
+        let mrenclave = measurement(chain, pod).await;
+        let label = "the build under test".to_owned();
+        config.trust.measurements.push(ApprovedMeasurement { label, mrenclave });
+    }
+    home.write_config(&config).expect("written");
+}
+
+async fn open_client(
+    dir: &Path,
+    chain: &Chain,
+    pod: &Pod,
+    user: &Signer,
+    options: &Options,
+) -> Client {
+    let root = DevelopmentRoot::from_seed(DEVELOPMENT_SEED).root_der().to_vec();
+    let mut approved = Vec::new();
+    if options.approved {
+        let mrenclave = measurement(chain, pod).await;
+        approved.push(Approved::from_hex("the build under test", &mrenclave).expect("hex"));
+    }
+    let trust = TrustPolicy::danger_simulated(root, approved);
+    let mut config = ClientConfig::new(chain.config().clone(), trust, dir.join("server-state"));
+    config.class = options.class;
+    Client::open(config, user.clone()).await.expect("opened")
+}
+
+/// A real anvil, ended with the value.
+pub(crate) struct Anvil {
+    process: Child,
+    pub(crate) url: String,
+}
+
+impl Anvil {
+    /// `None` when it is not installed; the caller says what was not tested.
+    pub(crate) async fn start() -> Option<Self> {
+        let binary = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../contracts/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil");
+        if !binary.exists() {
+            return None;
+        }
+        let port = TcpListener::bind(LOOPBACK).await.ok()?.local_addr().ok()?.port();
+        let process = Command::new(binary)
+            .args(["--port", &port.to_string(), "--silent"])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("anvil runs");
+        let anvil = Self { process, url: format!("http://127.0.0.1:{port}") };
+        for index in 0..3 {
+            anvil.fund(&developer(index)).await;
+        }
+        Some(anvil)
+    }
+
+    /// Retries until the freshly started process listens.
+    async fn fund(&self, account: &Signer) {
+        let body = serde_json::json!({
+            "jsonrpc": "2.0", "id": 1, "method": "anvil_setBalance",
+            "params": [account.address(), "0x21e19e0c9bab2400000"],
+        });
+        let mut tries = 0;
+        while reqwest::Client::new().post(&self.url).json(&body).send().await.is_err() {
+            tries += 1;
+            assert!(tries < 200, "anvil does not listen");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Anvil {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
