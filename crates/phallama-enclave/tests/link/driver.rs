@@ -409,11 +409,13 @@ impl Answer {
     }
 
     pub(crate) fn interim(&self) -> Vec<&SignedReceipt> {
-        let receipt = |message| match message {
-            &Message::Interim(ref receipt) => Some(receipt),
-            _ => None,
-        };
-        self.messages.iter().filter_map(receipt).collect()
+        let mut found = Vec::new();
+        for message in &self.messages {
+            if let Message::Interim(receipt) = message {
+                found.push(receipt);
+            }
+        }
+        found
     }
 
     /// The authenticated error that ended a complete, uncharged answer.

@@ -10,5 +10,6 @@ mod driver;
 mod evidence;
 mod payments;
 mod program;
+mod real_worker;
 mod refusals;
 mod rotation;

@@ -35,10 +35,12 @@ fn start(path: &str) -> (Child, Vec<String>) {
     for line in BufReader::new(child.stderr.take().unwrap()).lines() {
         lines.push(line.unwrap());
         if lines.last().is_some_and(|line| line.starts_with("INFO ready")) {
-            return (child, lines);
+            break;
         }
     }
-    panic!("the program ended early: {lines:?}");
+    let early = child.try_wait().unwrap();
+    assert!(early.is_none(), "the program ended early: {lines:?}");
+    (child, lines)
 }
 
 async fn status(dir: &Path) -> Status {
