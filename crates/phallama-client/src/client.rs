@@ -9,7 +9,6 @@ use phallama_chain::{Chain, PodRecord, TokenMeta};
 use phallama_protocol::ids::{Address, PodId};
 use phallama_protocol::keys::Signer;
 
-use crate::check::Refusal;
 use crate::config::ClientConfig;
 use crate::directory::{self, Candidate, Directory, ModelListing};
 use crate::error::ClientError;
@@ -234,8 +233,7 @@ impl Client {
     }
 
     async fn verify_record(&self, record: &PodRecord) -> Result<VerifiedPod, ClientError> {
-        let refused = |refusal: Refusal| ClientError::AttestationRejected(Box::new(refusal));
-        verify::check_record(record, now_unix_s()).map_err(refused)?;
+        verify::check_record(record, now_unix_s()).map_err(ClientError::AttestationRejected)?;
         let (at, inner) = (PodAddress::from(record), &self.inner);
         let (bundle, evidence) =
             tokio::try_join!(inner.http.bundle(&at), inner.http.evidence(&at))?;
@@ -243,8 +241,8 @@ impl Client {
         let (chain, trust) = (&inner.config.chain, &inner.config.trust);
         let root = trust.root.sha256();
         let min = self.ledger(move |ledger| ledger.tcb_evaluation_number(&root)).await?;
-        let verified =
-            verify::appraise(&presented, chain, trust, min, now_unix_s()).map_err(refused)?;
+        let verified = verify::appraise(&presented, chain, trust, min, now_unix_s())
+            .map_err(ClientError::AttestationRejected)?;
         let seen = verified.evidence().tcb_evaluation_number();
         self.ledger(move |ledger| ledger.raise_tcb_evaluation_number(&root, seen)).await?;
         Ok(verified)

@@ -146,7 +146,7 @@ impl Default for Timeouts {
             fetch: Duration::from_secs(10),
             response: Duration::from_secs(30),
             silence: Duration::from_secs(15),
-            answer: Duration::from_secs(600),
+            answer: Duration::from_mins(10),
             directory: Duration::from_secs(30),
         }
     }

@@ -7,7 +7,7 @@
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use phallama_protocol::ids::{Address, PodId, RequestId};
+use phallama_protocol::ids::{Address, Amount, PodId, RequestId};
 use redb::{
     ConcurrencyMode, Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition,
     WriteTransaction,
@@ -89,7 +89,7 @@ impl AccountKey {
 
 /// What a request wants to promise.
 #[derive(Clone, Debug)]
-pub(crate) struct Request {
+pub(crate) struct Wanted {
     pub(crate) account: AccountKey,
     pub(crate) pod: PodId,
     pub(crate) request_id: RequestId,
@@ -166,7 +166,7 @@ impl Ledger {
     /// Decides what to sign for a request and writes it down, or leaves everything as it was.
     pub(crate) fn reserve(
         &self,
-        request: &Request,
+        request: &Wanted,
     ) -> Result<Result<Reservation, NotReserved>, LedgerError> {
         let day = request.wish.now_unix_s / SECONDS_PER_DAY;
         self.write(|txn| {
@@ -375,12 +375,12 @@ impl Ledger {
 
 fn within_limits(limits: &SpendLimits, reserve: u128, spent: u128) -> Result<(), NotReserved> {
     let over = |limit, allowed, spent| Err(NotReserved::Limit { limit, allowed, spent });
-    if let Some(allowed) = limits.per_request.map(|amount| amount.value())
+    if let Some(allowed) = limits.per_request.map(Amount::value)
         && reserve > allowed
     {
         return over(SpendLimit::PerRequest, allowed, 0);
     }
-    if let Some(allowed) = limits.per_day.map(|amount| amount.value())
+    if let Some(allowed) = limits.per_day.map(Amount::value)
         && spent.saturating_add(reserve) > allowed
     {
         return over(SpendLimit::PerDay, allowed, spent);
@@ -487,8 +487,6 @@ fn within<const N: usize>(prefix: &[u8]) -> RangeInclusive<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
-    use phallama_protocol::ids::Amount;
-
     use super::*;
     use crate::receipt::tests::stored;
     use crate::spend::PlannedAllocation;
@@ -500,8 +498,8 @@ mod tests {
         AccountKey { chain_id: 31_337, escrow: Address([0xbb; 20]), user: Address([0xcc; 20]) }
     }
 
-    fn request(id: u8, reserve: u128) -> Request {
-        Request {
+    fn request(id: u8, reserve: u128) -> Wanted {
+        Wanted {
             account: account(),
             pod: POD,
             request_id: RequestId([id; 16]),
@@ -518,7 +516,7 @@ mod tests {
         }
     }
 
-    fn reserved(ledger: &Ledger, request: &Request) -> Reservation {
+    fn reserved(ledger: &Ledger, request: &Wanted) -> Reservation {
         ledger.reserve(request).unwrap().unwrap()
     }
 
@@ -599,9 +597,9 @@ mod tests {
         let ledger = Ledger::open(dir.path()).unwrap();
         let limits =
             SpendLimits { per_request: Some(Amount::from(100)), per_day: Some(Amount::from(150)) };
-        let limited = |id, reserve| Request { limits, ..request(id, reserve) };
+        let limited = |id, reserve| Wanted { limits, ..request(id, reserve) };
         let over = |limit, allowed, spent| Err(NotReserved::Limit { limit, allowed, spent });
-        let refused = |request: &Request| ledger.reserve(request).unwrap().map(|_| ());
+        let refused = |request: &Wanted| ledger.reserve(request).unwrap().map(|_| ());
         assert_eq!(refused(&limited(1, 101)), over(SpendLimit::PerRequest, 100, 0));
         let first = reserved(&ledger, &limited(1, 100));
         assert_eq!(refused(&limited(2, 51)), over(SpendLimit::PerDay, 150, 100));

@@ -11,7 +11,7 @@ use phallama_protocol::request::{AllocationGrant, Payment};
 
 use crate::client::{Client, lock, now_unix_s, on_ledger};
 use crate::error::ClientError;
-use crate::ledger::{AccountKey, Ledger, NotReserved, Outcome, Request, Reservation};
+use crate::ledger::{AccountKey, Ledger, NotReserved, Outcome, Reservation, Wanted};
 use crate::question::SizedQuestion;
 use crate::spend::{AboveCaps, ChannelView, Funds, NoPlan, Plan, Wish};
 use crate::verify::VerifiedPod;
@@ -201,7 +201,7 @@ impl Client {
         request_id: RequestId,
         sized: &SizedQuestion,
         funds: Option<Funds>,
-    ) -> Request {
+    ) -> Wanted {
         let (config, now_unix_s) = (&self.inner.config, now_unix_s());
         let wish = Wish {
             reserve: sized.reserve.value(),
@@ -213,7 +213,7 @@ impl Client {
         let longest = config.timeouts.response + config.timeouts.answer;
         let over_at_unix_s = now_unix_s.saturating_add(longest.as_secs() + LOST_COVERED_S);
         let (account, limits) = (*account, config.limits);
-        Request { account, pod, request_id, limits, funds, wish, over_at_unix_s }
+        Wanted { account, pod, request_id, limits, funds, wish, over_at_unix_s }
     }
 }
 

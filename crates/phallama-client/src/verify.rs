@@ -6,6 +6,7 @@
 use phallama_attest::{Binding, Evidence, Expected, NONCE_ON_CHAIN, Policy, VerifiedEvidence};
 use phallama_chain::{ChainConfig, PodRecord};
 use phallama_protocol::bundle::{KeyBundle, SignedBundle};
+use phallama_protocol::ids::Address;
 use phallama_protocol::offers::offers_hash;
 
 use crate::check::{Check, Name, Refusal, Transcript};
@@ -102,7 +103,7 @@ pub(crate) struct Presented<'a> {
 }
 
 /// Step 1 of the transcript alone: what can be said before the pod is contacted.
-pub(crate) fn check_record(record: &PodRecord, now_unix_s: u64) -> Result<(), Refusal> {
+pub(crate) fn check_record(record: &PodRecord, now_unix_s: u64) -> Result<(), Box<Refusal>> {
     let mut transcript = Transcript::default();
     record_is_live(record, now_unix_s, &mut transcript)
         .map_err(|Failed| refusal(record, &transcript, None))
@@ -115,7 +116,7 @@ pub(crate) fn appraise(
     trust: &TrustPolicy,
     tcb_evaluation_number_min: u32,
     now_unix_s: u64,
-) -> Result<VerifiedPod, Refusal> {
+) -> Result<VerifiedPod, Box<Refusal>> {
     let record = presented.record;
     let mut transcript = Transcript::default();
     let refused = |transcript: &Transcript| refusal(record, transcript, None);
@@ -162,9 +163,9 @@ fn refusal(
     record: &PodRecord,
     transcript: &Transcript,
     rejection: Option<phallama_attest::Rejection>,
-) -> Refusal {
+) -> Box<Refusal> {
     let (pod, url) = (record.pod_id, record.url.clone());
-    Refusal { pod, url, checks: transcript.complete(), rejection }
+    Box::new(Refusal { pod, url, checks: transcript.complete(), rejection })
 }
 
 fn approved(trust: &TrustPolicy) -> Vec<[u8; 32]> {
@@ -205,7 +206,7 @@ fn record_is_live(record: &PodRecord, now_unix_s: u64, transcript: &mut Transcri
     let expiry = record.key_expiry_unix_s;
     let faults = [
         (!record.retired, "the operator has retired the pod".to_owned()),
-        (record.identity != Default::default(), "no enclave key is registered".to_owned()),
+        (record.identity != Address::ZERO, "no enclave key is registered".to_owned()),
         (
             now_unix_s < expiry,
             format!("the key expired at unix time {expiry}, now is {now_unix_s}"),

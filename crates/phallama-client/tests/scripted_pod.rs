@@ -1,5 +1,6 @@
 //! The client against pods that follow a script, on a development chain with the real contracts.
 
+#[cfg(test)]
 mod support;
 
 use std::time::Duration;

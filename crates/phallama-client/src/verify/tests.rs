@@ -3,7 +3,7 @@
 use phallama_attest::simulated::{DEBUG_BIT, DevelopmentRoot, RevokedCertificate};
 use phallama_attest::{CheckState, Rejection, TcbStatus, TrustRoot};
 use phallama_protocol::bundle::SignedBundle;
-use phallama_protocol::ids::{Address, Amount, Digest32, PodId};
+use phallama_protocol::ids::{Amount, Digest32, PodId};
 use phallama_protocol::keys::Signer;
 
 use super::*;
@@ -38,19 +38,19 @@ fn shown(
     bundle: &SignedBundle,
     trust: &TrustPolicy,
     now_unix_s: u64,
-) -> Result<VerifiedPod, Refusal> {
+) -> Result<VerifiedPod, Box<Refusal>> {
     let evidence = pod.evidence().to_json().unwrap();
     let presented = Presented { record: &pod.record, bundle: bundle.bytes(), evidence: &evidence };
     appraise(&presented, &chain(), trust, 0, now_unix_s)
 }
 
-fn appraised(pod: &Fixture) -> Result<VerifiedPod, Refusal> {
+fn appraised(pod: &Fixture) -> Result<VerifiedPod, Box<Refusal>> {
     shown(pod, &pod.bundle(), &trust(pod), NOW)
 }
 
 /// Exactly one check failed, and it is this one; nothing after it passed.
 #[track_caller]
-fn refused(result: Result<VerifiedPod, Refusal>, check: &str, said: &str) -> Refusal {
+fn refused(result: Result<VerifiedPod, Box<Refusal>>, check: &str, said: &str) -> Box<Refusal> {
     let refusal = result.expect_err("the pod must be refused");
     let failed: Vec<_> =
         refusal.checks.iter().filter(|line| line.state == CheckState::Fail).collect();
