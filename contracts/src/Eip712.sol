@@ -5,7 +5,8 @@ import {CompactSignature, LockRow} from "./interfaces/IEscrow.sol";
 import {PodId} from "./interfaces/IPodRegistry.sol";
 
 /// @title The signed types of `spec/billing.md` and who signed them
-/// @dev Amounts, epochs and times arrive as their exact types, so `abi.encode` is the EIP-712 encoding.
+/// @dev Amounts, epochs and times arrive as their exact types, so `abi.encode` is the EIP-712
+/// encoding.
 library Eip712 {
     bytes32 internal constant DOMAIN_TYPE = keccak256(
         "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
@@ -38,7 +39,8 @@ library Eip712 {
 
     /// @notice `keccak256(0x1901 ‖ separator ‖ structHash)`.
     function digest(bytes32 separator, bytes32 structHash) internal pure returns (bytes32 result) {
-        // The scratch space and the (then restored) free-memory pointer hold the 66 bytes: no allocation.
+        // The scratch space and the (then restored) free-memory pointer hold the 66 bytes: no
+        // allocation.
         assembly ("memory-safe") {
             let free := mload(0x40)
             mstore(0x00, hex"1901")
@@ -49,14 +51,15 @@ library Eip712 {
         }
     }
 
-    /// @notice The signer, or zero when the signature is malformed or its `s` is above half the order.
+    /// @notice The signer, or zero when the signature is malformed or its `s` is above half the
+    /// order.
     function recover(bytes32 digest_, bytes32 r, bytes32 vs)
         internal
         view
         returns (address signer)
     {
-        // Cheaper per row than the built-in `ecrecover`, which checks and copies its arguments first.
-        // A failing recovery returns no data, so the zero written first is what remains.
+        // Cheaper per row than the built-in `ecrecover`, which checks and copies its arguments
+        // first. A failing recovery returns no data, so the zero written first is what remains.
         assembly ("memory-safe") {
             let input := mload(0x40)
             let s := shr(1, shl(1, vs))
@@ -81,7 +84,8 @@ library Eip712 {
         return recover(digest_, signature.r, signature.vs);
     }
 
-    /// @notice Memory in which `voucherSigner` works: everything that is the same for all rows of a batch.
+    /// @notice Memory in which `voucherSigner` works: everything that is the same for all rows of a
+    /// batch.
     /// @dev 0x00 type hash | 0x20 pod | 0x40 epoch | 0x60 cap | 0x80 0x1901 | 0x82 separator
     /// | 0xa2 struct hash | 0xe0 digest, v, r, s: the input of the precompile.
     function voucherTemplate(bytes32 separator, PodId podId)
@@ -96,16 +100,18 @@ library Eip712 {
         }
     }
 
-    /// @notice Reads the settle row at `offset` of the calldata: who signed its voucher (zero as in `recover`),
-    /// and its first word `cap 12 | claimed 12 | epoch 3 | …`. The row must lie inside the calldata.
+    /// @notice Reads the settle row at `offset` of the calldata: who signed its voucher (zero as in
+    /// `recover`), and its first word `cap 12 | claimed 12 | epoch 3 | …`. The row must lie inside
+    /// the calldata.
     /// @param template From `voucherTemplate`; overwritten by each row.
     function voucherSigner(uint256 template, uint256 offset)
         internal
         view
         returns (address signer, uint256 head)
     {
-        // The hot path of every settlement: hash, digest and recovery in place, without allocating memory,
-        // copying the constants or calling four functions. It saves 600 of 11,200 gas per row.
+        // The hot path of every settlement: hash, digest and recovery in place, without allocating
+        // memory or writing the constants again. With `Slots` it brings a settled row from 11.5 k
+        // to 10.8 k gas.
         assembly ("memory-safe") {
             head := calldataload(offset)
             let vs := calldataload(add(offset, 59))
@@ -125,13 +131,15 @@ library Eip712 {
         }
     }
 
-    /// @notice Memory for `allocationHash`: the type hash and the pod, with room for the other members.
+    /// @notice Memory for `allocationHash`: the type hash and the pod, with room for the other
+    /// members.
     function allocationTemplate(PodId podId) internal pure returns (uint256 template) {
         return _address(abi.encode(ALLOCATION_TYPE, podId, 0, 0, 0, 0));
     }
 
-    /// @notice Hash of `Allocation`, written over the same 192 bytes for each row, and the row's members as
-    /// whole words: the caller must refuse a `total` or an `epoch` that exceeds its type.
+    /// @notice Hash of `Allocation`, written over the same 192 bytes for each row, and the row's
+    /// members as whole words: the caller must refuse a `total` or an `epoch` that exceeds its
+    /// type.
     /// @param template From `allocationTemplate`.
     function allocationHash(uint256 template, LockRow calldata row)
         internal

@@ -16,8 +16,9 @@ import {Slots} from "./Slots.sol";
 
 /// @title Escrow of one ERC-20 token
 /// @notice See `IEscrow`.
-/// @dev Steps in comments are those of the checklist in `spec/billing.md`. What is left of the token's
-/// balance beyond all accounts, channels and credits (a plain transfer here) belongs to nobody and stays.
+/// @dev Steps in comments are those of the checklist in `spec/billing.md`. What is left of the
+/// token's balance beyond all accounts, channels and credits (a plain transfer here) belongs to
+/// nobody and stays.
 contract Escrow is IEscrow {
     using SafeTransferLib for address;
 
@@ -39,7 +40,8 @@ contract Escrow is IEscrow {
     mapping(PodId podId => uint256) private _credits;
     bool private transient _depositing;
 
-    /// @param token The ERC-20 of all amounts. A token that changes balances by itself is not supported.
+    /// @param token The ERC-20 of all amounts. A token that changes balances by itself is not
+    /// supported.
     /// @param registry Whose identity keys and payout addresses count.
     constructor(address token, IPodRegistry registry) {
         require(token.code.length != 0, NoCode(token));
@@ -70,7 +72,8 @@ contract Escrow is IEscrow {
     /// @inheritdoc IEscrow
     function deposit(address user, uint256 amount) public {
         require(_accounts[user].owner != address(0), NotOpen(user));
-        // What counts is what arrives; a second deposit from inside the token would be counted in both.
+        // What counts is what arrives; a second deposit from inside the token would be counted in
+        // both.
         require(!_depositing, Reentered());
         _depositing = true;
         uint256 before = TOKEN.balanceOf(address(this));
@@ -294,7 +297,8 @@ contract Escrow is IEscrow {
             uint256 end = start + rows.length;
             for (uint256 offset = start; offset != end; offset += ROW_BYTES) {
                 (address user, uint256 head) = Eip712.voucherSigner(template, offset);
-                // Nothing can be locked under zero, which stands for a bad signature; refused all the same.
+                // Nothing can be locked under zero, which stands for a bad signature; refused all
+                // the same.
                 uint256 amount;
                 if (user != address(0)) amount = Slots.claim(Slots.channelOf(entries, user), head);
                 if (amount == 0) _mark(skipped, (offset - start) / ROW_BYTES);

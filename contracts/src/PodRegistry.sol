@@ -4,7 +4,8 @@ pragma solidity 0.8.37;
 import {IPodRegistry, IdentityKey, Offer, Pod, PodId} from "./interfaces/IPodRegistry.sol";
 
 /// @title The list of pods
-/// @notice See `IPodRegistry`. Quotes are not verified on chain yet: each client verifies them itself.
+/// @notice See `IPodRegistry`. Quotes are not verified on chain yet: each client verifies them
+/// itself.
 contract PodRegistry is IPodRegistry {
     /// @inheritdoc IPodRegistry
     uint256 public constant KEY_LIFE_MAX = 7 days;

@@ -6,7 +6,8 @@ import {IdentityKey, PodId} from "../src/interfaces/IPodRegistry.sol";
 import {Fixture} from "./Fixture.sol";
 import {bound, vm} from "./Vm.sol";
 
-/// Users, pods and strangers doing anything they are able to, in any order. Nothing here may revert.
+/// Users, pods and strangers doing anything they are able to, in any order. Nothing here may
+/// revert.
 contract Handler is Fixture {
     uint256 public constant USERS = 4;
     uint256 public constant PODS = 2;
@@ -102,7 +103,8 @@ contract Handler is Fixture {
         vm.assertEq(settleOne(rows), 0, "the same batch twice");
     }
 
-    /// An old voucher: it moves something only if its epoch is the current one and its claim is above.
+    /// An old voucher: it moves something only if its epoch is the current one and its claim is
+    /// above.
     function replayVoucher(uint256 index, bool asReceipt) external {
         if (saved.length == 0) return;
         Saved memory old = saved[index % saved.length];
@@ -233,7 +235,8 @@ contract EscrowInvariantTest {
         targets[0] = address(handler);
     }
 
-    /// Nothing is made or lost: what is held is what is owed, and what went in is what is inside or out.
+    /// Nothing is made or lost: what is held is what is owed, and what went in is what is inside or
+    /// out.
     function invariant_conservation() public view {
         uint256 held = handler.held();
         vm.assertEq(held, handler.owed() + handler.donated(), "held = owed");

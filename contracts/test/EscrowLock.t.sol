@@ -107,7 +107,19 @@ contract EscrowLockTest is Fixture {
         assertSkipped(row);
     }
 
-    /// 2^96 is one more than what is locked, and that one is free; it must not carry into `claimed`.
+    /// Even if zero had money, a signature that recovers to nobody would not lock it.
+    function test_lock_neverTakesZeroForAUser() public {
+        bytes32 slot = keccak256(abi.encode(address(0), uint256(0)));
+        vm.store(address(escrow), slot, bytes32(uint256(10 * UNIT) << 160));
+        vm.assertEq(escrow.account(address(0)).free, 10 * UNIT, "the slot of the account");
+        LockRow memory row = lockRow("user", UNIT, 0);
+        row.signature = CompactSignature(0, bytes32(uint256(1)));
+        assertSkipped(row);
+        vm.assertEq(escrow.account(address(0)).free, 10 * UNIT, "untouched");
+    }
+
+    /// 2^96 is one more than what is locked, and that one is free; it must not carry into
+    /// `claimed`.
     function test_lock_skipsATotalAbove96Bits() public {
         fund("user", type(uint96).max - 10 * UNIT);
         lockOne(lockRow("user", type(uint96).max, 0));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Eip712} from "../src/Eip712.sol";
 import {Escrow} from "../src/Escrow.sol";
 import {Channel, CompactSignature, IEscrow, ReceiptRow} from "../src/interfaces/IEscrow.sol";
 import {PodId} from "../src/interfaces/IPodRegistry.sol";
@@ -66,6 +67,49 @@ contract EscrowSettleTest is Fixture {
         bytes32 highS = bytes32(type(uint256).max >> 1);
         assertSkipped(abi.encodePacked(UNIT, UNIT, uint24(0), bytes32(0), bytes32(uint256(1))));
         assertSkipped(abi.encodePacked(UNIT, UNIT, uint24(0), bytes32(uint256(1)), highS));
+    }
+
+    /// Of two signatures that recover to somebody with a full channel, only the one with a low s
+    /// pays.
+    function test_settle_takesOnlyALowS() public {
+        bytes32 halfOrder = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
+        for (uint256 i; i < 2; ++i) {
+            bytes32 s = bytes32(uint256(halfOrder) + i);
+            bytes32 structHash = keccak256(abi.encode(Eip712.VOUCHER_TYPE, podId, uint24(0), UNIT));
+            bytes32 digest = Eip712.digest(escrow.DOMAIN_SEPARATOR(), structHash);
+            address signer = ecrecover(digest, 27, bytes32(uint256(1)), s);
+            vm.assertTrue(signer != address(0), "a point of the curve");
+            storeLocked(signer, UNIT);
+            bytes memory rows = abi.encodePacked(UNIT, UNIT, uint24(0), bytes32(uint256(1)), s);
+            vm.assertEq(settleOne(rows), i == 0 ? UNIT : 0, "paid");
+        }
+    }
+
+    /// Even if something were locked under zero, a signature that recovers to nobody would not draw
+    /// it.
+    function test_settle_neverTakesZeroForAUser() public {
+        storeLocked(address(0), UNIT);
+        CompactSignature memory bad = CompactSignature(0, bytes32(uint256(1)));
+        assertSkipped(abi.encodePacked(UNIT, UNIT, uint24(0), bad.r, bad.vs));
+        ReceiptRow memory row = receiptRow("user", "identity", UNIT, UNIT, 0);
+        row.voucher = bad;
+        bytes32 channel = keccak256(abi.encode(address(0), podId));
+        row.settlement = sign(
+            "identity",
+            keccak256(
+                abi.encode(
+                    Eip712.SETTLEMENT_TYPE, channel, uint24(0), row.seq, UNIT, row.receiptHash
+                )
+            )
+        );
+        assertSkipped(row);
+    }
+
+    /// Nobody has the key of such a signer, so the test writes the channel's slot by itself.
+    function storeLocked(address user, uint96 locked) private {
+        bytes32 ofPod = keccak256(abi.encode(podId, uint256(1)));
+        vm.store(address(escrow), keccak256(abi.encode(user, ofPod)), bytes32(uint256(locked)));
+        vm.assertEq(escrow.channel(user, podId).locked, locked, "the slot of the channel");
     }
 
     function test_settle_skipsAnotherPodsVoucher() public {

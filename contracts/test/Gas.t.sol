@@ -8,14 +8,16 @@ import {vm} from "./Vm.sol";
 
 /// Gas of whole transactions, written to `snapshots/gas.json`.
 ///
-/// A figure is what a sender is billed for one transaction. With `isolate` forge runs each call of a test as
-/// a transaction of its own: 21,000 + calldata (4 per zero byte, 16 per other byte) + execution with every
-/// account and slot cold and its original value that of the transaction before − refund (at most a fifth),
-/// and never less than the floor of EIP-7623. `record` checks that the figure holds at least what can be
-/// computed by hand: 21,000 + calldata. Every user, channel and signature of a batch is distinct, each
-/// channel of a settlement has been paid before (its slot is not empty after a lock either), and the
-/// pod's credit is zero. Without `isolate` forge leaves out the first two terms and counts warm storage.
+/// A figure is what a sender is billed for one transaction. With `isolate` forge runs each call of
+/// a test as a transaction of its own: 21,000 + calldata (4 per zero byte, 16 per other byte) +
+/// execution with every account and slot cold and its original value that of the transaction before
+/// − refund (at most a fifth), and never less than the floor of EIP-7623. `record` checks that the
+/// figure holds at least what can be computed by hand: 21,000 + calldata. Every user, channel and
+/// signature of a batch is distinct, each channel of a settlement has been paid before (its slot is
+/// not empty after a lock either), and the pod's credit is zero. Without `isolate` forge leaves out
+/// the first two terms and counts warm storage.
 /// forge-config: default.isolate = true
+/// forge-config: nightly.isolate = true
 contract GasTest is Fixture {
     function setUp() public {
         deploy();

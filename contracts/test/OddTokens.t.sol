@@ -142,7 +142,8 @@ contract OddTokensTest is Fixture {
         vm.assertEq(hooked.balanceOf(PAYOUT), UNIT, "payout");
     }
 
-    /// The owner withdraws from inside its own withdrawal: the second one finds the smaller free part.
+    /// The owner withdraws from inside its own withdrawal: the second one finds the smaller free
+    /// part.
     function test_withdraw_fromInsideTheTokenFindsTheRest() public {
         HookToken hooked = new HookToken();
         useToken(hooked);

@@ -67,7 +67,8 @@ contract VectorsTest is Fixture {
         }
     }
 
-    /// Every signature of the file moves the contract one step; each step fails if a digest differs.
+    /// Every signature of the file moves the contract one step; each step fails if a digest
+    /// differs.
     function test_escrowAcceptsTheVectors() public {
         string memory json = vm.readFile(EIP712_FILE);
         address user = vm.parseJsonAddress(json, ".messages[0].fields.user");

@@ -58,6 +58,7 @@ interface Vm {
     function snapshotValue(string calldata group, string calldata name, uint256 value) external;
     function startPrank(address sender) external;
     function stopPrank() external;
+    function store(address target, bytes32 slot, bytes32 value) external;
     function toString(address value) external pure returns (string memory);
     function toString(bytes calldata value) external pure returns (string memory);
     function toString(bytes32 value) external pure returns (string memory);

@@ -12,8 +12,10 @@ struct CompactSignature {
 }
 
 /// @notice One signed `Allocation` for the pod of the call.
-/// @param total Cumulative amount to have been locked in the channel's life, in the token's smallest unit.
-/// @param termsHash The `offersHash` the user agreed to; checked by the enclave, not by the contract.
+/// @param total Cumulative amount to have been locked in the channel's life, in the token's
+/// smallest unit.
+/// @param termsHash The `offersHash` the user agreed to; checked by the enclave, not by the
+/// contract.
 /// @param epoch The channel's epoch.
 /// @param deadline Unix seconds; the last second in which the row may be locked.
 /// @param signature By the user key.
@@ -64,10 +66,10 @@ struct Channel {
 }
 
 /// @title Escrow of one ERC-20 token: users reserve for pods, pods are paid what both sides signed
-/// @notice Amounts are in the token's smallest unit. Nothing is rounded here: a claim is an integer that the
-/// enclave rounded up once per answer, and a refund is the exact remainder.
-/// @dev No owner, no upgrade, no fee. While settling, only the precompile at 0x01 and the immutable registry
-/// are called. Digests: `spec/billing.md`.
+/// @notice Amounts are in the token's smallest unit. Nothing is rounded here: a claim is an integer
+/// that the enclave rounded up once per answer, and a refund is the exact remainder.
+/// @dev No owner, no upgrade, no fee. While settling, only the precompile at 0x01 and the immutable
+/// registry are called. Digests: `spec/billing.md`.
 interface IEscrow {
     /// @notice The account of `user` now belongs to `owner`.
     event AccountOpened(address indexed user, address indexed owner);
@@ -78,7 +80,8 @@ interface IEscrow {
     /// @notice `moved` was reserved for the pod by `rows` allocations, except those in `skipped`.
     /// Row i is skipped when bit i % 8 of byte i / 8 is set.
     event Locked(PodId indexed podId, uint256 moved, uint256 rows, bytes skipped);
-    /// @notice `paid` was credited to the pod for `rows` claims, except those in `skipped` (see `Locked`).
+    /// @notice `paid` was credited to the pod for `rows` claims, except those in `skipped` (see
+    /// `Locked`).
     event Settled(PodId indexed podId, uint256 paid, uint256 rows, bytes skipped);
     /// @notice The user leaves the pod; vouchers still settle until the exit is finished.
     event ExitStarted(address indexed user, PodId indexed podId, uint24 epoch, uint40 exitAt);
@@ -134,8 +137,8 @@ interface IEscrow {
     /// @param signature `OpenAccount` by the user key.
     function open(address user, address owner, CompactSignature calldata signature) external;
 
-    /// @notice Pulls `amount` of the token from the caller and adds what arrived to the free part of `user`.
-    /// The account must be open.
+    /// @notice Pulls `amount` of the token from the caller and adds what arrived to the free part
+    /// of `user`. The account must be open.
     function deposit(address user, uint256 amount) external;
 
     /// @notice `open` and `deposit`. An account already open for the same owner is fine.
@@ -149,17 +152,18 @@ interface IEscrow {
     /// @notice Sends `amount` of the free part to the owner, at once. Owner only.
     function withdraw(address user, uint256 amount) external;
 
-    /// @notice Reserves for the pod what users allocated. Anyone may send it. A row is skipped, and changes
-    /// nothing, unless its epoch is the channel's, its deadline is not past, no exit runs, its total is above
-    /// `locked` and the difference is free.
+    /// @notice Reserves for the pod what users allocated. Anyone may send it. A row is skipped, and
+    /// changes nothing, unless its epoch is the channel's, its deadline is not past, no exit runs,
+    /// its total is above `locked` and the difference is free.
     /// @return moved Sum of the differences.
     /// @return skipped See `Locked`.
     function lock(PodId podId, LockRow[] calldata rows)
         external
         returns (uint256 moved, bytes memory skipped);
 
-    /// @notice Credits to the pod `min(claimed, cap, locked) − already claimed` for each row. Anyone may send it.
-    /// A row is skipped, and changes nothing, when that is not above zero or its epoch is not the channel's.
+    /// @notice Credits to the pod `min(claimed, cap, locked) − already claimed` for each row.
+    /// Anyone may send it. A row is skipped, and changes nothing, when that is not above zero or
+    /// its epoch is not the channel's.
     /// @param rows 91 bytes each: `cap 12 ‖ claimed 12 ‖ epoch 3 ‖ voucher signature 64`.
     /// @param signature `Batch` over keccak256(rows) by an identity key of the pod.
     /// @return paid Sum of the credits.
@@ -168,8 +172,8 @@ interface IEscrow {
         external
         returns (uint256 paid, bytes memory skipped);
 
-    /// @notice The same for claims whose enclave is gone: each row carries its own `Settlement`. A row whose
-    /// settlement is not by an accepted identity key of the pod is skipped.
+    /// @notice The same for claims whose enclave is gone: each row carries its own `Settlement`. A
+    /// row whose settlement is not by an accepted identity key of the pod is skipped.
     /// @return paid Sum of the credits.
     /// @return skipped See `Locked`.
     function settleReceipts(PodId podId, ReceiptRow[] calldata rows)
@@ -185,8 +189,8 @@ interface IEscrow {
     /// @notice Makes everything unclaimed free again. Anyone may send it, from `exitAt` on.
     function finishExit(address user, PodId podId) external;
 
-    /// @notice Ends the channel at once: `min(cumulative, locked) − claimed` (at least zero) to the pod, the
-    /// rest is free again. Owner only.
+    /// @notice Ends the channel at once: `min(cumulative, locked) − claimed` (at least zero) to the
+    /// pod, the rest is free again. Owner only.
     /// @param cumulative The final claim.
     /// @param identitySignature `Close` by an identity key of the pod.
     function close(

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-/// @notice `keccak256(abi.encode(address operator, bytes32 salt))`: known before registration, so that an
-/// enclave can bind it into its quote.
+/// @notice `keccak256(abi.encode(address operator, bytes32 salt))`: known before registration, so
+/// that an enclave can bind it into its quote.
 type PodId is bytes32;
 
 /// @notice One model that a pod sells.
@@ -24,9 +24,11 @@ struct Offer {
 /// @notice The enclave key a pod signs with, and where the evidence for it is.
 /// @param identity Address of the enclave's secp256k1 identity key; not zero.
 /// @param expiry Unix seconds; in the future, at most 7 days ahead.
-/// @param measurement What the operator says the enclave measures as (MRENCLAVE); the quote proves it.
+/// @param measurement What the operator says the enclave measures as (MRENCLAVE); the quote proves
+/// it.
 /// @param quoteHash keccak256 of the quote; not zero.
-/// @param evidenceUri Where the quote and its collateral can be fetched; 0..256 URI bytes. Empty: at the pod.
+/// @param evidenceUri Where the quote and its collateral can be fetched; 0..256 URI bytes. Empty:
+/// at the pod.
 struct IdentityKey {
     address identity;
     uint40 expiry;
@@ -60,10 +62,10 @@ struct Pod {
 }
 
 /// @title The list of pods: who runs them, where they are, what they sell, which key they sign with
-/// @notice QUOTES ARE NOT VERIFIED ON CHAIN YET. The registry stores the hash of a pod's quote and the
-/// place to fetch it; an operator can write any key and any measurement here. Each client must fetch the
-/// quote, check it against `quoteHash`, verify it and compare its report data with this record before it
-/// trusts the key.
+/// @notice QUOTES ARE NOT VERIFIED ON CHAIN YET. The registry stores the hash of a pod's quote and
+/// the place to fetch it; an operator can write any key and any measurement here. Each client must
+/// fetch the quote, check it against `quoteHash`, verify it and compare its report data with this
+/// record before it trusts the key.
 /// @dev No owner, no upgrade, no fee. Only a pod's operator changes its record.
 interface IPodRegistry {
     /// @notice A pod was registered; `KeySet` follows in the same transaction.
@@ -164,9 +166,9 @@ interface IPodRegistry {
     /// @notice `keccak256(abi.encode(operator, salt))`.
     function podIdOf(address operator, bytes32 salt) external pure returns (PodId);
 
-    /// @notice Unix seconds up to and including which settlements signed by `identity` are accepted for the
-    /// pod: its expiry plus the grace, or the time of its replacement plus the grace if that is earlier.
-    /// Zero for a key the pod never had. Costs one storage read.
+    /// @notice Unix seconds up to and including which settlements signed by `identity` are accepted
+    /// for the pod: its expiry plus the grace, or the time of its replacement plus the grace if
+    /// that is earlier. Zero for a key the pod never had. Costs one storage read.
     function keyGoodUntil(PodId podId, address identity) external view returns (uint256);
 
     /// @notice Where the pod's earnings go.
