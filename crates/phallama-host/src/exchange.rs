@@ -307,7 +307,7 @@ async fn stored(of: &Exchanges, identity: Address, claim: Claim) -> Result<Answe
         return Err(EnclaveError::ClaimSigner { got, expected: identity });
     }
     let settled = gate.view.last_channel(claim.user).map(|channel| channel.claimed);
-    let change = Change::Claim(JournalClaim {
+    let change = Change::Claim(Box::new(JournalClaim {
         key: ChannelKey { user: claim.user, epoch: claim.epoch },
         cap: claim.cap,
         voucher_sig: claim.voucher_sig,
@@ -320,7 +320,7 @@ async fn stored(of: &Exchanges, identity: Address, claim: Claim) -> Result<Answe
         completion_tokens: claim.completion_tokens,
         settled: settled.unwrap_or_default(),
         at_unix_s: clock::now_unix_s(),
-    });
+    }));
     let answer = match gate.journal.store(change).await {
         Ok(()) => Answer::Stored,
         Err(_) => Answer::NotStored,
@@ -328,3 +328,6 @@ async fn stored(of: &Exchanges, identity: Address, claim: Claim) -> Result<Answe
     of.claim_stored.notify_one();
     Ok(answer)
 }
+
+#[cfg(test)]
+mod tests;

@@ -167,3 +167,6 @@ fn lock_failed(cumulative: Amount, reason: &str) -> Denial {
     message.truncate(message.floor_char_boundary(200));
     Denial { code: Code::BalanceTooLow, retry_after_ms: 0, cumulative, message }
 }
+
+#[cfg(test)]
+mod tests;

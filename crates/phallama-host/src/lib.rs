@@ -40,6 +40,9 @@ mod registration;
 mod status;
 mod watcher;
 
+#[cfg(test)]
+mod testing;
+
 pub use config::PodConfig;
 pub use error::{EnclaveError, PodError, SettleError};
 pub use pod::Pod;

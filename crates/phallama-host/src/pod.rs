@@ -42,7 +42,7 @@ const ENCLAVE_STOP_WITHIN: Duration = Duration::from_secs(40);
 
 /// A running pod. Dropping it stops it at once; [`shutdown`](Self::shutdown) settles first.
 pub struct Pod {
-    pod_id: PodId,
+    id: PodId,
     url: String,
     drain: Duration,
     draining: Arc<AtomicBool>,
@@ -167,7 +167,19 @@ impl Pod {
         let watcher = Watcher { view, journal, enclave: client, wake_settler, poll };
         let tasks = background(Arc::clone(&settler), watcher, registrar, &state);
         let drain = Duration::from_secs(policy.drain_s);
-        Self { pod_id, url, drain, draining, open, status, settler, gate, server, enclave, tasks }
+        Self {
+            id: pod_id,
+            url,
+            drain,
+            draining,
+            open,
+            status,
+            settler,
+            gate,
+            server,
+            enclave,
+            tasks,
+        }
     }
 
     /// The URL as registered, without a trailing slash.
@@ -177,7 +189,7 @@ impl Pod {
 
     /// The pod's id on chain.
     pub fn pod_id(&self) -> PodId {
-        self.pod_id
+        self.id
     }
 
     /// How the pod is now.

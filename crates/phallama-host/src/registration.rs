@@ -15,7 +15,7 @@ use crate::progress::PodProgress;
 /// Where a pod serves its evidence.
 pub(crate) const EVIDENCE_PATH: &str = "/.well-known/phallama/evidence";
 /// How often the key's remaining life is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_mins(1);
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// What a pod's record must say.
@@ -129,5 +129,64 @@ impl Registrar {
                 state.mark_changed();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use phallama_protocol::ids::Digest32;
+
+    use super::*;
+    use crate::testing::{World, offer};
+
+    fn info(identity: u8) -> EnclaveInfo {
+        EnclaveInfo {
+            identity: Address([identity; 20]),
+            measurement: Digest32([3; 32]),
+            quote_hash: Digest32([4; 32]),
+            evidence: Arc::from(&b"{}"[..]),
+        }
+    }
+
+    fn registrar(world: &World, salt: [u8; 32]) -> Registrar {
+        Registrar {
+            chain: world.chain.clone(),
+            sender: world.operator.clone(),
+            pod: phallama_protocol::eip712::pod_id(world.operator.address(), &salt),
+            salt,
+            url: "http://127.0.0.1:7001".to_owned(),
+            payout: Address([9; 20]),
+            offers: vec![offer()],
+            key_life_s: 86_400,
+            key_renew_s: 3_600,
+            report: Arc::new(|_| {}),
+        }
+    }
+
+    #[tokio::test]
+    async fn record_is_made_once_and_then_changed_only_where_it_differs() {
+        let world = World::new(0).await;
+        let mut registrar = registrar(&world, [1; 32]);
+        registrar.ensure(&info(1)).await.unwrap();
+        let record = world.chain.pod(registrar.pod).await.unwrap().unwrap();
+        assert_eq!(record.identity, Address([1; 20]));
+        assert_eq!(record.evidence_uri, "http://127.0.0.1:7001/.well-known/phallama/evidence");
+        let now = clock::now_unix_s();
+        let steps = |registrar: &Registrar, info: &EnclaveInfo, now| {
+            registrar.steps(Some(&record), info, now)
+        };
+        assert_eq!(steps(&registrar, &info(1), now), []);
+        assert_eq!(steps(&registrar, &info(2), now), [Step::SetKey]);
+        assert_eq!(steps(&registrar, &info(1), now + 83_000), [Step::SetKey]);
+
+        registrar.url = "http://127.0.0.1:7002".to_owned();
+        registrar.payout = Address([8; 20]);
+        registrar.offers[0].input_price_per_mtok = 1.into();
+        let all = [Step::UpdateUrl, Step::UpdateOffers, Step::UpdatePayout, Step::SetKey];
+        assert_eq!(steps(&registrar, &info(1), now), all);
+        registrar.ensure(&info(1)).await.unwrap();
+        let record = world.chain.pod(registrar.pod).await.unwrap().unwrap();
+        assert_eq!((record.url, record.payout), (registrar.url.clone(), registrar.payout));
+        assert_eq!(record.offers, registrar.offers);
     }
 }

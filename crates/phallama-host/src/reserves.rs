@@ -72,7 +72,7 @@ mod tests {
         let (seen, refused) = reserves.reserve_if(user, 5.into(), |in_flight| (in_flight, false));
         assert_eq!(seen, 30.into());
         assert!(refused.is_none());
-        let (_, second) = reserves.reserve_if(user, 12.into(), |_| ((), true));
+        let (_, second) = reserves.reserve_if(user, 12.into(), |_| (true, true));
         assert_eq!(reserves.total(), 42.into());
         drop(first);
         assert_eq!(reserves.total(), 12.into());

@@ -14,6 +14,7 @@ use crate::journal::Journal;
 use crate::view::ChainView;
 
 /// What `GET /healthz` answers.
+#[expect(clippy::struct_excessive_bools, reason = "four conditions, each of which can hold alone")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Health {
     /// New requests are served.

@@ -29,7 +29,7 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// An enclave that ran for this long starts again at once.
-const STABLE_AFTER: Duration = Duration::from_secs(60);
+const STABLE_AFTER: Duration = Duration::from_mins(1);
 
 /// Tells whoever waits how far a pod is.
 pub(crate) type Report = Arc<dyn Fn(PodProgress) + Send + Sync>;

@@ -6,3 +6,6 @@ mod stall;
 
 pub(crate) use routes::Front;
 pub(crate) use server::{Server, ServerLimits};
+
+#[cfg(test)]
+mod tests;

@@ -81,7 +81,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn write_that_nobody_reads_fails_after_the_limit() {
         let (ours, _theirs) = tokio::io::duplex(4);
-        let mut stream = Stall::new(ours, Duration::from_secs(60));
+        let mut stream = Stall::new(ours, Duration::from_mins(1));
         let error = stream.write_all(&[0; 8]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }

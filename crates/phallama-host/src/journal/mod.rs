@@ -32,7 +32,7 @@ pub type OpenStorage = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// An enclave charged for an answer.
-    Claim(Claim),
+    Claim(Box<Claim>),
     /// The contract has paid this much for the channel, cumulative.
     Settled {
         /// The channel.

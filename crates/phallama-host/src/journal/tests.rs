@@ -1,19 +1,15 @@
-use std::io;
-use std::sync::atomic::AtomicU64;
-
 use phallama_protocol::ids::Digest32;
 use phallama_protocol::keys::Signature;
-use redb::backends::InMemoryBackend;
-use redb::{Builder, StorageBackend};
 
 use super::*;
+use crate::testing::SharedDisk;
 
 fn key(user: u8) -> ChannelKey {
     ChannelKey { user: Address([user; 20]), epoch: 1 }
 }
 
 fn claim(user: u8, cumulative: u64) -> Change {
-    Change::Claim(Claim {
+    Change::Claim(Box::new(Claim {
         key: key(user),
         cap: 1_000.into(),
         voucher_sig: Signature([1; 64]),
@@ -26,59 +22,7 @@ fn claim(user: u8, cumulative: u64) -> Change {
         completion_tokens: 6,
         settled: Amount::ZERO,
         at_unix_s: 7,
-    })
-}
-
-/// A disk in memory that survives the database, counts its syncs and can be told to fail them.
-#[derive(Debug, Default)]
-struct Disk {
-    bytes: InMemoryBackend,
-    syncs: AtomicU64,
-    broken: AtomicBool,
-}
-
-#[derive(Clone, Debug, Default)]
-struct SharedDisk(Arc<Disk>);
-
-impl SharedDisk {
-    fn works(&self) -> io::Result<()> {
-        if self.0.broken.load(Ordering::Acquire) {
-            return Err(io::Error::other("the disk is full"));
-        }
-        Ok(())
-    }
-
-    fn journal(&self) -> Journal {
-        let disk = self.clone();
-        let open = move || Builder::new().create_with_backend(disk.clone());
-        Journal::open_with("a disk in memory", Box::new(open)).unwrap()
-    }
-}
-
-impl StorageBackend for SharedDisk {
-    fn len(&self) -> Result<u64, io::Error> {
-        self.0.bytes.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        self.0.bytes.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        self.works()?;
-        self.0.bytes.set_len(len)
-    }
-
-    fn sync_data(&self) -> Result<(), io::Error> {
-        self.works()?;
-        self.0.syncs.fetch_add(1, Ordering::Relaxed);
-        self.0.bytes.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.works()?;
-        self.0.bytes.write(offset, data)
-    }
+    }))
 }
 
 #[tokio::test]
@@ -104,11 +48,11 @@ async fn lower_claim_changes_nothing_and_is_not_written() {
     let disk = SharedDisk::default();
     let journal = disk.journal();
     journal.store(claim(1, 40)).await.unwrap();
-    let (before, syncs) = (journal.channels(), disk.0.syncs.load(Ordering::Relaxed));
+    let (before, syncs) = (journal.channels(), disk.syncs());
     journal.store(claim(1, 40)).await.unwrap();
     journal.store(claim(1, 39)).await.unwrap();
     assert_eq!(journal.channels(), before);
-    assert_eq!(disk.0.syncs.load(Ordering::Relaxed), syncs);
+    assert_eq!(disk.syncs(), syncs);
 }
 
 #[tokio::test]
@@ -124,7 +68,7 @@ async fn closed_generation_owes_nothing() {
 async fn claims_that_wait_together_are_committed_together() {
     let disk = SharedDisk::default();
     let journal = Arc::new(disk.journal());
-    let before = disk.0.syncs.load(Ordering::Relaxed);
+    let before = disk.syncs();
     // The writer needs this lock to build a batch: all changes gather behind the first one.
     let held = journal.shared.records();
     let waiting = (0..100_u8).map(|user| {
@@ -140,11 +84,11 @@ async fn claims_that_wait_together_are_committed_together() {
     }
     assert_eq!(journal.channels().len(), 100);
     let one_commit = {
-        let before = disk.0.syncs.load(Ordering::Relaxed);
+        let before = disk.syncs();
         journal.store(claim(200, 10)).await.unwrap();
-        disk.0.syncs.load(Ordering::Relaxed) - before
+        disk.syncs() - before
     };
-    let hundred = disk.0.syncs.load(Ordering::Relaxed) - one_commit - before;
+    let hundred = disk.syncs() - one_commit - before;
     assert!(hundred <= 2 * one_commit, "100 claims took {hundred} syncs, one takes {one_commit}");
 }
 
@@ -154,13 +98,13 @@ async fn failing_disk_pauses_and_a_working_one_resumes() {
     let journal = disk.journal();
     journal.store(claim(1, 40)).await.unwrap();
 
-    disk.0.broken.store(true, Ordering::Release);
+    disk.set_broken(true);
     assert_eq!(journal.store(claim(1, 50)).await, Err(NotStored));
     assert!(journal.is_paused());
     assert_eq!(journal.cumulative(key(1)), 40.into(), "an amount not on disk must not be known");
     assert_eq!(journal.store(claim(2, 10)).await, Err(NotStored));
 
-    disk.0.broken.store(false, Ordering::Release);
+    disk.set_broken(false);
     journal.store(claim(1, 60)).await.unwrap();
     assert!(!journal.is_paused());
     let before = journal.channels();
@@ -173,9 +117,9 @@ async fn failing_disk_pauses_and_a_working_one_resumes() {
 async fn pause_ends_by_itself_when_the_disk_works_again() {
     let disk = SharedDisk::default();
     let journal = disk.journal();
-    disk.0.broken.store(true, Ordering::Release);
+    disk.set_broken(true);
     assert_eq!(journal.store(claim(1, 50)).await, Err(NotStored));
-    disk.0.broken.store(false, Ordering::Release);
+    disk.set_broken(false);
     let resumed = async {
         while journal.is_paused() {
             tokio::task::yield_now().await;

@@ -16,6 +16,9 @@ use super::{
 
 const CHANNELS: TableDefinition<[u8; KEY_LEN], &[u8]> = TableDefinition::new("channels");
 
+/// A key and a record, as on disk.
+type Stored = ([u8; KEY_LEN], Vec<u8>);
+
 /// Changes per commit, most.
 const BATCH_MAX: usize = 512;
 /// How often a failed storage is tried again while nothing asks.
@@ -50,7 +53,7 @@ impl Storage {
         Ok(records)
     }
 
-    fn stored(&self) -> Result<Vec<([u8; KEY_LEN], Vec<u8>)>, Box<redb::Error>> {
+    fn stored(&self) -> Result<Vec<Stored>, Box<redb::Error>> {
         let database = self.database.as_ref().expect("opening made a commit");
         let read = database.begin_read().map_err(boxed)?;
         let table = read.open_table(CHANNELS).map_err(boxed)?;

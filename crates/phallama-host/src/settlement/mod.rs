@@ -205,3 +205,6 @@ impl Settler {
         Ok(settlement)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+use phallama_protocol::keys::Signature;
+
+use super::*;
+use crate::testing::{World, user};
+
+async fn denied(world: &World, admit: &Admit) -> Code {
+    world.gate.admit(admit).await.unwrap_err().code
+}
+
+#[tokio::test]
+async fn first_request_is_served_on_credit_and_its_lock_is_mined() {
+    let (world, user) = (World::new(100).await, user(1));
+    world.open(&user, 500).await;
+    let admitted = world.gate.admit(&world.admit(&user, 40, Some(300))).await.unwrap();
+    assert_eq!(admitted.cumulative, Amount::ZERO);
+    assert_eq!(world.gate.reserves.total(), 40.into());
+
+    let ticket = world.gate.locks.ticket(user.address()).unwrap();
+    assert_eq!(ticket.outcome(Duration::from_secs(20)).await, LockState::Locked);
+    let channel = world.chain.channel(user.address(), world.pod).await.unwrap();
+    assert_eq!(channel.locked, 300.into());
+    assert_eq!(world.gate.locks.pending_total(user.address()), None);
+    drop(admitted);
+    assert_eq!(world.gate.reserves.total(), Amount::ZERO);
+}
+
+#[tokio::test]
+async fn request_above_the_credit_limit_is_admitted_once_its_lock_is_mined() {
+    let (world, user) = (World::new(10).await, user(1));
+    world.open(&user, 500).await;
+    let admitted = world.gate.admit(&world.admit(&user, 40, Some(300))).await.unwrap();
+    let channel = world.chain.channel(user.address(), world.pod).await.unwrap();
+    assert_eq!(channel.locked, 300.into(), "it must have waited for the lock");
+    drop(admitted);
+}
+
+#[tokio::test]
+async fn parallel_requests_share_one_lock_and_cannot_use_the_same_money() {
+    let (world, user) = (World::new(0).await, user(1));
+    world.open(&user, 100).await;
+    let admit = world.admit(&user, 60, Some(100));
+    let (first, second) = tokio::join!(world.gate.admit(&admit), world.gate.admit(&admit));
+    let refused = [&first, &second].into_iter().filter_map(|admitted| admitted.as_ref().err());
+    let refused: Vec<_> = refused.map(|denial| denial.code).collect();
+    assert_eq!(refused, [Code::BalanceTooLow]);
+    assert_eq!(world.gate.reserves.total(), 60.into());
+}
+
+#[tokio::test]
+async fn locks_of_several_users_go_into_one_block() {
+    let world = World::new(0).await;
+    let users = [user(1), user(2), user(3)];
+    for user in &users {
+        world.open(user, 100).await;
+    }
+    let before = world.view.block();
+    world.view.advance().await.unwrap();
+    let before = world.view.block().max(before);
+    let asks = users.each_ref().map(|user| world.admit(user, 60, Some(100)));
+    let [a, b, c] = asks.each_ref().map(|admit| world.gate.admit(admit));
+    let (a, b, c) = tokio::join!(a, b, c);
+    let admitted = [a.unwrap(), b.unwrap(), c.unwrap()];
+    world.view.advance().await.unwrap();
+    assert_eq!(world.view.block() - before, 1, "three locks, one transaction");
+    drop(admitted);
+}
+
+#[tokio::test]
+async fn lock_that_the_contract_skips_denies_the_request() {
+    let (world, user) = (World::new(0).await, user(1));
+    world.open(&user, 100).await;
+    // Known as free, and gone when the lock is mined.
+    world.view.money(user.address()).await.unwrap();
+    world.withdraw(&user, 100).await;
+    assert_eq!(denied(&world, &world.admit(&user, 60, Some(100))).await, Code::BalanceTooLow);
+    assert_eq!(world.gate.reserves.total(), Amount::ZERO);
+}
+
+#[tokio::test]
+async fn forged_allocation_is_refused_without_a_transaction() {
+    let (world, user) = (World::new(100).await, user(1));
+    world.open(&user, 100).await;
+    let mut admit = world.admit(&user, 60, Some(100));
+    admit.allocation.as_mut().unwrap().signature = Signature([1; 64]);
+    assert_eq!(denied(&world, &admit).await, Code::BadVoucher);
+    let mut admit = world.admit(&user, 60, Some(100));
+    admit.allocation.as_mut().unwrap().total = 99.into();
+    assert_eq!(denied(&world, &admit).await, Code::BadVoucher);
+    assert_eq!(world.gate.locks.pending_total(user.address()), None);
+}
+
+#[tokio::test]
+async fn leaving_user_is_not_served() {
+    let (world, user) = (World::new(0).await, user(1));
+    world.open(&user, 200).await;
+    world.lock(&user, 100).await;
+    world.start_exit(&user).await;
+    world.view.advance().await.unwrap();
+    assert_eq!(denied(&world, &world.admit(&user, 60, None)).await, Code::ChannelExiting);
+}
+
+#[tokio::test]
+async fn silent_chain_is_risked_up_to_the_cap_for_known_users_only() {
+    let (mut world, known, stranger) = (World::new(0).await, user(1), user(2));
+    world.open(&known, 5_000).await;
+    world.lock(&known, 5_000).await;
+    drop(world.gate.admit(&world.admit(&known, 10, None)).await.unwrap());
+    world.stop_chain();
+    assert!(world.view.advance().await.is_err());
+    assert_eq!(denied(&world, &world.admit(&stranger, 10, None)).await, Code::ChainBehind);
+    // The world's risk cap is 1,000.
+    drop(world.gate.admit(&world.admit(&known, 600, None)).await.unwrap());
+    drop(world.gate.admit(&world.admit(&known, 400, None)).await.unwrap());
+    assert_eq!(denied(&world, &world.admit(&known, 1, None)).await, Code::ChainBehind);
+}

@@ -1,0 +1,10 @@
+//! What this crate's tests share: a development chain with a registered pod and funded users, a disk that
+//! can fail, and an enclave side that a test plays frame by frame.
+
+mod disk;
+mod enclave;
+mod world;
+
+pub(crate) use disk::SharedDisk;
+pub(crate) use enclave::{EnclaveSide, ScriptedEnclave};
+pub(crate) use world::{World, offer, user};
