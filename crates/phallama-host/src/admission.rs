@@ -1,9 +1,10 @@
 //! May this request be served? One decision from what is known, without I/O and without a clock.
 //!
-//! The contract pays `min(claimed, cap, locked)`, so an answer is safe for the pod when its reserve, on
-//! top of everything charged and in flight, is covered by what is locked. What is not covered is served
-//! only up to the credit limit, while a valid allocation is on its way to the chain. The enclave checks
-//! the voucher's signature and the cap against its own books; nothing here protects the user.
+//! The contract pays `min(claimed, cap, locked)`, so an answer is safe for the pod when its
+//! reserve, on top of everything charged and in flight, is covered by what is locked. What is not
+//! covered is served only up to the credit limit, while a valid allocation is on its way to the
+//! chain. The enclave checks the voucher's signature and the cap against its own books; nothing
+//! here protects the user.
 
 use phallama_chain::{Channel, LockRow};
 use phallama_protocol::ids::{Address, Amount, Digest32};

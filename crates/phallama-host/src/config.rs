@@ -18,7 +18,8 @@ pub const SEALED_MAX_BYTES: usize = 16 + 1120 + 2_097_152 + 128 * 16;
 pub struct PodConfig {
     /// Address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// URL that clients reach the pod at, as registered on chain. Absent: `http://` and the bound address.
+    /// URL that clients reach the pod at, as registered on chain. Absent: `http://` and the bound
+    /// address.
     pub public_url: Option<String>,
     /// The chain and the deployment on it.
     pub chain: ChainConfig,
@@ -28,8 +29,8 @@ pub struct PodConfig {
     pub salt: [u8; 32],
     /// Where `collect` pays the earnings to.
     pub payout: Address,
-    /// Directory of the journal, the enclave's configuration and the sockets. Created when missing. Its
-    /// path must be short enough for a UNIX socket (about 90 bytes).
+    /// Directory of the journal, the enclave's configuration and the sockets. Created when missing.
+    /// Its path must be short enough for a UNIX socket (about 90 bytes).
     pub state_dir: PathBuf,
     /// The enclave program and what it is told.
     pub enclave: EnclaveSettings,
@@ -144,8 +145,8 @@ pub enum TeeSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
-    /// Most that one user may owe beyond what is locked, while a lock is on its way. A block can take
-    /// ten seconds; a first request within this limit does not wait for it.
+    /// Most that one user may owe beyond what is locked, while a lock is on its way. A block can
+    /// take ten seconds; a first request within this limit does not wait for it.
     pub credit_limit: Amount,
     /// Most that all users together may reserve while the chain does not answer.
     pub risk_cap: Amount,
@@ -159,8 +160,8 @@ pub struct Policy {
     pub settle_max_age_s: u64,
     /// How long locks are gathered for one transaction, in milliseconds.
     pub lock_batch_ms: u64,
-    /// How long a request waits for its lock to be mined, in milliseconds. The enclave waits 30 s for
-    /// the whole answer.
+    /// How long a request waits for its lock to be mined, in milliseconds. The enclave waits 30 s
+    /// for the whole answer.
     pub lock_wait_ms: u64,
     /// Largest request body, bytes; at most [`SEALED_MAX_BYTES`].
     pub body_max_bytes: usize,

@@ -1,5 +1,5 @@
-//! One sealed exchange: the client's bytes to the enclave, the enclave's bytes to the client, and the
-//! enclave's questions to the journal and the chain in between. Everything here is ciphertext.
+//! One sealed exchange: the client's bytes to the enclave, the enclave's bytes to the client, and
+//! the enclave's questions to the journal and the chain in between. Everything here is ciphertext.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -102,8 +102,8 @@ enum Answer {
 }
 
 impl Exchanges {
-    /// Passes a request to the enclave and returns when it begins to answer. The exchange goes on in a
-    /// task of its own, so that its claim is stored even when the client leaves.
+    /// Passes a request to the enclave and returns when it begins to answer. The exchange goes on
+    /// in a task of its own, so that its claim is stored even when the client leaves.
     pub async fn start(self: &Arc<Self>, identity: Address, body: Vec<u8>) -> Opening {
         let (opening, opened) = oneshot::channel();
         let (pieces, body_pieces) = mpsc::channel(PIECES_WAITING_MAX);

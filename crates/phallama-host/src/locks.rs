@@ -1,4 +1,5 @@
-//! Sending users' allocations to the escrow: those that come within a short time share a transaction.
+//! Sending users' allocations to the escrow: those that come within a short time share a
+//! transaction.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

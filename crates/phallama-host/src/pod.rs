@@ -217,8 +217,8 @@ impl Pod {
         Ok(self.settler.settle_now().await?)
     }
 
-    /// Refuses new requests and waits for the open ones, at most the policy's `drain_s`. Returns how many
-    /// are still open.
+    /// Refuses new requests and waits for the open ones, at most the policy's `drain_s`. Returns
+    /// how many are still open.
     pub async fn drain(&self) -> usize {
         self.draining.store(true, Ordering::Release);
         self.open.none(self.drain).await;
@@ -228,8 +228,8 @@ impl Pod {
     /// Drains, settles, stops serving and stops the enclave.
     ///
     /// # Errors
-    /// [`PodError::Settle`] when something could not be settled; the pod is stopped all the same, and
-    /// the claims are settled after the next start.
+    /// [`PodError::Settle`] when something could not be settled; the pod is stopped all the same,
+    /// and the claims are settled after the next start.
     pub async fn shutdown(self) -> Result<Vec<Settlement>, PodError> {
         self.drain().await;
         let Self { settler, server, enclave, mut tasks, .. } = self;

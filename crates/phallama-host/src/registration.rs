@@ -1,4 +1,5 @@
-//! The pod's record on chain: registered once, brought up to date at every start, its key renewed in time.
+//! The pod's record on chain: registered once, brought up to date at every start, its key renewed
+//! in time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +48,7 @@ impl Registrar {
     pub(crate) async fn ensure(&self, info: &EnclaveInfo) -> Result<(), ChainError> {
         let record = self.chain.pod(self.pod).await?;
         if record.as_ref().is_some_and(|record| record.retired) {
-            tracing::warn!(pod = %self.pod, "registration: the pod is retired on chain, so clients skip it");
+            tracing::warn!(pod = %self.pod, "registration: retired on chain, so clients skip the pod");
         }
         for step in self.steps(record.as_ref(), info, clock::now_unix_s()) {
             self.take(&step, info).await?;

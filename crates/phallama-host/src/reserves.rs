@@ -24,8 +24,8 @@ impl Reserves {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls `decide` with what the user has in flight and reserves `amount` when it says so. Nobody
-    /// else can reserve in between, so two requests cannot both use the same money.
+    /// Calls `decide` with what the user has in flight and reserves `amount` when it says so.
+    /// Nobody else can reserve in between, so two requests cannot both use the same money.
     pub fn reserve_if<T>(
         &self,
         user: Address,

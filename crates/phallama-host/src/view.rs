@@ -1,4 +1,5 @@
-//! What the host believes of the chain: the newest head, and accounts and channels cached per block.
+//! What the host believes of the chain: the newest head, and accounts and channels cached per
+//! block.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -33,8 +33,8 @@ pub(crate) struct LinkReader {
 }
 
 impl LinkReader {
-    /// The next frame; `None` when the enclave has closed the connection between frames. Dropping the
-    /// future loses nothing.
+    /// The next frame; `None` when the enclave has closed the connection between frames. Dropping
+    /// the future loses nothing.
     pub(crate) async fn next(&mut self) -> Result<Option<Frame>, EnclaveError> {
         loop {
             if let Some(frame) = self.ready.pop_front() {

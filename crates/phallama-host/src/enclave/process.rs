@@ -1,4 +1,5 @@
-//! The enclave program: started, watched, started again after it ended. Each start makes a new identity.
+//! The enclave program: started, watched, started again after it ended. Each start makes a new
+//! identity.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -233,8 +234,8 @@ fn terminate(pid: Option<i32>) {
     }
 }
 
-/// Ends an enclave that a killed host left behind at our socket: it would keep the machine busy. That
-/// no other host uses the directory is known from the journal's lock.
+/// Ends an enclave that a killed host left behind at our socket: it would keep the machine busy.
+/// That no other host uses the directory is known from the journal's lock.
 async fn end_stale(spec: &ProcessSpec) {
     let Ok(stale) = UnixStream::connect(&spec.socket).await else { return };
     tracing::warn!("enclave: ending one that an earlier host left behind");

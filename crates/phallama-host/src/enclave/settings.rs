@@ -1,5 +1,5 @@
-//! The enclave's configuration file, written from the pod's configuration. The enclave checks it again
-//! and binds what matters into its evidence.
+//! The enclave's configuration file, written from the pod's configuration. The enclave checks it
+//! again and binds what matters into its evidence.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Accepting connections: at most so many, each with limits on headers and on reading what it asked for.
+//! Accepting connections: at most so many, each with limits on headers and on reading what it asked
+//! for.
 
 use std::sync::Arc;
 use std::time::Duration;

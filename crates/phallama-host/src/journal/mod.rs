@@ -1,9 +1,10 @@
 //! What users owe, kept through crashes and power cuts.
 //!
-//! An answer's last frame leaves only after its claim is on disk (spec/billing.md, step 6). Claims that
-//! arrive while the disk works are committed together: one writer thread takes everything that waits,
-//! commits once and then answers all of them. If the disk fails, claims are answered [`NotStored`], the
-//! journal counts as paused and new paid work is refused until a commit succeeds again.
+//! An answer's last frame leaves only after its claim is on disk (spec/billing.md, step 6). Claims
+//! that arrive while the disk works are committed together: one writer thread takes everything that
+//! waits, commits once and then answers all of them. If the disk fails, claims are answered
+//! [`NotStored`], the journal counts as paused and new paid work is refused until a commit succeeds
+//! again.
 
 mod record;
 mod writer;

@@ -44,14 +44,15 @@ pub struct Claim {
     pub prompt_tokens: u32,
     /// Tokens of the answer.
     pub completion_tokens: u32,
-    /// What the contract had paid for this channel when it was last read, cumulative over all of its
-    /// generations like `cumulative`.
+    /// What the contract had paid for this channel when it was last read, cumulative over all of
+    /// its generations like `cumulative`.
     pub settled: Amount,
     /// When the host got it, seconds since 1970.
     pub at_unix_s: u64,
 }
 
-/// The best that the pod has of one channel generation: the highest voucher and the highest settlement.
+/// The best that the pod has of one channel generation: the highest voucher and the highest
+/// settlement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelRecord {
     /// Whose channel, and which generation of it.

@@ -1,7 +1,7 @@
 //! Turning claims into the pod's credit: when, with which rows, and noting what the contract paid.
 //!
-//! Amounts are cumulative, so a transaction that was mined without our noticing, or is sent twice, pays
-//! nothing twice: what is settled is read back from the contract, never assumed.
+//! Amounts are cumulative, so a transaction that was mined without our noticing, or is sent twice,
+//! pays nothing twice: what is settled is read back from the contract, never assumed.
 
 mod plan;
 
@@ -109,7 +109,8 @@ impl Settler {
     /// Settles everything that the contract would pay for, whatever its amount.
     ///
     /// # Errors
-    /// [`SettleError`] of the first transaction that failed; what came before it is settled and noted.
+    /// [`SettleError`] of the first transaction that failed; what came before it is settled and
+    /// noted.
     pub async fn settle_now(&self) -> Result<Vec<Settlement>, SettleError> {
         let _turn = self.turn.lock().await;
         let plan = self.plan().await?;
@@ -149,8 +150,8 @@ impl Settler {
         }
     }
 
-    /// Settles rows under one signature of the running enclave. Rows that it does not stand for, because
-    /// it was started again meanwhile, are returned.
+    /// Settles rows under one signature of the running enclave. Rows that it does not stand for,
+    /// because it was started again meanwhile, are returned.
     async fn settle_batch(
         &self,
         rows: &[ChannelRecord],

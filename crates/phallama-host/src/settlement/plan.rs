@@ -53,7 +53,8 @@ pub struct Plan {
 
 impl Plan {
     /// Sorts claims by the channels on chain, given in the same order, and the running enclave's
-    /// identity. Claims of which the contract would pay nothing, for want of locked money, are left.
+    /// identity. Claims of which the contract would pay nothing, for want of locked money, are
+    /// left.
     pub fn new(
         unsettled: &[ChannelRecord],
         channels: &[Channel],

@@ -1,5 +1,5 @@
-//! What this crate's tests share: a development chain with a registered pod and funded users, a disk that
-//! can fail, and an enclave side that a test plays frame by frame.
+//! What this crate's tests share: a development chain with a registered pod and funded users, a
+//! disk that can fail, and an enclave side that a test plays frame by frame.
 
 mod disk;
 mod enclave;
