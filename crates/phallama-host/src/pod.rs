@@ -91,7 +91,7 @@ impl Pod {
     ) -> Result<Self, PodError> {
         let report: Report = Arc::new(progress);
         check(&config)?;
-        let places = Places::create(&config.state_dir)?;
+        let places = Places::create(&config)?;
         let address = config.listen;
         let failed = |source| PodError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -280,7 +280,8 @@ fn check(config: &PodConfig) -> Result<(), PodError> {
 }
 
 impl Places {
-    fn create(state_dir: &Path) -> Result<Self, PodError> {
+    fn create(config: &PodConfig) -> Result<Self, PodError> {
+        let state_dir = config.state_dir.as_path();
         let file = |what, path: &Path| {
             let path = path.to_owned();
             move |source| PodError::File { what, path, source }
@@ -288,7 +289,7 @@ impl Places {
         std::fs::create_dir_all(state_dir).map_err(file("create", state_dir))?;
         let dir = state_dir.canonicalize().map_err(file("resolve", state_dir))?;
         let places = Self {
-            journal: dir.join("journal.redb"),
+            journal: dir.join(journal_name(config)),
             enclave_config: dir.join("enclave.json"),
             enclave_log: dir.join("enclave.log"),
             link_socket: dir.join("enclave.sock"),
@@ -309,6 +310,13 @@ impl Places {
         std::fs::create_dir_all(workers).map_err(file("create", workers))?;
         Ok(places)
     }
+}
+
+/// One journal per deployment and pod: claims of another one could never be settled here.
+fn journal_name(config: &PodConfig) -> String {
+    let pod = eip712::pod_id(config.operator.address(), &config.salt);
+    let (escrow, pod) = (hex::encode(config.chain.escrow.0), hex::encode(&pod.0[..8]));
+    format!("journal-{}-{escrow}-{pod}.redb", config.chain.chain_id)
 }
 
 impl OnChain {
