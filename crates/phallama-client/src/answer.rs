@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::Stream;
 use phallama_protocol::events::Event;
@@ -25,6 +25,10 @@ use crate::pod_http::chain_of;
 use crate::promise::{Promise, lost};
 use crate::receipt::Agreed;
 use crate::verify::VerifiedPod;
+
+/// Most text and JSON of one answer, in bytes. The app may be slow, and all of it waits in memory:
+/// this is 64 bytes for each of a million tokens.
+const PLAIN_MAX_BYTES: u64 = 64 * 1_000_000;
 
 /// What happens during an answer, in order: `Started`, parts, `Finished`.
 #[derive(Clone, Debug)]
@@ -199,6 +203,7 @@ pub(crate) struct Reading {
     opener: ResponseOpener,
     ready: VecDeque<Message>,
     silence: Duration,
+    over_at: Instant,
 }
 
 impl Reading {
@@ -207,8 +212,10 @@ impl Reading {
         body: Response,
         opener: ResponseOpener,
         silence: Duration,
+        longest: Duration,
     ) -> Self {
-        Self { pod, body, opener, ready: VecDeque::new(), silence }
+        let over_at = Instant::now() + longest;
+        Self { pod, body, opener, ready: VecDeque::new(), silence, over_at }
     }
 
     /// The next message; `None` when the body has ended where it may.
@@ -217,16 +224,23 @@ impl Reading {
             if let Some(message) = self.ready.pop_front() {
                 return Ok(Some(message));
             }
-            let read = tokio::time::timeout(self.silence, self.body.chunk()).await;
-            let read = read.map_err(|_| {
-                self.truncated(format!("nothing came for {} ms", self.silence.as_millis()))
-            })?;
+            let patience = self.silence.min(self.over_at.saturating_duration_since(Instant::now()));
+            let read = tokio::time::timeout(patience, self.body.chunk()).await;
+            let read = read.map_err(|_| self.truncated(self.impatience(patience)))?;
             let Some(bytes) = read.map_err(|error| self.truncated(chain_of(&error)))? else {
                 self.opener.finish().map_err(|error| self.refused(&error))?;
                 return Ok(None);
             };
             let messages = self.opener.push(&bytes).map_err(|error| self.refused(&error))?;
             self.ready.extend(messages);
+        }
+    }
+
+    fn impatience(&self, waited: Duration) -> String {
+        if waited < self.silence {
+            "the answer took longer than allowed".to_owned()
+        } else {
+            format!("nothing came for {} ms", waited.as_millis())
         }
     }
 
@@ -288,7 +302,13 @@ async fn relay(begun: Begun, app: &App) -> Result<Reading, ClientError> {
     loop {
         match message {
             Message::Event(event) => {
-                let _ = app.send(Ok(tally.count(event)));
+                let event = tally.count(event);
+                if tally.plain_bytes > PLAIN_MAX_BYTES {
+                    promise.finish(lost()).await?;
+                    let reason = format!("an answer of more than {PLAIN_MAX_BYTES} bytes");
+                    return Err(ClientError::PodMisbehaved { pod: reading.pod, reason });
+                }
+                let _ = app.send(Ok(event));
             }
             Message::End(receipt) => {
                 let finished = settle(&reading, promise, agreed, receipt, &tally).await?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use phallama_protocol::frames::{ClientExchange, FrameClass, Message};
 use phallama_protocol::ids::{Amount, PodId, RequestId};
+use phallama_protocol::offers::Offer;
 use phallama_protocol::rand_core::UnwrapErr;
 use phallama_protocol::refusal::{Code, Refusal};
 use phallama_protocol::request::{Method, RequestPlain, SealError, seal_request};
@@ -90,7 +91,7 @@ impl Client {
                 }
                 Err(error) if error.another_pod_may_help() => {
                     if !matches!(error, ClientError::BalanceTooLow { .. }) {
-                        self.remember_failure(pod);
+                        self.remember_failure(pod).await;
                     }
                     failures.push(PodFailure { pod, url, error });
                 }
@@ -112,9 +113,10 @@ impl Client {
         let request_id = RequestId(random_bytes());
         let (mut key_may_be_stale, mut amount_may_be_stale) = (true, true);
         loop {
-            let (sized, promise) =
-                self.promise_sized(&pod, candidate, question, request_id).await?;
-            match self.attempt(&pod, candidate, question.method, class, sized, promise).await? {
+            // Terms are those of the verified record, which may be newer than the list.
+            let offer = offer_of(&pod, &candidate.offer.model)?;
+            let (sized, promise) = self.promise_sized(&pod, &offer, question, request_id).await?;
+            match self.attempt(&pod, offer, question.method, class, sized, promise).await? {
                 Attempt::Begun(begun) => return Ok(answer::start(*begun)),
                 Attempt::UnknownKey if key_may_be_stale => {
                     key_may_be_stale = false;
@@ -137,17 +139,17 @@ impl Client {
     async fn promise_sized(
         &self,
         pod: &VerifiedPod,
-        candidate: &Candidate,
+        offer: &Offer,
         question: &Question,
         request_id: RequestId,
     ) -> Result<(SizedQuestion, Promise), ClientError> {
-        let sized = question.sized(&candidate.offer)?;
+        let sized = question.sized(offer)?;
         let refused = match self.promise(pod, &sized, request_id).await {
             Ok(promise) => return Ok((sized, promise)),
             Err(refused) => refused,
         };
         let Some(budget) = budget(&refused) else { return Err(refused) };
-        match question.within(&candidate.offer, budget)? {
+        match question.within(offer, budget)? {
             Some(smaller) => {
                 let promise = self.promise(pod, &smaller, request_id).await?;
                 Ok((smaller, promise))
@@ -159,7 +161,7 @@ impl Client {
     async fn attempt(
         &self,
         pod: &Arc<VerifiedPod>,
-        candidate: &Candidate,
+        offer: Offer,
         method: Method,
         class: FrameClass,
         sized: SizedQuestion,
@@ -184,7 +186,7 @@ impl Client {
         };
         let agreed = Agreed {
             pod: Arc::clone(pod),
-            offer: candidate.offer.clone(),
+            offer,
             domain: self.inner.config.chain.domain(),
             max_tokens: sized.max_tokens,
             salt,
@@ -195,8 +197,8 @@ impl Client {
         let (pod_id, at) = (pod.record().pod_id, PodAddress::from(pod.record()));
         match self.inner.http.post_sealed(&at, wire).await {
             Ok(Posted::Sealed(body)) => {
-                let silence = self.silence(class);
-                let reading = Reading::new(pod_id, body, exchange.opener(), silence);
+                let (silence, longest) = (self.silence(class), self.inner.config.timeouts.answer);
+                let reading = Reading::new(pod_id, body, exchange.opener(), silence, longest);
                 begin(reading, promise, agreed).await
             }
             Ok(Posted::Refused(Refusal { code, retry_after_ms })) => {
@@ -264,6 +266,12 @@ async fn begin(
             }
         }
     }
+}
+
+fn offer_of(pod: &VerifiedPod, model: &str) -> Result<Offer, ClientError> {
+    let offer = pod.record().offers.iter().find(|offer| offer.model == model);
+    let gone = || unauthenticated(pod.record().pod_id, Code::ModelNotFound, 0);
+    offer.cloned().ok_or_else(gone)
 }
 
 /// The only place that seals: it takes a pod that was verified.

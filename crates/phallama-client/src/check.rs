@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use phallama_attest::{CheckState, Rejection, VouchedBy};
+use phallama_attest::{CheckState, Rejection};
 use phallama_protocol::ids::PodId;
 use serde::Serialize;
 
 /// Whose word a pass rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Voucher {
+pub enum VouchedBy {
     /// The maker of the hardware, through signatures under the pinned root.
     Hardware,
     /// This program's own arithmetic on the bytes it was given.
@@ -28,7 +28,7 @@ pub struct Check {
     /// Pass, fail or skip; a skip is never a pass.
     pub state: CheckState,
     /// Whose word it rests on.
-    pub vouched_by: Voucher,
+    pub vouched_by: VouchedBy,
     /// Values seen, or why it was skipped.
     pub detail: String,
 }
@@ -75,16 +75,16 @@ impl Name {
         }
     }
 
-    fn vouched_by(self) -> Voucher {
+    fn vouched_by(self) -> VouchedBy {
         match self {
             Self::ChainRecord
             | Self::BundleMatchesChain
             | Self::EvidencePinned
-            | Self::OnChainQuote => Voucher::Chain,
+            | Self::OnChainQuote => VouchedBy::Chain,
             Self::BundleSignature | Self::BundleWindow | Self::ModelSet | Self::EvidenceFormat => {
-                Voucher::Verifier
+                VouchedBy::Verifier
             }
-            Self::QuotedMeasurement => Voucher::Hardware,
+            Self::QuotedMeasurement => VouchedBy::Hardware,
         }
     }
 }
@@ -143,11 +143,11 @@ impl Transcript {
     }
 }
 
-fn from_attest(vouched_by: VouchedBy) -> Voucher {
+fn from_attest(vouched_by: phallama_attest::VouchedBy) -> VouchedBy {
     match vouched_by {
-        VouchedBy::Hardware => Voucher::Hardware,
-        VouchedBy::Verifier => Voucher::Verifier,
-        VouchedBy::Operator => Voucher::Operator,
+        phallama_attest::VouchedBy::Hardware => VouchedBy::Hardware,
+        phallama_attest::VouchedBy::Verifier => VouchedBy::Verifier,
+        phallama_attest::VouchedBy::Operator => VouchedBy::Operator,
     }
 }
 

@@ -163,8 +163,10 @@ impl Client {
         Ok(found)
     }
 
-    pub(crate) fn remember_failure(&self, pod: PodId) {
+    /// Asks this pod last for a while, and reads the list of pods again: it may have changed.
+    pub(crate) async fn remember_failure(&self, pod: PodId) {
         lock(&self.inner.failed).insert(pod, Instant::now());
+        self.inner.directory.forget().await;
     }
 
     pub(crate) fn remember_success(&self, pod: PodId) {
@@ -178,7 +180,11 @@ impl Client {
     ) -> Result<Arc<VerifiedPod>, ClientError> {
         let slot = self.slot(record.pod_id);
         let mut known = slot.lock().await;
-        if let Some(verified) = known.as_ref().filter(|verified| verified.still_matches(record)) {
+        let newer_or_same = |verified: &&Arc<VerifiedPod>| {
+            verified.still_matches(record)
+                || verified.record().updated_at_unix_s > record.updated_at_unix_s
+        };
+        if let Some(verified) = known.as_ref().filter(newer_or_same) {
             if now_unix_s() < verified.bundle_good_until_unix_s() {
                 return Ok(Arc::clone(verified));
             }

@@ -133,7 +133,7 @@ pub struct Timeouts {
     pub response: Duration,
     /// Longest silence inside an answer of a paced class, which sends frames all the time.
     pub silence: Duration,
-    /// Longest answer, and longest silence of a class without pace.
+    /// Longest answer with its padding, and longest silence of a class without pace.
     pub answer: Duration,
     /// Age at which the list of pods is read again from the chain.
     pub directory: Duration,
@@ -146,7 +146,7 @@ impl Default for Timeouts {
             fetch: Duration::from_secs(10),
             response: Duration::from_secs(30),
             silence: Duration::from_secs(15),
-            answer: Duration::from_mins(10),
+            answer: Duration::from_mins(30),
             directory: Duration::from_secs(30),
         }
     }

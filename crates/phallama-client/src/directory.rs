@@ -107,6 +107,11 @@ impl Directory {
         *known = Some((Instant::now(), Arc::clone(&records)));
         Ok(records)
     }
+
+    /// Lets the next request for the list read it again.
+    pub(crate) async fn forget(&self) {
+        *self.read.lock().await = None;
+    }
 }
 
 #[cfg(test)]

@@ -349,3 +349,72 @@ fn chain_class(error: &ChainError) -> ErrorClass {
         ChainError::Malformed { .. } => of(Exit::Chain, 502, "chain_malformed", false),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POD: PodId = PodId([1; 32]);
+
+    fn refused(code: Code) -> ClientError {
+        let (message, retry_after_ms) = (String::new(), Some(250));
+        ClientError::PodRefused { pod: POD, code, message, retry_after_ms, authenticated: true }
+    }
+
+    fn unreachable() -> ClientError {
+        let (url, reason) = ("http://127.0.0.1:1".to_owned(), "refused".to_owned());
+        ClientError::PodUnreachable { pod: POD, url, what: "answer", reason }
+    }
+
+    fn nobody(errors: Vec<ClientError>) -> ClientError {
+        let failure = |error| PodFailure { pod: POD, url: String::new(), error };
+        let refused = errors.into_iter().map(failure).collect();
+        ClientError::NoPod { model: "m".to_owned(), refused }
+    }
+
+    #[track_caller]
+    fn check(error: &ClientError, exit: Exit, http_status: u16, code: &str, retryable: bool) {
+        let class = error.class();
+        let got = (class.exit_code, class.http_status, class.code, class.retryable);
+        assert_eq!(got, (exit as u8, http_status, code, retryable), "{error}");
+    }
+
+    #[test]
+    fn every_kind_of_fault_has_its_documented_exit_code() {
+        let unknown = ClientError::ModelUnknown { asked: "m".to_owned(), available: Vec::new() };
+        check(&unknown, Exit::NoPod, 404, "model_not_found", false);
+        check(&ClientError::KeystoreLocked, Exit::Usage, 403, "wallet_locked", false);
+        check(&unreachable(), Exit::Pod, 502, "pod_unreachable", true);
+        check(&refused(Code::QueueFull), Exit::Pod, 503, "queue_full", true);
+        check(&refused(Code::BalanceTooLow), Exit::Payment, 402, "balance_too_low", false);
+        check(&refused(Code::InvalidRequest), Exit::Usage, 400, "invalid_request", false);
+        let down = ChainError::NotMined { what: "lock", hash: String::new(), waited_s: 90 };
+        check(&down.into(), Exit::Chain, 503, "chain_unavailable", true);
+    }
+
+    #[test]
+    fn a_request_that_nobody_answered_is_as_retryable_as_its_best_pod() {
+        let class = nobody(vec![refused(Code::BadVoucher), refused(Code::QueueFull)]).class();
+        assert!(class.retryable);
+        assert!(!nobody(vec![refused(Code::BadVoucher)]).class().retryable);
+    }
+
+    #[test]
+    fn the_shortest_advice_of_all_pods_counts() {
+        assert_eq!(
+            nobody(vec![unreachable(), refused(Code::QueueFull)]).retry_after_ms(),
+            Some(250)
+        );
+        assert_eq!(nobody(vec![unreachable()]).retry_after_ms(), None);
+    }
+
+    #[test]
+    fn faults_of_the_request_are_not_taken_to_another_pod() {
+        for stays in [refused(Code::InvalidRequest), refused(Code::PromptTooLong)] {
+            assert!(!stays.another_pod_may_help(), "{stays}");
+        }
+        for moves in [refused(Code::QueueFull), refused(Code::ModelNotFound), unreachable()] {
+            assert!(moves.another_pod_may_help(), "{moves}");
+        }
+    }
+}

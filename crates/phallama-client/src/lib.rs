@@ -43,7 +43,7 @@ mod fixture;
 
 pub use answer::{Answer, AnswerEvent, FinishedAnswer, Started, Usage};
 pub use ask::AskOptions;
-pub use check::{Check, Refusal, Voucher};
+pub use check::{Check, Refusal, VouchedBy};
 pub use client::Client;
 pub use config::{
     ApprovedMeasurement, ClientConfig, PaymentPolicy, SpendLimits, Timeouts, TrustPolicy,

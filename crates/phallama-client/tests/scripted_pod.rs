@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use phallama_chain::LockRow;
 use phallama_client::{AnswerEvent, Client, ClientError, Method, ReceiptFault, SpendLimit};
+use phallama_protocol::frames::FrameClass;
 use phallama_protocol::ids::{Amount, Digest32, RequestId};
 use phallama_protocol::receipt::{Finish, ReceiptError};
 use phallama_protocol::refusal::Code;
 use serde_json::{Value, json};
+use support::fixture::offer;
 use support::pod::{Act, Keys, ScriptedPod};
 use support::{World, chat};
 
@@ -519,12 +521,51 @@ async fn silence_inside_an_answer_ends_it() {
     let world = World::new(1_000_000).await;
     let pod = world.pod(1).await;
     pod.script([Act::Hang]);
-    let client =
-        world.client_with(|config| config.timeouts.answer = Duration::from_millis(200)).await;
+    let client = world
+        .client_with(|config| {
+            config.class = FrameClass::Std;
+            config.timeouts.silence = Duration::from_millis(200);
+        })
+        .await;
     match failed(&client).await {
         ClientError::Truncated { reason, .. } => assert!(reason.contains("200 ms"), "{reason}"),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_takes_too_long_ends() {
+    let world = World::new(1_000_000).await;
+    let pod = world.pod(1).await;
+    pod.script([Act::Hang]);
+    let client = world
+        .client_with(|config| {
+            config.class = FrameClass::Std;
+            config.timeouts.silence = Duration::from_mins(1);
+            config.timeouts.answer = Duration::from_millis(200);
+        })
+        .await;
+    match failed(&client).await {
+        ClientError::Truncated { reason, .. } => assert!(reason.contains("longer"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn new_prices_hold_as_soon_as_the_enclave_names_them() {
+    let (world, pod, client) = scripted([]).await;
+    ask(&client, 8).await.unwrap();
+    let mut offers = vec![offer()];
+    offers[0].output_price_per_mtok = 4_000_000.into();
+    world.operator.update_offers(pod.id(), &offers).await.unwrap();
+    pod.change(|fixture| {
+        fixture.record.offers = offers;
+        fixture.epoch_id = 2;
+    });
+    let mut answer = client.chat(MODEL, chat(8)).await.unwrap();
+    let (_, finished) = answer.text().await.unwrap();
+    assert_eq!(finished.cost, Amount::from(10 + 2 * 4));
+    assert_eq!(pod.seen()[1].payment.terms_hash, finished.receipt.receipt.terms_hash);
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ use phallama_protocol::request::{OpenedRequest, RequestPlain, open_request};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use super::fixture::{Fixture, offer};
+use super::fixture::Fixture;
 
 /// What the pod does with the next request; without a script it answers `"hello world"`.
 pub enum Act {
@@ -252,7 +252,7 @@ struct Answering<'a> {
 
 impl Answering<'_> {
     fn play(&mut self, act: Option<Act>, charged: &mut u128) {
-        let cost = offer().cost(10, 2).unwrap().value();
+        let cost = self.fixture.record.offers[0].cost(10, 2).unwrap().value();
         let cap = self.plain.payment.cap.value();
         match act {
             Some(Act::Error(code, cumulative)) => return self.error(code, cumulative),
@@ -309,7 +309,7 @@ impl Answering<'_> {
     }
 
     fn receipt(&self, cumulative: u128, cost: u128) -> Receipt {
-        let (bundle, offer) = (self.fixture.key_bundle(), offer());
+        let (bundle, offer) = (self.fixture.key_bundle(), &self.fixture.record.offers[0]);
         Receipt {
             pod_id: bundle.pod_id,
             identity: bundle.identity,
