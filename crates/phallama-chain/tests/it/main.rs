@@ -1,6 +1,9 @@
 //! The chain client against real nodes over HTTP: every body runs on the embedded development chain
 //! and again on `anvil`. Where `anvil` is not installed, stderr says what was not tested.
 
+// Clippy takes only the functions marked as tests for tests.
+#![allow(clippy::unwrap_used)]
+
 mod connecting;
 mod gas;
 mod leaving;

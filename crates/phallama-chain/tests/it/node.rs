@@ -78,7 +78,6 @@ impl Node {
     }
 
     /// A raw JSON-RPC request that must succeed.
-    #[expect(clippy::needless_pass_by_value, reason = "the argument is always a fresh json! value")]
     pub(crate) async fn rpc(&self, method: &str, params: Value) -> Value {
         let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let response = reqwest::Client::new().post(self.url()).json(&request).send().await.unwrap();
@@ -92,11 +91,19 @@ impl Node {
         self.rpc("anvil_setBalance", json!([account, "0x56bc75e2d63100000"])).await;
     }
 
-    /// Moves the chain's clock and makes a block with the new time.
+    /// Makes a block this many seconds after the newest one; the clock goes on from there.
     pub(crate) async fn advance(&self, seconds: u64) {
-        self.rpc("evm_increaseTime", json!([seconds])).await;
+        let head = self.rpc("eth_getBlockByNumber", json!(["latest", false])).await;
+        let next = number(&head["timestamp"]) + seconds;
+        self.rpc("evm_setNextBlockTimestamp", json!([next])).await;
         self.rpc("evm_mine", json!([])).await;
     }
+}
+
+/// A number as JSON-RPC writes it.
+pub(crate) fn number(hex: &Value) -> u64 {
+    let digits = hex.as_str().and_then(|text| text.strip_prefix("0x"));
+    u64::from_str_radix(digits.unwrap_or_else(|| panic!("{hex} is no hex number")), 16).unwrap()
 }
 
 impl Embedded {

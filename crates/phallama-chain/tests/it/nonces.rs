@@ -5,7 +5,7 @@ use phallama_protocol::ids::Address;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::node::Node;
+use crate::node::{Node, number};
 use crate::on_both_chains;
 use crate::world::{World, signer};
 
@@ -84,8 +84,4 @@ async fn transactions_wait_for_their_block_side_by_side(node: Node) {
     world.node.rpc("evm_mine", json!([])).await;
     let mined = sending.join_all().await;
     assert!(mined.iter().all(|tx| tx.block == mined[0].block), "{mined:?}");
-}
-
-fn number(hex: &serde_json::Value) -> u64 {
-    u64::from_str_radix(hex.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
 }

@@ -3,6 +3,7 @@
 use phallama_chain::{Account, Channel};
 use phallama_protocol::eip712::{Allocation, Domain};
 use phallama_protocol::ids::{Address, Amount};
+use phallama_protocol::keys::Signer;
 
 use crate::node::{GENESIS_UNIX_S, Node};
 use crate::on_both_chains;
@@ -57,7 +58,7 @@ async fn lock_moves_the_good_rows_and_skips_the_bad_ones(node: Node) {
     let tx = world.operator.lock(world.pod, &rows).await.unwrap();
     assert_eq!(tx.skipped_rows(), [1, 2, 3]);
     assert_eq!(tx.locked(), 1_400);
-    let addresses: Vec<Address> = users.iter().map(|user| user.address()).collect();
+    let addresses: Vec<Address> = users.iter().map(Signer::address).collect();
     let channels = world.chain.channels(world.pod, &addresses).await.unwrap();
     let locked: Vec<Amount> = channels.iter().map(|channel| channel.locked).collect();
     assert_eq!(locked, [400, 1_000, 0, 0].map(amount));

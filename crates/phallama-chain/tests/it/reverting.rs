@@ -4,7 +4,7 @@ use phallama_chain::ChainError;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::node::Node;
+use crate::node::{Node, number};
 use crate::on_both_chains;
 use crate::world::{World, amount, refused, registration, signer, user};
 
@@ -31,7 +31,7 @@ async fn a_refusal_names_the_rule_and_its_numbers(node: Node) {
 async fn a_refusal_of_the_registry_is_as_readable(node: Node) {
     let world = World::new(node).await;
     let mut bad = registration([1; 32], world.identity.address());
-    bad.url = "ftp://pod".to_owned();
+    "ftp://pod".clone_into(&mut bad.url);
     let reason = refused(world.operator.register_pod(&bad).await);
     assert_eq!(reason, "BadUrl { url: \"ftp://pod\", max: 256 }");
     let reason = refused(world.owner.update_url(world.pod, "http://mine").await);
@@ -81,8 +81,4 @@ async fn an_account_without_ether_is_told_so(node: Node) {
         }
         other => panic!("expected insufficient gas funds, got {other:?}"),
     }
-}
-
-fn number(hex: &serde_json::Value) -> u64 {
-    u64::from_str_radix(hex.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
 }

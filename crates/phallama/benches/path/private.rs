@@ -1,0 +1,186 @@
+//! The private path: a chain, a pod with its enclave program, and a paying client.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use phallama_attest::TrustRoot;
+use phallama_attest::simulated::{DEVELOPMENT_SEED, DevelopmentRoot};
+use phallama_chain::{Chain, ChainConfig, deploy};
+use phallama_client::{
+    AnswerEvent, ApprovedMeasurement, AskOptions, Client, ClientConfig, Method, TrustPolicy,
+};
+use phallama_devchain::{ChainOptions, DevChain, dev_account, serve};
+use phallama_host::config::{EnclaveSettings, ModelSettings, Policy, TeeSettings, WorkerSettings};
+use phallama_host::{Pod, PodConfig};
+use phallama_protocol::eip712::OpenAccount;
+use phallama_protocol::frames::FrameClass;
+use phallama_protocol::ids::{Amount, Digest32};
+use phallama_protocol::keys::Signer;
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use crate::measured::Side;
+use crate::prompts::body;
+use crate::setting::{CONTEXT_TOKENS, Failure, MODEL_NAME, SLOTS, Setting};
+
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const DEPOSIT: u64 = 50_000_000;
+
+/// Everything that runs on the private side.
+pub(crate) struct Private {
+    client: Client,
+    pod: Pod,
+    _folder: TempDir,
+}
+
+/// A key that anybody can derive.
+fn signer(index: u32) -> Signer {
+    Signer::from_bytes(&dev_account(index).1).expect("a development account is a valid scalar")
+}
+
+impl Private {
+    pub(crate) async fn start(setting: &Setting) -> Result<Self, Failure> {
+        let folder = tempfile::Builder::new().prefix("phallama-path-").tempdir()?;
+        let chain = chain().await?;
+        let pod_config = pod_config(setting, chain.config().clone(), folder.path())?;
+        let pod = Pod::start(pod_config, |_| {}).await?;
+        let client = client(&chain, &pod, folder.path()).await?;
+        Ok(Self { client, pod, _folder: folder })
+    }
+
+    /// One answer, read to its accepted receipt and to the end of its padding.
+    pub(crate) async fn ask(&self, prompt: &str, class: FrameClass) -> Result<Side, Failure> {
+        let options = AskOptions { class: Some(class), ..AskOptions::default() };
+        let mut side = Side::default();
+        let began = Instant::now();
+        let asked = self.client.ask(Method::Chat, MODEL_NAME, body(prompt), options).await;
+        let mut answer = asked?;
+        while let Some(event) = answer.next().await {
+            match event? {
+                AnswerEvent::Content(_) if side.first_token.is_zero() => {
+                    side.first_token = began.elapsed();
+                }
+                AnswerEvent::Finished(finished) => {
+                    side.total = began.elapsed();
+                    side.tokens = finished.usage.completion_tokens;
+                    side.up = finished.wire_bytes_up;
+                    break;
+                }
+                _ => {}
+            }
+        }
+        side.down = answer.drained().await?;
+        Ok(side)
+    }
+
+    /// Resident memory of the enclave program, without its worker.
+    pub(crate) fn enclave_memory_mib(&self) -> Result<f64, Failure> {
+        let this = std::process::id().to_string();
+        for entry in std::fs::read_dir("/proc")? {
+            let status = std::fs::read_to_string(entry?.path().join("status")).unwrap_or_default();
+            let field = |name: &str| {
+                let line = status.lines().find_map(|line| line.strip_prefix(name));
+                line.map(|rest| rest.trim_start_matches(':').trim())
+            };
+            // The kernel cuts names to 15 bytes.
+            if field("PPid") == Some(&this) && field("Name") == Some("phallama-enclav") {
+                let resident = field("VmRSS").and_then(|text| text.split(' ').next());
+                let kib: u32 = resident.ok_or("no VmRSS of the enclave program")?.parse()?;
+                return Ok(f64::from(kib) / 1_024.0);
+            }
+        }
+        Err(format!("no enclave program runs for {}", self.pod.url()).into())
+    }
+
+    pub(crate) async fn stop(self) -> Result<(), Failure> {
+        self.pod.shutdown().await?;
+        Ok(())
+    }
+}
+
+/// The embedded chain with a deployment, and tokens for the owner.
+async fn chain() -> Result<Chain, Failure> {
+    let listener = TcpListener::bind(LOOPBACK).await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    tokio::spawn(serve(DevChain::new(ChainOptions::default()), listener));
+    let deployer = signer(0);
+    let deployment = deploy(&url, &deployer).await?;
+    let chain = Chain::connect(deployment.config(&url)).await?;
+    let minted = Amount::from(2 * DEPOSIT);
+    chain.sender(&deployer).mint_test_token(signer(2).address(), minted).await?;
+    Ok(chain)
+}
+
+async fn client(chain: &Chain, pod: &Pod, folder: &Path) -> Result<Client, Failure> {
+    let (user, owner) = (signer(1_000), chain.sender(&signer(2)));
+    let opening = OpenAccount { user: user.address(), owner: owner.address() };
+    let signature = user.sign(&opening.digest(&chain.domain()));
+    let amount = Amount::from(DEPOSIT);
+    owner.open_and_deposit(user.address(), owner.address(), &signature, amount).await?;
+
+    let record = chain.pod(pod.pod_id()).await?.ok_or("the pod is not registered")?;
+    let approved =
+        ApprovedMeasurement { measurement: record.measurement.0, label: "this build".to_owned() };
+    let root = DevelopmentRoot::from_seed(DEVELOPMENT_SEED);
+    let trust = TrustPolicy {
+        root: TrustRoot::Development(root.root_der().to_vec()),
+        accepted_tcb: Vec::new(),
+        measurements: vec![approved],
+    };
+    let config = ClientConfig::new(chain.config().clone(), trust, folder.join("client"));
+    Ok(Client::open(config, user).await?)
+}
+
+fn pod_config(setting: &Setting, chain: ChainConfig, folder: &Path) -> Result<PodConfig, Failure> {
+    let operator = signer(1);
+    let weights = std::fs::read(&setting.model)?;
+    let model = ModelSettings {
+        model: MODEL_NAME.to_owned(),
+        model_path: setting.model.clone(),
+        weights_sha256: Digest32(Sha256::digest(weights).into()),
+        input_price_per_mtok: Amount::from(100_000),
+        output_price_per_mtok: Amount::from(400_000),
+        context_tokens: CONTEXT_TOKENS,
+        max_output_tokens: CONTEXT_TOKENS / 2,
+    };
+    let worker = WorkerSettings {
+        path: setting.llama_server.clone(),
+        args: Vec::new(),
+        slots: Some(SLOTS),
+        threads: Some(setting.threads),
+        queue_max: None,
+    };
+    Ok(PodConfig {
+        listen: LOOPBACK,
+        public_url: None,
+        chain,
+        payout: operator.address(),
+        operator,
+        salt: [1; 32],
+        state_dir: folder.join("pod"),
+        enclave: EnclaveSettings {
+            program: enclave_program()?,
+            program_args: Vec::new(),
+            models: vec![model],
+            worker,
+            tee: TeeSettings::Simulated { platform_seed: "path bench".to_owned() },
+            danger_accept_simulated_tee: true,
+            policy: None,
+        },
+        policy: Policy::default(),
+    })
+}
+
+/// `target/PROFILE/phallama-enclave`; benches run in `target/PROFILE/deps`.
+fn enclave_program() -> Result<PathBuf, Failure> {
+    let this = std::env::current_exe()?;
+    let profile = this.parent().and_then(Path::parent).ok_or("no target folder")?;
+    let program = profile.join("phallama-enclave");
+    if !program.exists() {
+        let hint = "run `cargo build -p phallama-enclave --bins` first";
+        return Err(format!("{} does not exist; {hint}", program.display()).into());
+    }
+    Ok(program)
+}
