@@ -158,6 +158,7 @@ impl Pod {
             view: Arc::clone(&view),
             journal: Arc::clone(&journal),
             enclave: client.clone(),
+            locks: gate.locks.clone(),
             state: state.clone(),
             due: Due { min_value: policy.settle_min_value, max_age_s: policy.settle_max_age_s },
             wake: Arc::clone(&wake_settler),

@@ -17,6 +17,7 @@ use crate::clock;
 use crate::enclave::{EnclaveClient, EnclaveState};
 use crate::error::{EnclaveError, SettleError};
 use crate::journal::{Change, ChannelRecord, Journal};
+use crate::locks::LockQueue;
 use crate::view::ChainView;
 
 pub use plan::{Due, Plan, ROWS_MAX};
@@ -25,6 +26,8 @@ pub use plan::{Due, Plan, ROWS_MAX};
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Pause after a settlement that failed or moved nothing.
 const PAUSE: Duration = Duration::from_secs(30);
+/// How long a settlement waits for locks on their way.
+const LOCK_WITHIN: Duration = Duration::from_secs(20);
 /// Channels per call of the contract's view.
 const CHANNELS_PER_CALL: usize = 500;
 
@@ -68,6 +71,8 @@ pub struct Settler {
     pub journal: Arc<Journal>,
     /// The enclave that signs.
     pub enclave: EnclaveClient,
+    /// Locks on their way: an answer served on credit is paid only once its lock is mined.
+    pub locks: LockQueue,
     /// Which identity it has.
     pub state: watch::Receiver<EnclaveState>,
     /// When to settle.
@@ -132,6 +137,7 @@ impl Settler {
     async fn plan(&self) -> Result<Plan, SettleError> {
         let unsettled = self.journal.unsettled();
         let users: Vec<_> = unsettled.iter().map(|record| record.key.user).collect();
+        self.await_locks(&users).await;
         let mut channels = Vec::with_capacity(users.len());
         for users in users.chunks(CHANNELS_PER_CALL) {
             channels.extend(self.view.channels(users).await?);
@@ -141,6 +147,11 @@ impl Settler {
             self.journal.store(change).await?;
         }
         Ok(plan)
+    }
+
+    async fn await_locks(&self, users: &[Address]) {
+        let waiting = users.iter().filter_map(|&user| self.locks.ticket(user));
+        futures::future::join_all(waiting.map(|ticket| ticket.outcome(LOCK_WITHIN))).await;
     }
 
     fn identity(&self) -> Option<Address> {

@@ -76,6 +76,17 @@ async fn claims_of_the_running_enclave_are_paid_under_one_signature_and_only_onc
 }
 
 #[tokio::test]
+async fn answer_served_on_credit_is_paid_when_its_lock_is_mined() {
+    let (world, user) = (World::new(100).await, user(1));
+    world.open(&user, 500).await;
+    drop(world.gate.admit(&world.admit(&user, 70, Some(200))).await.unwrap());
+    charge(&world, &user, 70).await;
+    let settler = world.settler();
+    let (settled, ()) = tokio::join!(settler.settle_now(), sign(&world, |_| true));
+    assert_eq!(settled.unwrap()[0].paid, 70.into());
+}
+
+#[tokio::test]
 async fn claims_of_an_earlier_enclave_are_paid_with_their_own_signatures() {
     let mut world = World::new(0).await;
     let user = locked_user(&world, 1).await;

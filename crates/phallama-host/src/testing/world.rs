@@ -179,6 +179,7 @@ impl World {
             view: Arc::clone(&self.view),
             journal: Arc::clone(&self.journal),
             enclave: EnclaveClient::new(self.enclave.socket()),
+            locks: self.gate.locks.clone(),
             state: self.state.subscribe(),
             due: Due { min_value: 1_000_000.into(), max_age_s: 3_600 },
             wake: Arc::clone(&self.wake),
