@@ -48,7 +48,8 @@ impl Registrar {
     pub(crate) async fn ensure(&self, info: &EnclaveInfo) -> Result<(), ChainError> {
         let record = self.chain.pod(self.pod).await?;
         if record.as_ref().is_some_and(|record| record.retired) {
-            tracing::warn!(pod = %self.pod, "registration: retired on chain, so clients skip the pod");
+            let pod = self.pod;
+            tracing::warn!(%pod, "registration: retired on chain, so clients skip this pod");
         }
         for step in self.steps(record.as_ref(), info, clock::now_unix_s()) {
             self.take(&step, info).await?;
