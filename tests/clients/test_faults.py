@@ -17,12 +17,12 @@ def script(text):
 
 
 class TruncatedStream(unittest.TestCase):
-    """The worker dies after three tokens."""
+    """The worker breaks off after three tokens."""
 
     def test_openai_stream_raises(self):
         client = openai.OpenAI(max_retries=0)
         stream = client.chat.completions.create(
-            model=MODEL, messages=script("die 3"), max_tokens=64, stream=True
+            model=MODEL, messages=script("eof 3"), max_tokens=64, stream=True
         )
         with self.assertRaises(openai.APIError) as caught:
             list(stream)

@@ -238,30 +238,33 @@ fn lines(
     began: Instant,
 ) -> impl Stream<Item = Result<Bytes, Aborted>> {
     let mut ended = false;
-    events
-        .map(Some)
-        .chain(stream::iter([None]))
-        .map(move |event| {
-            let lines = match event {
-                Some(Ok(AnswerEvent::Finished(answer))) => {
-                    ended = true;
-                    shape.closing(&answer, began).into_iter().map(Ok).collect()
-                }
-                Some(Ok(event)) => visible(event)
-                    .map(|(piece, logprobs)| Ok(shape.encode(&shape.piece(&piece, logprobs))))
-                    .into_iter()
-                    .collect(),
-                Some(Err(error)) => {
-                    ended = true;
-                    let body = ApiError::from(error).body(shape.api());
-                    vec![Ok(shape.encode(&body)), Err(Aborted)]
-                }
-                None if ended => Vec::new(),
-                None => vec![Err(Aborted)],
-            };
-            stream::iter(lines)
-        })
-        .flatten()
+    events.map(Some).chain(stream::iter([None])).flat_map(move |event| {
+        let (lines, aborted) = match event {
+            Some(Ok(AnswerEvent::Finished(answer))) => {
+                ended = true;
+                (shape.closing(&answer, began), false)
+            }
+            Some(Ok(event)) => {
+                let encode = |(piece, logprobs)| shape.encode(&shape.piece(&piece, logprobs));
+                (visible(event).map(encode).into_iter().collect(), false)
+            }
+            Some(Err(error)) => {
+                ended = true;
+                (vec![shape.encode(&ApiError::from(error).body(shape.api()))], true)
+            }
+            None => (Vec::new(), !ended),
+        };
+        stream::iter(lines.into_iter().map(Ok)).chain(abort(aborted))
+    })
+}
+
+/// Ends a body with an error. It gives way once before: hyper then writes out what it holds, the error
+/// object among it, which it would drop otherwise.
+fn abort(aborted: bool) -> impl Stream<Item = Result<Bytes, Aborted>> {
+    stream::iter(aborted.then_some(())).then(|()| async {
+        tokio::task::yield_now().await;
+        Err(Aborted)
+    })
 }
 
 async fn whole(

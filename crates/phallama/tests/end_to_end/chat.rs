@@ -18,8 +18,8 @@ fn question() -> serde_json::Value {
 
 /// The whole path, with a real model, whatever the chain.
 async fn one_chat(options: Options) {
-    let stack = Stack::start(options).await;
-    let verified = stack.client.verify(stack.pod.pod_id()).await.expect("verified");
+    let mut stack = Stack::start(options).await;
+    let verified = stack.client.verify(stack.pod_id).await.expect("verified");
     let skipped: Vec<&str> = verified
         .checks()
         .iter()
@@ -38,9 +38,9 @@ async fn one_chat(options: Options) {
     assert_eq!(stack.settle().await, cost, "the contract pays what the receipt says");
     assert_eq!(stack.settle().await, 0, "and nothing twice");
     assert_eq!(stack.users_money().await, u128::from(DEPOSIT) - cost);
-    let credit = stack.chain.credit(stack.pod.pod_id()).await.expect("read").value();
+    let credit = stack.chain.credit(stack.pod_id).await.expect("read").value();
     assert_eq!(credit, cost);
-    stack.pod.shutdown().await.expect("a clean end");
+    stack.stop_pod().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,7 +96,7 @@ async fn a_client_that_leaves_pays_only_for_what_it_was_given() {
     }
     drop(answer);
     let paid = loop {
-        if stack.pod.status().await.exchanges == 0 {
+        if stack.pod().status().await.exchanges == 0 {
             break stack.settle().await;
         }
         tokio::task::yield_now().await;

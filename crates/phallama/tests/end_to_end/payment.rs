@@ -11,8 +11,8 @@ fn say(words: &str) -> serde_json::Value {
 
 /// The bytes of one sealed request, as anybody on the path could keep them.
 async fn sealed_request(stack: &Stack) -> Vec<u8> {
-    let (url, recorded) = crate::stack::recorder(stack.pod.url()).await;
-    let record = stack.chain.pod(stack.pod.pod_id()).await.expect("read").expect("registered");
+    let (url, recorded) = crate::stack::recorder(stack.pod_url.as_str()).await;
+    let record = stack.chain.pod(stack.pod_id).await.expect("read").expect("registered");
     let operator = stack.chain.sender(&crate::stack::developer(1));
     operator.update_url(record.pod_id, &url).await.expect("updated");
     let client = stack.another_client(FrameClass::Unpaced, "recorded").await;
@@ -29,7 +29,7 @@ async fn a_replayed_request_is_refused_and_moves_nothing() {
     let paid = stack.settle().await;
     for _ in 0..2 {
         let response = reqwest::Client::new()
-            .post(format!("{}/v1/sealed", stack.pod.url()))
+            .post(format!("{}/v1/sealed", stack.pod_url.as_str()))
             .header("content-type", "application/phallama-req")
             .body(request.clone())
             .send()

@@ -16,7 +16,7 @@ use phallama_host::config::{EnclaveSettings, ModelSettings, Policy, TeeSettings,
 use phallama_host::{Pod, PodConfig};
 use phallama_protocol::eip712::OpenAccount;
 use phallama_protocol::frames::FrameClass;
-use phallama_protocol::ids::{Amount, Digest32};
+use phallama_protocol::ids::{Amount, Digest32, PodId};
 use phallama_protocol::keys::Signer;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -73,9 +73,11 @@ impl Options {
 pub(crate) struct Stack {
     pub(crate) dir: TempDir,
     pub(crate) chain: Chain,
-    pub(crate) pod: Pod,
+    /// Until it is stopped.
+    pod: Option<Pod>,
+    pub(crate) pod_id: PodId,
+    pub(crate) pod_url: String,
     pub(crate) user: Signer,
-    pub(crate) owner: Signer,
     pub(crate) client: Arc<Client>,
     /// The local server.
     pub(crate) server: SocketAddr,
@@ -104,7 +106,17 @@ impl Stack {
         let listener = TcpListener::bind(LOOPBACK).await.expect("a free port");
         let server = listener.local_addr().expect("bound");
         tokio::spawn(phallama::server::serve(listener, Arc::clone(&client)));
-        Self { dir, chain, pod, user, owner, client, server }
+        let (pod_id, pod_url) = (pod.pod_id(), pod.url().to_owned());
+        Self { dir, chain, pod: Some(pod), pod_id, pod_url, user, client, server }
+    }
+
+    pub(crate) fn pod(&self) -> &Pod {
+        self.pod.as_ref().expect("the pod runs")
+    }
+
+    /// A clean end of the pod: it drains, settles and goes.
+    pub(crate) async fn stop_pod(&mut self) {
+        self.pod.take().expect("the pod runs").shutdown().await.expect("a clean end");
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -139,18 +151,18 @@ impl Stack {
     pub(crate) async fn users_money(&self) -> u128 {
         let user = self.user.address();
         let account = self.chain.account(user).await.expect("read");
-        let channel = self.chain.channel(user, self.pod.pod_id()).await.expect("read");
+        let channel = self.chain.channel(user, self.pod_id).await.expect("read");
         account.free.value() + channel.locked.value() - channel.claimed.value()
     }
 
     /// Kills the enclave program as a crash would, and waits for the next boot to serve.
     pub(crate) async fn crash_enclave(&self) {
-        let before = self.pod.status().await.health.identity;
+        let before = self.pod().status().await.health.identity;
         let pattern = format!("phallama-enclave.*{}", self.dir.path().display());
         let killed = Command::new("pkill").args(["-9", "-f", &pattern]).status().expect("pkill");
         assert!(killed.success(), "no enclave program ran");
         loop {
-            let health = self.pod.status().await.health;
+            let health = self.pod().status().await.health;
             if health.ready && health.identity != before {
                 return;
             }
@@ -160,7 +172,7 @@ impl Stack {
 
     /// Settles everything and returns what the contract paid.
     pub(crate) async fn settle(&self) -> u128 {
-        let settled = self.pod.settle_now().await.expect("settled");
+        let settled = self.pod().settle_now().await.expect("settled");
         settled.iter().map(|settlement| settlement.paid.value()).sum()
     }
 }
@@ -170,7 +182,7 @@ impl Stack {
     pub(crate) async fn another_client(&self, class: FrameClass, records: &str) -> Client {
         let options = Options { class, ..Options::scripted() };
         let dir = self.dir.path().join(records);
-        open_client(&dir, &self.chain, &self.pod, &self.user, &options).await
+        open_client(&dir, &self.chain, self.pod(), &self.user, &options).await
     }
 }
 
@@ -289,7 +301,7 @@ pub(crate) fn pod_config(dir: &Path, chain: &ChainConfig, options: &Options) -> 
             worker,
             tee: TeeSettings::Simulated { platform_seed: "end to end".to_owned() },
             danger_accept_simulated_tee: true,
-            policy: None,
+            policy: Some(serde_json::json!({"classes": ["std", "fast", "bulk", "unpaced"]})),
         },
         policy: options.policy.clone(),
     }
@@ -355,7 +367,7 @@ async fn open_client(
         approved.push(Approved::from_hex("the build under test", &mrenclave).expect("hex"));
     }
     let trust = TrustPolicy::danger_simulated(root, approved);
-    let mut config = ClientConfig::new(chain.config().clone(), trust, dir.join("server-state"));
+    let mut config = ClientConfig::new(chain.config().clone(), trust, dir.join("state"));
     config.class = options.class;
     Client::open(config, user.clone()).await.expect("opened")
 }
