@@ -1,4 +1,5 @@
-//! Measured figures: `docs/figures.json` is the one place that holds them, pages quote them between markers.
+//! Measured figures: `docs/figures.json` is the one place that holds them, pages quote them between
+//! markers.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,7 +1,8 @@
 //! Repository automation.
 //!
 //! - `cargo xtask tidy`: the rules of the house that no compiler checks.
-//! - `cargo xtask figures [--check]`: writes the figures of `docs/figures.json` into the pages that quote them.
+//! - `cargo xtask figures [--check]`: writes the figures of `docs/figures.json` into the pages that
+//!   quote them.
 
 mod figures;
 mod tidy;

@@ -26,7 +26,7 @@ struct Offer {
 /// @param expiry Unix seconds; in the future, at most 7 days ahead.
 /// @param measurement What the operator says the enclave measures as (MRENCLAVE); the quote proves
 /// it.
-/// @param quoteHash keccak256 of the quote; not zero.
+/// @param quoteHash SHA-256 of the quote; not zero.
 /// @param evidenceUri Where the quote and its collateral can be fetched; 0..256 URI bytes. Empty:
 /// at the pod.
 struct IdentityKey {

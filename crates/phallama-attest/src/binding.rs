@@ -12,8 +12,8 @@ pub const NONCE_ON_CHAIN: [u8; 32] = [0; 32];
 /// Longest model name in a model set, in bytes of UTF-8.
 pub const MODEL_NAME_MAX_BYTES: usize = 255;
 
-/// What a quote vouches for: one identity key, serving one model set under one policy, as one pod of
-/// one registry on one chain.
+/// What a quote vouches for: one identity key, serving one model set under one policy, as one pod
+/// of one registry on one chain.
 ///
 /// Any difference gives other report data, so evidence cannot be moved to another pod, another
 /// registry or another chain.

@@ -132,7 +132,8 @@ impl Evidence {
         Ok(Self { quote, collateral })
     }
 
-    /// SHA-256 of the raw quote: the registry and key bundles name it to pin what a location serves.
+    /// SHA-256 of the raw quote: the registry and key bundles name it to pin what a location
+    /// serves.
     ///
     /// It is an integrity pin, never an id: parts of a quote are not signed, so the same genuine
     /// report can come as different bytes.

@@ -6,8 +6,8 @@
 //!
 //! It has three parts, by who links them:
 //!
-//! - Always: [`Evidence`] (a quote with the collateral to judge it, and their JSON form), [`Binding`]
-//!   with [`report_data`] (what ties a quote to a pod) and [`model_set_root`].
+//! - Always: [`Evidence`] (a quote with the collateral to judge it, and their JSON form),
+//!   [`Binding`] with [`report_data`] (what ties a quote to a pod) and [`model_set_root`].
 //! - Feature `verify`: [`verify()`], [`Policy`], [`VerifiedEvidence`]. For relying parties. A
 //!   [`VerifiedEvidence`] can only be made by a verification that succeeded.
 //! - Feature `simulated`: a software SGX platform under a development root. Its evidence goes

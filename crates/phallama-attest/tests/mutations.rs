@@ -35,10 +35,15 @@ fn same_facts(verified: &VerifiedEvidence, case: &Case) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(256)
+    })]
 
     #[test]
-    fn random_bytes_never_panic_the_decoder(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+    fn random_bytes_never_panic_the_decoder(
+        bytes in proptest::collection::vec(any::<u8>(), 0..512),
+    ) {
         prop_assert!(Evidence::from_json(&bytes).is_err());
     }
 
@@ -54,7 +59,10 @@ proptest! {
     }
 
     #[test]
-    fn a_change_in_the_signed_part_of_a_quote_is_refused(at in 0..CERTIFICATION, mask in 1..=255_u8) {
+    fn a_change_in_the_signed_part_of_a_quote_is_refused(
+        at in 0..CERTIFICATION,
+        mask in 1..=255_u8,
+    ) {
         let case = Case::valid();
         let mut evidence = case.evidence();
         evidence.quote[at] ^= mask;
@@ -91,7 +99,10 @@ proptest! {
             0 => collateral.root_ca_crl = mutated(&collateral.root_ca_crl, &edits),
             1 => collateral.pck_crl = mutated(&collateral.pck_crl, &edits),
             2 => collateral.tcb_info_signature = mutated(&collateral.tcb_info_signature, &edits),
-            3 => collateral.qe_identity_signature = mutated(&collateral.qe_identity_signature, &edits),
+            3 => {
+                collateral.qe_identity_signature =
+                    mutated(&collateral.qe_identity_signature, &edits);
+            }
             4 => collateral.tcb_info = text(&mutated(collateral.tcb_info.as_bytes(), &edits)),
             _ => collateral.qe_identity = text(&mutated(collateral.qe_identity.as_bytes(), &edits)),
         }

@@ -1,8 +1,8 @@
 //! The only code that talks to an EVM node.
 //!
 //! [`Chain`] reads one deployment of the contracts, [`Sender`] writes to it from one account, and
-//! [`deploy`] makes a development deployment. Types of the Ethereum library stay inside; outside there
-//! are the protocol's types and the records of this crate.
+//! [`deploy`] makes a development deployment. Types of the Ethereum library stay inside; outside
+//! there are the protocol's types and the records of this crate.
 //!
 //! Nothing here decides anything: a node can be stale or lie, and callers treat its word as such.
 

@@ -22,7 +22,8 @@ use crate::error::{ChainError, from_rpc};
 
 /// How long a sent transaction may take to be mined.
 const MINED_WITHIN: Duration = Duration::from_secs(90);
-/// Estimates are exact for the state they saw; storage may turn cold until the transaction is mined.
+/// Estimates are exact for the state they saw; storage may turn cold until the transaction is
+/// mined.
 const GAS_MARGIN_PERCENT: u64 = 20;
 /// EIP-7825: no transaction may carry more gas. The margin must not push one over it.
 const TX_GAS_MAX: u64 = 1 << 24;
@@ -37,7 +38,8 @@ pub struct Sender {
 
 struct Account {
     key: PrivateKeySigner,
-    /// The next nonce by our own count, which is ahead of a node that has not seen our last one yet.
+    /// The next nonce by our own count, which is ahead of a node that has not seen our last one
+    /// yet.
     next_nonce: Mutex<Option<u64>>,
     /// Transactions sent and not known to be mined. While there are none, the node's count is the
     /// truth: it may have been restarted or set back, or another process uses the account.
@@ -147,8 +149,8 @@ impl Sender {
         request.input(draft.data.clone().into())
     }
 
-    /// Signs with the next nonce and hands the transaction to the node. A nonce that the node does not
-    /// agree with is asked for again, once.
+    /// Signs with the next nonce and hands the transaction to the node. A nonce that the node does
+    /// not agree with is asked for again, once.
     async fn submit(&self, draft: &Draft, fees: &Fees) -> Result<Sent, ChainError> {
         let mut next = self.account.next_nonce.lock().await;
         if self.account.unmined.load(Ordering::Acquire) == 0 {

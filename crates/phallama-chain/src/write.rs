@@ -149,7 +149,8 @@ impl Sender {
             .await
     }
 
-    /// Starts the 48 hours after which everything unclaimed returns; this account must be the owner.
+    /// Starts the 48 hours after which everything unclaimed returns; this account must be the
+    /// owner.
     pub async fn start_exit(&self, user: Address, pod: PodId) -> Result<Tx, ChainError> {
         let call = Escrow::startExitCall { user: to_address(user), podId: pod.0.into() };
         self.escrow("startExit", call).await

@@ -105,7 +105,8 @@ impl ChannelRecord {
             *self = Self { epoch: view.epoch, unreceipted, ..Self::default() };
         }
         self.charged = self.charged.max(view.claimed);
-        // What the contract paid was under a cap that this key signed, even if it is forgotten here.
+        // What the contract paid was under a cap that this key signed, even if it is forgotten
+        // here.
         self.highest_cap = self.highest_cap.max(view.claimed);
         self.locked = view.locked;
         Ok(())
@@ -317,7 +318,8 @@ mod tests {
                     Step::Ask { reserve, in_flight, chunk } => {
                         let funds = Funds { free: deposit - chain_locked, promised_elsewhere: 0 };
                         let wish = Wish {
-                            reserve, in_flight, lock_chunk: chunk, allocation_life_s: 600, now_unix_s: now,
+                            reserve, in_flight, lock_chunk: chunk,
+                            allocation_life_s: 600, now_unix_s: now,
                         };
                         let (charged, granted) = (record.charged, record.granted(now));
                         if let Ok(plan) = record.plan(&wish, Some(&funds)) {

@@ -201,8 +201,8 @@ impl Enclave {
         })
     }
 
-    /// Evidence as the JSON of spec/attestation.md: for a nonce that a verifier chose, or, for nonce
-    /// 0, the quote of the start with today's collateral.
+    /// Evidence as the JSON of spec/attestation.md: for a nonce that a verifier chose, or, for
+    /// nonce 0, the quote of the start with today's collateral.
     ///
     /// # Errors
     /// [`StartError`].

@@ -112,8 +112,8 @@ struct Numbers {
 }
 
 /// The tokens that are charged, with their cost. Prompt tokens above what the reserve pays for (a
-/// chat template longer than spec/billing.md allows for) are given away, so that `cost ≤ reserve` and
-/// the formula both hold in the receipt.
+/// chat template longer than spec/billing.md allows for) are given away, so that `cost ≤ reserve`
+/// and the formula both hold in the receipt.
 fn billed(offer: &Offer, mut tokens: Usage, reserve: Amount) -> (Usage, Amount) {
     let cost = |tokens: &Usage| {
         let cost = offer.cost(tokens.prompt_tokens, tokens.completion_tokens);

@@ -29,8 +29,8 @@ pub struct PodConfig {
     pub salt: [u8; 32],
     /// Where `collect` pays the earnings to.
     pub payout: Address,
-    /// Directory of the journal, the enclave's configuration and the sockets. Created when missing.
-    /// Its path must be short enough for a UNIX socket (about 90 bytes).
+    /// Directory of the journal, the enclave's configuration and the sockets. Created when
+    /// missing. Its path must be short enough for a UNIX socket (about 90 bytes).
     pub state_dir: PathBuf,
     /// The enclave program and what it is told.
     pub enclave: EnclaveSettings,
@@ -169,7 +169,8 @@ pub struct Policy {
     pub header_timeout_ms: u64,
     /// How long a client may take to send its request's body, in milliseconds.
     pub body_timeout_ms: u64,
-    /// How long a client may not read its answer before the exchange is cancelled, in milliseconds.
+    /// How long a client may not read its answer before the exchange is cancelled, in
+    /// milliseconds.
     pub write_timeout_ms: u64,
     /// Most connections at a time; more wait to be accepted.
     pub connections_max: usize,

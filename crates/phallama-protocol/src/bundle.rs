@@ -45,7 +45,7 @@ pub struct KeyBundle {
     pub not_after_unix_s: u64,
     /// Newest block that the enclave has been told of.
     pub block_seen: u64,
-    /// SHA-256 of the evidence document.
+    /// SHA-256 of the quote, as the chain record names it.
     pub evidence_hash: Digest32,
     /// MRENCLAVE or the platform's counterpart.
     pub measurement: Digest32,

@@ -76,7 +76,7 @@ pub struct Receipt {
     pub model_digest: Digest32,
     /// Measurement of the enclave program.
     pub measurement: Digest32,
-    /// SHA-256 of the evidence document.
+    /// SHA-256 of the quote, as the chain record names it.
     pub evidence_hash: Digest32,
     /// The terms: hash of the pod's offers.
     pub terms_hash: Digest32,
@@ -143,7 +143,7 @@ pub struct ReceiptExpectation {
     pub epoch: u32,
     /// Measurement of the verified evidence.
     pub measurement: Digest32,
-    /// Hash of the verified evidence document.
+    /// SHA-256 of the verified quote.
     pub evidence_hash: Digest32,
     /// Terms of the request.
     pub terms_hash: Digest32,

@@ -26,7 +26,10 @@ enum Place {
 
 /// The table of spec/wire.md, once.
 macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident = $id:literal, $name:literal, $http:literal, $place:ident;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $variant:ident = $id:literal, $name:literal, $http:literal, $place:ident;
+    )*) => {
         /// Why a pod does not answer. The table is in spec/wire.md.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u16)]

@@ -32,7 +32,8 @@ pub struct Context {
 }
 
 impl Context {
-    /// Finds the home and reads its configuration. `--danger-accept-simulated-tee` is said out loud.
+    /// Finds the home and reads its configuration. `--danger-accept-simulated-tee` is said out
+    /// loud.
     pub fn load(global: Global) -> Result<Self, CliError> {
         let home = Home::locate(&global)?;
         let mut config = home.config()?;

@@ -6,11 +6,11 @@
 //! `dcap-qvl` accepts the quotes under this root and refuses them under Intel's.
 //!
 //! Every key is derived from a seed and every signature is deterministic (RFC 6979), so the same
-//! seed gives the same certificates, byte for byte, in every process. [`DEVELOPMENT_SEED`] is public:
-//! **whoever trusts its root trusts everybody**.
+//! seed gives the same certificates, byte for byte, in every process. [`DEVELOPMENT_SEED`] is
+//! public: **whoever trusts its root trusts everybody**.
 
-// The inputs are the program's own parameters, never foreign bytes: lengths are small constants, and
-// a broken invariant here is a bug in a test or a development network.
+// The inputs are the program's own parameters, never foreign bytes: lengths are small constants,
+// and a broken invariant here is a bug in a test or a development network.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::cast_possible_truncation,

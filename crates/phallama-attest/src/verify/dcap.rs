@@ -1,8 +1,9 @@
 //! The call into `dcap-qvl`, and what its refusals mean.
 //!
-//! `dcap-qvl` is the authority: nothing here accepts what it refuses. It reports errors as text with
-//! typed causes, so [`classify`] names the failed check for people and tests. The crate is pinned to
-//! one version for that; a text it does not know becomes [`Rejection::Other`], still a refusal.
+//! `dcap-qvl` is the authority: nothing here accepts what it refuses. It reports errors as text
+//! with typed causes, so [`classify`] names the failed check for people and tests. The crate is
+//! pinned to one version for that; a text it does not know becomes [`Rejection::Other`], still a
+//! refusal.
 
 use std::fmt::Display;
 

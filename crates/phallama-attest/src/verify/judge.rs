@@ -23,7 +23,8 @@ pub(super) fn enclave(report: &Report) -> Result<&EnclaveReport, Rejection> {
     }
 }
 
-/// Denies debugging and Intel-only keys. `dcap-qvl` denies the first and all TDX attributes already.
+/// Denies debugging and Intel-only keys. `dcap-qvl` denies the first and all TDX attributes
+/// already.
 pub(super) fn attributes(report: &EnclaveReport) -> Result<(), Rejection> {
     let [flags, ..] = report.attributes;
     let attributes = || hex::encode(report.attributes);

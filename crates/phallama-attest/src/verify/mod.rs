@@ -115,8 +115,8 @@ pub struct VerifyError {
 
 /// Judges `evidence` at `now_unix_s` (seconds since 1970, UTC).
 ///
-/// Pure: the same arguments give the same verdict. The steps are those of `spec/attestation.md`, and
-/// signatures, chains and revocation are left to `dcap-qvl`.
+/// Pure: the same arguments give the same verdict. The steps are those of `spec/attestation.md`,
+/// and signatures, chains and revocation are left to `dcap-qvl`.
 ///
 /// # Errors
 /// [`VerifyError`] with the first [`Rejection`] and the table of checks.

@@ -258,8 +258,8 @@ fn lines(
     })
 }
 
-/// Ends a body with an error. It gives way once before: hyper then writes out what it holds, the error
-/// object among it, which it would drop otherwise.
+/// Ends a body with an error. It gives way once before: hyper then writes out what it holds, the
+/// error object among it, which it would drop otherwise.
 fn abort(aborted: bool) -> impl Stream<Item = Result<Bytes, Aborted>> {
     stream::iter(aborted.then_some(())).then(|()| async {
         tokio::task::yield_now().await;

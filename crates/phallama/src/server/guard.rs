@@ -5,7 +5,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
 
-/// Refuses a `Host` that is not loopback (DNS rebinding) and an `Origin` that is not loopback either.
+/// Refuses a `Host` that is not loopback (DNS rebinding) and an `Origin` that is not loopback
+/// either.
 pub(crate) async fn guard(request: Request, next: Next) -> Response {
     match refusal(request.headers()) {
         None => next.run(request).await,

@@ -80,7 +80,8 @@ fn messages(value: Option<&Value>) -> Result<Value, ApiError> {
     messages.iter().map(message).collect()
 }
 
-/// Keeps what a chat template needs; tool-call arguments are an object in Ollama and text in OpenAI.
+/// Keeps what a chat template needs; tool-call arguments are an object in Ollama and text in
+/// OpenAI.
 fn message(message: &Value) -> Result<Value, ApiError> {
     if message.get("images").is_some_and(|images| !is_empty(images)) {
         return Err(ApiError::invalid("messages", "Images are not supported yet."));

@@ -344,7 +344,7 @@ async fn write_config(dir: &Path, chain: &Chain, pod: &Pod, options: &Options) {
     let mut config = home.config().expect("none yet");
     config.chain = Some(chain.config().clone());
     config.trust.danger_accept_simulated_tee = true;
-    config.serve.class = "unpaced".to_owned();
+    "unpaced".clone_into(&mut config.serve.class);
     if options.approved {
         let mrenclave = measurement(chain, pod).await;
         let label = "the build under test".to_owned();

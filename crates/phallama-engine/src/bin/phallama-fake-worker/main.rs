@@ -18,7 +18,8 @@
 //! - `done N`: N tokens, then `[DONE]` without a reason or usage.
 //! - `hang N`: N tokens, then nothing until the client leaves.
 //! - `mute`: not even a response head until the client leaves.
-//! - `garbage`: an event that is not JSON. `binary`: one that is not UTF-8. `flood`: one without end.
+//! - `garbage`: an event that is not JSON. `binary`: one that is not UTF-8. `flood`: one without
+//!   end.
 //! - `error N`: N tokens, then an error event.
 //! - `refuse STATUS`: an error answer with that status. `long`: the prompt is too long.
 //! - `reflect`: the JSON of all fields of the request but the prompt, as one token.
