@@ -48,7 +48,9 @@ impl Direct {
             .stderr(Stdio::null())
             .spawn()?;
         let url = format!("http://127.0.0.1:{port}");
-        let direct = Self { process, http: reqwest::Client::new(), url };
+        // The server closes idle connections; a request on one that is just closing would fail.
+        let http = reqwest::Client::builder().pool_max_idle_per_host(0).build()?;
+        let direct = Self { process, http, url };
         direct.loaded().await?;
         Ok(direct)
     }
@@ -66,11 +68,13 @@ impl Direct {
         Err("llama-server did not load its model within 120 s".into())
     }
 
-    /// One streamed chat completion.
-    pub(crate) async fn ask(&self, prompt: &str) -> Result<Side, Failure> {
+    /// One streamed chat completion, in the slot of this number. The enclave goes back to an
+    /// account's slot too, where the chat template's beginning is computed already.
+    pub(crate) async fn ask(&self, prompt: &str, slot: usize) -> Result<Side, Failure> {
         let mut body = body(prompt);
         body["model"] = json!(MODEL_NAME);
         body["stream"] = json!(true);
+        body["id_slot"] = json!(slot);
         body["stream_options"] = json!({ "include_usage": true });
         let body = serde_json::to_vec(&body)?;
         let mut side = Side { up: body.len() as u64, ..Side::default() };
@@ -89,8 +93,8 @@ impl Direct {
             }
         }
         side.total = began.elapsed();
-        if side.tokens == 0 {
-            return Err("llama-server's answer carried no usage".into());
+        if side.tokens == 0 || side.prompt_ms == 0.0 {
+            return Err("llama-server's answer carried no usage or no timings".into());
         }
         Ok(side)
     }
@@ -103,8 +107,14 @@ fn take_line(line: &[u8], side: &mut Side, began: Instant) -> Result<(), Failure
     }
     let chunk: Value = serde_json::from_slice(data)?;
     let text = chunk["choices"][0]["delta"]["content"].as_str().unwrap_or_default();
-    if side.first_token.is_zero() && !text.is_empty() {
-        side.first_token = began.elapsed();
+    if !text.is_empty() {
+        side.last_token = began.elapsed();
+        if side.first_token.is_zero() {
+            side.first_token = side.last_token;
+        }
+    }
+    if let Some(prompt_ms) = chunk["timings"]["prompt_ms"].as_f64() {
+        side.prompt_ms = prompt_ms;
     }
     if let Some(tokens) = chunk["usage"]["completion_tokens"].as_u64() {
         side.tokens = u32::try_from(tokens)?;

@@ -1,11 +1,11 @@
-//! What privacy costs on the way of an answer: client library → host → enclave → worker, against the
-//! same llama-server asked directly, in the same run.
+//! What privacy costs on the way of an answer: client library → host → enclave → worker, against
+//! the same llama-server asked directly, in the same run.
 //!
-//! Same binary, model, flags and prompts, greedy, in turns; whichever goes first changes every round.
-//! Each prompt is asked once of each side, so neither finds it in its cache. Medians.
+//! Same binary, model, flags and prompts, greedy, in turns; whichever goes first changes every
+//! round. Each prompt is asked once of each side, so neither finds it in its cache. Medians.
 //!
-//! `cargo bench --profile dev -p phallama --bench path` prints a table, with `-- --json` one JSON object.
-//! It needs `phallama-enclave` built in the same profile. Environment: `PHALLAMA_MODEL` and
+//! `cargo bench --profile dev -p phallama --bench path` prints a table, with `-- --json` one JSON
+//! object. It needs `phallama-enclave` built in the same profile. Environment: `PHALLAMA_MODEL` and
 //! `PHALLAMA_LLAMA_SERVER` (else `tools/setup.sh` gives them), `PHALLAMA_BENCH_ROUNDS` (12).
 
 #[path = "../report/mod.rs"]
@@ -53,10 +53,11 @@ fn figures(unpaced: &Summary, std: &Summary) -> Vec<Figure> {
         figure("path.direct_tokens_per_s", unpaced.direct(Side::tokens_per_s), "tokens/s"),
         figure("path.tokens_per_s", unpaced.private(Side::tokens_per_s), "tokens/s"),
         figure("path.throughput_ratio_1", unpaced.ratio(Side::tokens_per_s), "ratio"),
-        figure("path.ttft_added_ms", unpaced.added(Side::first_token_ms), "ms"),
-        figure("path.total_added_ms", unpaced.added(Side::total_ms), "ms"),
-        figure("path.std_throughput_ratio_1", std.ratio(Side::tokens_per_s), "ratio"),
-        figure("path.std_ttft_added_ms", std.added(Side::first_token_ms), "ms"),
+        figure("path.direct_ttft_ms", unpaced.direct(Side::first_token_ms), "ms"),
+        figure("path.ttft_added_ms", unpaced.added(Side::first_token_overhead_ms), "ms"),
+        figure("path.std_ttft_added_ms", std.added(Side::first_token_overhead_ms), "ms"),
+        figure("path.std_last_token_added_ms", std.added(Side::last_token_ms), "ms"),
+        figure("path.std_total_added_ms", std.added(Side::total_ms), "ms"),
         figure("wire.bytes_ratio_to_sse", std.ratio(Side::bytes_down), "ratio"),
         figure("wire.unpaced_bytes_ratio_to_sse", unpaced.ratio(Side::bytes_down), "ratio"),
         figure("wire.sse_bytes", std.direct(Side::bytes_down), "B"),
@@ -78,11 +79,11 @@ async fn rounds(
     for round in 0..=setting.rounds {
         let prompt = prompts.next();
         let (plain, sealed) = if round % 2 == 0 {
-            let plain = direct.ask(&prompt).await?;
+            let plain = direct.ask(&prompt, 0).await?;
             (plain, private.ask(&prompt, class).await?)
         } else {
             let sealed = private.ask(&prompt, class).await?;
-            (direct.ask(&prompt).await?, sealed)
+            (direct.ask(&prompt, 0).await?, sealed)
         };
         if round > 0 {
             note(&format!("path: {class:?} {round}/{}: {plain} | {sealed}", setting.rounds));
@@ -103,10 +104,13 @@ async fn streams(
     let rounds = setting.rounds.div_ceil(3);
     for round in 0..=rounds {
         let four: Vec<String> = (0..STREAMS).map(|_| prompts.next()).collect();
-        let plain = || futures::future::try_join_all(four.iter().map(|p| direct.ask(p)));
+        let plain = || {
+            let asked = four.iter().enumerate().map(|(slot, prompt)| direct.ask(prompt, slot));
+            futures::future::try_join_all(asked)
+        };
         let sealed = || {
-            let ask = |prompt| private.ask(prompt, FrameClass::Unpaced);
-            futures::future::try_join_all(four.iter().map(String::as_str).map(ask))
+            let asked = four.iter().map(|prompt| private.ask(prompt, FrameClass::Unpaced));
+            futures::future::try_join_all(asked)
         };
         let (plain, sealed) = if round % 2 == 0 {
             let plain = plain().await?;

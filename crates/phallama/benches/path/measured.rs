@@ -8,6 +8,10 @@ use std::time::Duration;
 pub(crate) struct Side {
     /// From the call until the first text.
     pub(crate) first_token: Duration,
+    /// From the call until the last text.
+    pub(crate) last_token: Duration,
+    /// What the worker says it took for the prompt, in milliseconds.
+    pub(crate) prompt_ms: f64,
     /// From the call until the end, for the private side with an accepted receipt.
     pub(crate) total: Duration,
     /// Tokens of the answer.
@@ -23,6 +27,8 @@ impl Side {
     pub(crate) fn together(answers: &[Self]) -> Self {
         Self {
             first_token: answers.iter().map(|side| side.first_token).max().unwrap_or_default(),
+            last_token: answers.iter().map(|side| side.last_token).max().unwrap_or_default(),
+            prompt_ms: 0.0,
             total: answers.iter().map(|side| side.total).max().unwrap_or_default(),
             tokens: answers.iter().map(|side| side.tokens).sum(),
             up: answers.iter().map(|side| side.up).sum(),
@@ -37,6 +43,16 @@ impl Side {
 
     pub(crate) fn first_token_ms(&self) -> f64 {
         self.first_token.as_secs_f64() * 1_000.0
+    }
+
+    /// Everything before the first text but the prompt's computation, whose time differs from run
+    /// to run by more than what is measured here.
+    pub(crate) fn first_token_overhead_ms(&self) -> f64 {
+        self.first_token_ms() - self.prompt_ms
+    }
+
+    pub(crate) fn last_token_ms(&self) -> f64 {
+        self.last_token.as_secs_f64() * 1_000.0
     }
 
     pub(crate) fn total_ms(&self) -> f64 {
@@ -57,8 +73,9 @@ impl Side {
 impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { tokens, down, .. } = self;
-        let (first, total) = (self.first_token_ms(), self.total_ms());
-        write!(f, "{tokens} tokens, first {first:.0} ms, total {total:.0} ms, {down} B")
+        let (first, own) = (self.first_token_ms(), self.first_token_overhead_ms());
+        let total = self.total_ms();
+        write!(f, "{tokens} tokens, first {first:.0} ms ({own:.1}), total {total:.0} ms, {down} B")
     }
 }
 

@@ -59,11 +59,15 @@ impl Private {
         let mut answer = asked?;
         while let Some(event) = answer.next().await {
             match event? {
-                AnswerEvent::Content(_) if side.first_token.is_zero() => {
-                    side.first_token = began.elapsed();
+                AnswerEvent::Content(_) => {
+                    side.last_token = began.elapsed();
+                    if side.first_token.is_zero() {
+                        side.first_token = side.last_token;
+                    }
                 }
                 AnswerEvent::Finished(finished) => {
                     side.total = began.elapsed();
+                    side.prompt_ms = f64::from(finished.prompt_ms);
                     side.tokens = finished.usage.completion_tokens;
                     side.up = finished.wire_bytes_up;
                     break;
@@ -167,7 +171,8 @@ fn pod_config(setting: &Setting, chain: ChainConfig, folder: &Path) -> Result<Po
             worker,
             tee: TeeSettings::Simulated { platform_seed: "path bench".to_owned() },
             danger_accept_simulated_tee: true,
-            policy: None,
+            // `unpaced` shows the timing of tokens, so a pod serves it only when told to.
+            policy: Some(serde_json::json!({ "classes": ["std", "unpaced"] })),
         },
         policy: Policy::default(),
     })
