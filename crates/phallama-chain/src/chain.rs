@@ -246,6 +246,7 @@ pub(crate) fn provider(url: &str, timeout_ms: u64) -> Result<RootProvider, Chain
     let failed =
         |reason: String| ChainError::Unavailable { url: url.to_owned(), what: "connect", reason };
     let parsed = url.parse().map_err(|error| failed(format!("not a URL: {error}")))?;
+    crate::tls::use_ring();
     let http = reqwest::Client::builder()
         .timeout(Duration::from_millis(timeout_ms))
         .redirect(reqwest::redirect::Policy::none())

@@ -14,6 +14,7 @@ mod deploy;
 mod error;
 mod record;
 mod sender;
+mod tls;
 mod write;
 
 pub use chain::Chain;
@@ -25,4 +26,5 @@ pub use record::{
     Registration, RelayedClose, SettleRow, TokenMeta,
 };
 pub use sender::{Sender, Tx};
+pub use tls::use_ring;
 pub use write::settle_rows_bytes;

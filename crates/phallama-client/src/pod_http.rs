@@ -59,6 +59,7 @@ pub(crate) struct PodHttp {
 
 impl PodHttp {
     pub(crate) fn new(timeouts: &Timeouts) -> Result<Self, ClientError> {
+        phallama_chain::use_ring();
         let http = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
             .no_proxy()

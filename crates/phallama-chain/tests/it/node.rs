@@ -80,6 +80,7 @@ impl Node {
     /// A raw JSON-RPC request that must succeed.
     pub(crate) async fn rpc(&self, method: &str, params: Value) -> Value {
         let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        phallama_chain::use_ring();
         let response = reqwest::Client::new().post(self.url()).json(&request).send().await.unwrap();
         let answer: Value = response.json().await.unwrap();
         assert!(answer.get("error").is_none(), "{method} {params}: {answer}");

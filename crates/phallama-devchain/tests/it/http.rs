@@ -24,6 +24,7 @@ pub(crate) fn with_server<F: Future>(
 }
 
 pub(crate) async fn post(address: SocketAddr, body: impl Into<reqwest::Body>) -> (u16, String) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let response = reqwest::Client::new()
         .post(format!("http://{address}/"))
         .header("content-type", "application/json")

@@ -10,7 +10,7 @@ use crate::measured::Side;
 use crate::prompts::body;
 use crate::setting::{CONTEXT_TOKENS, Failure, MODEL_NAME, SLOTS, Setting};
 
-const LOADED_WITHIN: Duration = Duration::from_secs(120);
+const LOADED_WITHIN: Duration = Duration::from_mins(2);
 /// The flags that the enclave gives its worker, except for where it listens.
 const FLAGS: &str = "--slot-prompt-similarity 0 --cache-ram 0 --ctx-checkpoints 0 \
                      --batch-size 512 --sse-ping-interval -1 --log-verbosity 1 --no-kv-unified \

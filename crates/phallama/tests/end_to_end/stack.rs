@@ -405,6 +405,7 @@ impl Anvil {
             "jsonrpc": "2.0", "id": 1, "method": "anvil_setBalance",
             "params": [account.address(), "0x21e19e0c9bab2400000"],
         });
+        phallama_chain::use_ring();
         let mut tries = 0;
         while reqwest::Client::new().post(&self.url).json(&body).send().await.is_err() {
             tries += 1;
