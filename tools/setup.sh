@@ -40,7 +40,7 @@ setup_debs() {
   need cmake cmake
   need ninja ninja-build
   need unzip unzip
-  need curl curl
+  need pkill procps
   need python3 python3
   python3 -c 'import venv, ensurepip' 2>/dev/null || missing_debs+=(python3-venv)
   case " $* " in *" --with-node "*) need npm nodejs npm ;; esac

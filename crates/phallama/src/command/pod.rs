@@ -31,7 +31,15 @@ pub(super) async fn up(context: &Context, options: PodUp) -> Result<(), CliError
     print::line(format!("pod  {}\nURL  {}", pod.pod_id(), pod.url()));
     print::note("Ctrl-C settles what is open and ends the pod.");
     signal::interrupted().await;
-    pod.shutdown().await?;
+    print::note("finishing open answers and settling");
+    let settled = pod.shutdown().await?;
+    for settlement in &settled {
+        let paid = units::show(settlement.paid, decimals);
+        print::note(format!(
+            "settled {paid} in {} rows ({} gas)",
+            settlement.rows, settlement.gas_used
+        ));
+    }
     Ok(())
 }
 

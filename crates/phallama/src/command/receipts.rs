@@ -67,15 +67,10 @@ fn one(context: &Context, receipts: &[StoredReceipt], number: usize) -> Result<(
         print::json(&json);
         return Ok(());
     }
-    let fields = json.as_object().expect("an object was built");
-    let rows: Vec<Vec<String>> = fields
-        .iter()
-        .map(|(name, value)| {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            vec![name.clone(), text]
-        })
-        .collect();
-    print::line(print::table(&["field", "value"], &rows, &[]));
+    for (name, value) in json.as_object().expect("an object was built") {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        print::line(format!("{name:17}  {text}"));
+    }
     Ok(())
 }
 
