@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use phallama_chain::ChainError;
+use phallama_chain::{ChainError, TokenMeta};
 use phallama_client::ClientError;
 use phallama_host::PodError;
 
@@ -15,6 +15,14 @@ pub enum CliError {
     /// The client library refused or failed.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The same, where the token is known that its amounts are in.
+    #[error("{error}")]
+    Priced {
+        /// The failure.
+        error: Box<ClientError>,
+        /// The escrow's token.
+        token: TokenMeta,
+    },
     /// A pod did not start or stopped working.
     #[error(transparent)]
     Pod(#[from] PodError),
@@ -130,7 +138,7 @@ impl CliError {
     /// 5 payment, 6 chain unavailable, 7 pod unreachable.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Client(error) => error.class().exit_code,
+            Self::Client(error) | Self::Priced { error, .. } => error.class().exit_code,
             Self::Chain(error) => match error {
                 ChainError::Unavailable { .. }
                 | ChainError::WrongChain { .. }

@@ -39,8 +39,13 @@ pub fn warning(text: impl std::fmt::Display) {
 
 /// A failure with its hint, on stderr.
 pub fn error(error: &CliError) {
-    if let CliError::Client(error) = error {
-        eprintln!("error: {}", error.explain(None));
+    let explained = match error {
+        CliError::Client(error) => Some(error.explain(None)),
+        CliError::Priced { error, token } => Some(error.explain(Some(token))),
+        _ => None,
+    };
+    if let Some(explained) = explained {
+        eprintln!("error: {explained}");
         return;
     }
     eprintln!("error: {error}");

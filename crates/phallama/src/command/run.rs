@@ -23,21 +23,22 @@ pub(super) async fn run(context: &Context, options: Run) -> Result<(), CliError>
     body.extend(options.max_tokens.map(|limit| ("max_tokens".to_owned(), limit.into())));
 
     let client = context.client().await?;
-    let mut answer = client.chat(&options.model, Value::Object(body)).await?;
+    let token = client.token().await?.clone();
+    let priced = |error| CliError::Priced { error: Box::new(error), token: token.clone() };
+    let mut answer = client.chat(&options.model, Value::Object(body)).await.map_err(priced)?;
     let mut text = String::new();
     while let Some(event) = answer.next().await {
-        match event? {
+        match event.map_err(priced)? {
             AnswerEvent::Content(content) if context.global.json => text.push_str(&content),
             AnswerEvent::Content(content) => print::piece(&content),
             AnswerEvent::Finished(finished) => {
-                let meta = client.token().await?;
                 if context.global.json {
                     print::json(&as_json(&text, &finished));
                 } else {
                     print::line("");
                 }
                 if options.verbose {
-                    print::note(summary(&finished, &money(finished.cost, meta)));
+                    print::note(summary(&finished, &money(finished.cost, &token)));
                 }
             }
             _ => {}

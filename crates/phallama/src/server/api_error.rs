@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode};
+use phallama_chain::TokenMeta;
 use phallama_client::{ClientError, Fact};
 use serde_json::{Value, json};
 
@@ -73,6 +74,13 @@ impl ApiError {
 
 impl From<ClientError> for ApiError {
     fn from(error: ClientError) -> Self {
+        Self::told(&error, None)
+    }
+}
+
+impl ApiError {
+    /// A failure of the client library; `token` gives amounts their unit.
+    pub(crate) fn told(error: &ClientError, token: Option<&TokenMeta>) -> Self {
         let class = error.class();
         let status =
             StatusCode::from_u16(class.http_status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -83,7 +91,7 @@ impl From<ClientError> for ApiError {
             400..=499 => "invalid_request_error",
             _ => "api_error",
         };
-        let (param, retry_after_s) = match &error {
+        let (param, retry_after_s) = match error {
             ClientError::ModelUnknown { .. } => (Some("model".to_owned()), None),
             ClientError::InvalidRequest { field, .. } => (field.map(str::to_owned), None),
             ClientError::PodRefused { retry_after_ms: Some(ms), .. } => {
@@ -91,13 +99,20 @@ impl From<ClientError> for ApiError {
             }
             _ => (None, None),
         };
-        Self { status, kind, code: class.code, message: message(&error), param, retry_after_s }
+        Self {
+            status,
+            kind,
+            code: class.code,
+            message: message(error, token),
+            param,
+            retry_after_s,
+        }
     }
 }
 
 /// What the command line says in several lines, in one.
-fn message(error: &ClientError) -> String {
-    let explained = error.explain(None);
+fn message(error: &ClientError, token: Option<&TokenMeta>) -> String {
+    let explained = error.explain(token);
     let fact = |fact: &Fact| match fact.source.as_str() {
         "" => format!("; {} {}", fact.name, fact.value),
         source => format!("; {} {} ({source})", fact.name, fact.value),

@@ -190,7 +190,7 @@ async fn ask(client: &Client, call: Call, shape: Shape) -> Response {
     };
     match asked {
         Ok(answer) => respond(answer, shape, call.stream).await,
-        Err(error) => ApiError::from(error).respond(shape.api()),
+        Err(error) => ApiError::told(&error, client.token().await.ok()).respond(shape.api()),
     }
 }
 

@@ -5,6 +5,7 @@ use phallama_protocol::ids::{Address, PodId};
 
 use super::Stage;
 use super::ask::Asked;
+use crate::context::money;
 use crate::error::CliError;
 use crate::{print, units};
 
@@ -56,7 +57,17 @@ pub(super) async fn show(stage: &Stage, answers: &[Asked]) -> Result<(), CliErro
     let meta = chain.token_meta().await?;
     let settled = stage.pod.settle_now().await?;
     print::line("");
+    let record = chain.pod(stage.pod.pod_id()).await?;
+    for offer in record.iter().flat_map(|record| &record.offers) {
+        print::line(format!(
+            "{} per million tokens: {} in, {} out\n",
+            offer.model,
+            money(offer.input_price_per_mtok, &meta),
+            money(offer.output_price_per_mtok, &meta)
+        ));
+    }
     print::line(answer_table(answers, &meta));
+    print::line("");
 
     let paid: u128 = settled.iter().map(|settlement| settlement.paid.value()).sum();
     let gas: u64 = settled.iter().map(|settlement| settlement.gas_used).sum();
@@ -68,6 +79,7 @@ pub(super) async fn show(stage: &Stage, answers: &[Asked]) -> Result<(), CliErro
         vec!["gas of the settlement".to_owned(), gas.to_string()],
     ];
     print::line(print::table(&["settlement", ""], &rows, &[1]));
+    print::line("");
 
     let owner = super::developer(super::Developer::Owner).address();
     let after = Balances::read(&chain, stage.user.address(), owner, stage.pod.pod_id()).await?;
@@ -77,7 +89,7 @@ pub(super) async fn show(stage: &Stage, answers: &[Asked]) -> Result<(), CliErro
 }
 
 fn answer_table(answers: &[Asked], meta: &TokenMeta) -> String {
-    let money = |asked: &Asked, name: &str| {
+    let told = |asked: &Asked, name: &str| {
         format!("{} {}", units::show_units(amount(asked, name), meta.decimals), meta.symbol)
     };
     let plain = |asked: &Asked, name: &str| asked.proof[name].to_string();
@@ -89,9 +101,9 @@ fn answer_table(answers: &[Asked], meta: &TokenMeta) -> String {
     let rows = vec![
         row("tokens in", &|a| a.prompt_tokens.to_string()),
         row("tokens out", &|a| a.completion_tokens.to_string()),
-        row("the voucher allowed, in total", &|a| money(a, "allowed")),
-        row("the receipt says: cost", &|a| money(a, "cost")),
-        row("the receipt says: in total", &|a| money(a, "cumulative")),
+        row("the voucher allowed, in total", &|a| told(a, "allowed")),
+        row("the receipt says: cost", &|a| told(a, "cost")),
+        row("the receipt says: in total", &|a| told(a, "cumulative")),
         row("receipt", &|a| short(&a.proof["receipt"])),
         row("bytes sent to the pod", &|a| plain(a, "bytes_up")),
         row("bytes received from the pod", &|a| plain(a, "bytes_down")),
