@@ -138,7 +138,8 @@ impl CliError {
     /// 5 payment, 6 chain unavailable, 7 pod unreachable.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Client(error) | Self::Priced { error, .. } => error.class().exit_code,
+            Self::Client(error) => error.class().exit_code,
+            Self::Priced { error, .. } => error.class().exit_code,
             Self::Chain(error) => match error {
                 ChainError::Unavailable { .. }
                 | ChainError::WrongChain { .. }
