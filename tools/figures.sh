@@ -1,0 +1,176 @@
+#!/usr/bin/env bash
+# Measures every figure that the repository claims, and records each with its unit and conditions in
+# docs/figures.json, from where the pages quote them.
+#
+#   tools/figures.sh             everything; the clean build and the private path take longest
+#   tools/figures.sh gas seal    the parts named; --list names them
+#
+# One profile for everything: what is measured is what the demo and the tests run. Timings want a machine
+# that does nothing else.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+repo=$PWD
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+
+parts=(gas seal verify path deps size ci build)
+
+say() { printf '\033[1mfigures:\033[0m %s\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+machine="$(nproc) cores of $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1 | tr -s ' ' || true)"
+
+# about NAME: its unit and conditions, separated by a tab.
+about() {
+  local cold='whole transaction, cold slots, distinct users, embedded chain'
+  local turns='SmolLM2-135M Q4_1, greedy, ~64-token prompts, 64-token answers, sides in turns, medians'
+  case $1 in
+    gas.register_tx) echo "gas	register: one offer, first key; $cold" ;;
+    gas.deposit_open_tx) echo "gas	openAndDeposit of a new user; $cold" ;;
+    gas.deposit_tx) echo "gas	deposit to an open account; $cold" ;;
+    gas.withdraw_tx) echo "gas	withdraw; $cold" ;;
+    gas.lock_per_row_1) echo "gas/row	lock with 1 row; $cold" ;;
+    gas.lock_per_row_100) echo "gas/row	lock with 100 rows; $cold" ;;
+    gas.settle_per_row_1) echo "gas/row	settle with 1 row; $cold" ;;
+    gas.settle_per_row_100) echo "gas/row	settle with 100 rows; $cold" ;;
+    gas.settle_receipts_per_row_100) echo "gas/row	settleReceipts with 100 rows; $cold" ;;
+    gas.start_exit_tx) echo "gas	startExit by the owner; $cold" ;;
+    gas.finish_exit_tx) echo "gas	finishExit; $cold" ;;
+    gas.close_tx) echo "gas	close by the owner; $cold" ;;
+    gas.collect_tx) echo "gas	collect to a payout address without tokens; $cold" ;;
+    seal.client_us) echo "µs	seal a 4,096-byte request and open the answer's first frame; $machine" ;;
+    seal.server_us) echo "µs	open a 4,096-byte request and begin its answer; $machine" ;;
+    seal.frame_us) echo "µs	seal one 272-byte frame; $machine" ;;
+    seal.sign_us) echo "µs	one secp256k1 signature; $machine" ;;
+    seal.recover_us) echo "µs	one secp256k1 key recovery; $machine" ;;
+    verify.quote_ms) echo "ms	simulated SGX quote with its collateral, median of 400; $machine" ;;
+    path.direct_tokens_per_s) echo "tokens/s	llama-server asked directly, 1 stream; $turns; $machine" ;;
+    path.tokens_per_s) echo "tokens/s	private path, class unpaced, 1 stream; $turns; $machine" ;;
+    path.throughput_ratio_1) echo "ratio	private ÷ direct, from call to accepted receipt, unpaced, 1 stream; $turns" ;;
+    path.throughput_ratio_4) echo "ratio	private ÷ direct, unpaced, 4 streams at once; $turns" ;;
+    path.direct_ttft_ms) echo "ms	llama-server asked directly, call to first text; $turns; $machine" ;;
+    path.ttft_added_ms) echo "ms	private − direct, call to first text without the prompt's computation, unpaced; $turns; $machine" ;;
+    path.std_ttft_added_ms) echo "ms	the same, class std (a frame every 100 ms); $turns" ;;
+    path.std_last_token_added_ms) echo "ms	private − direct, call to last text, class std; $turns" ;;
+    path.std_total_added_ms) echo "ms	private − direct, call to accepted receipt, class std; $turns" ;;
+    wire.bytes_ratio_to_sse) echo "ratio	answer's bytes to the end of its padding ÷ direct SSE bytes, class std; $turns" ;;
+    wire.unpaced_bytes_ratio_to_sse) echo "ratio	the same, class unpaced; $turns" ;;
+    wire.sse_bytes) echo "B	body of the direct SSE answer; $turns" ;;
+    wire.bytes_down) echo "B	body of the sealed answer, padding included, class std; $turns" ;;
+    wire.bytes_up) echo "B	body of the sealed request, smallest bucket; $turns" ;;
+    memory.enclave_mib) echo "MiB	resident memory of phallama-enclave without its worker, after the path bench" ;;
+    deps.workspace) echo "crates	unique third-party crates of cargo tree --workspace -e normal" ;;
+    deps.enclave) echo "crates	unique third-party crates of cargo tree -p phallama-enclave -e normal" ;;
+    size.phallama_mib) echo "MiB	binary phallama, dev profile" ;;
+    size.enclave_mib) echo "MiB	binary phallama-enclave, dev profile" ;;
+    ci.total_s) echo "s	./check, all parts, model and llama-server in the cache; $machine" ;;
+    build.clean_s) echo "s	fresh clone, both binaries, crates already downloaded; $machine" ;;
+    *) return 1 ;;
+  esac
+}
+
+# record NAME VALUE
+record() {
+  local text unit conditions
+  text=$(about "$1") || die "no unit and conditions for \`$1\`; add them to \`about\` in tools/figures.sh"
+  unit=${text%%$'\t'*} conditions=${text#*$'\t'}
+  cargo xtask figures set "$1" "$2" "$unit" "$conditions"
+  say "$1 = $2 $unit"
+}
+
+# Reads one JSON object, name to value, and records each with four significant digits.
+record_json() {
+  local name value
+  while IFS=$'\t' read -r name value; do
+    record "$name" "$value"
+  done < <(python3 -c '
+import json, sys
+for name, value in json.load(sys.stdin).items():
+    digits = value if float(value).is_integer() else float("%.4g" % value)
+    print(name, f"{digits:.10g}", sep="\t")')
+}
+
+bench() { # PACKAGE BENCH
+  cargo bench --quiet --locked --profile dev --package "$1" --bench "$2" -- --json
+}
+
+part_gas() { bench phallama gas | record_json; }
+part_verify() { bench phallama verify | record_json; }
+
+# The bench speaks of single steps; a client's share of a request is two of them.
+part_seal() {
+  bench phallama-protocol seal | python3 -c '
+import json, sys
+us = json.load(sys.stdin)
+print(json.dumps({
+    "seal.client_us": us["client_seal_us"] + us["client_open_first_frame_us"],
+    "seal.server_us": us["server_open_respond_us"],
+    "seal.frame_us": us["frame_seal_us"],
+    "seal.sign_us": us["sign_us"],
+    "seal.recover_us": us["recover_us"],
+}))' | record_json
+}
+
+part_path() {
+  PHALLAMA_MODEL=${PHALLAMA_MODEL:-$(tools/setup.sh model)}
+  PHALLAMA_LLAMA_SERVER=${PHALLAMA_LLAMA_SERVER:-$(tools/setup.sh llama-server)}
+  export PHALLAMA_MODEL PHALLAMA_LLAMA_SERVER
+  cargo build --quiet --locked --package phallama-enclave --bins
+  bench phallama path | record_json
+}
+
+# Packages from a registry, each version once. Ours carry their path in parentheses.
+count_crates() {
+  cargo tree --locked --edges normal --prefix none --format '{p}' "$@" |
+    sed -e '/ (\//d' -e 's/ (.*//' -e '/^$/d' | sort -u | wc -l
+}
+part_deps() {
+  record deps.workspace "$(count_crates --workspace)"
+  record deps.enclave "$(count_crates --package phallama-enclave)"
+}
+
+part_size() {
+  cargo build --quiet --locked --package phallama --package phallama-enclave --bins
+  local target=${CARGO_TARGET_DIR:-target}
+  mib() { python3 -c 'import os, sys; print("%.1f" % (os.stat(sys.argv[1]).st_size / 2**20))' "$1"; }
+  record size.phallama_mib "$(mib "$target/debug/phallama")"
+  record size.enclave_mib "$(mib "$target/debug/phallama-enclave")"
+}
+
+part_ci() {
+  local file=target/check-seconds
+  if [ ! -s "$file" ]; then
+    say "NOT MEASURED: ci.total_s, because $file does not exist; run ./check (all parts) first"
+    return
+  fi
+  record ci.total_s "$(cat "$file")"
+}
+
+# A clone and a target folder of its own; nothing of either is kept.
+part_build() {
+  local folder began took
+  folder=$(mktemp -d "${TMPDIR:-/tmp}/phallama-clean-XXXXXX")
+  # shellcheck disable=SC2064  # the folder is known now
+  trap "rm -rf '$folder'" EXIT
+  git clone --quiet --no-hardlinks "$repo" "$folder/clone"
+  say "building a fresh clone of $(git rev-parse --short HEAD)"
+  began=$(date +%s)
+  (cd "$folder/clone" &&
+    CARGO_TARGET_DIR="$folder/target" cargo build --quiet --locked -p phallama -p phallama-enclave --bins)
+  took=$(($(date +%s) - began))
+  rm -rf "$folder"
+  trap - EXIT
+  record build.clean_s "$took"
+}
+
+if [ "${1:-}" = --list ]; then printf '%s\n' "${parts[@]}"; exit; fi
+[ $# -eq 0 ] || parts=("$@")
+for part in "${parts[@]}"; do
+  declare -F "part_$part" >/dev/null || die "no part \`$part\`; see tools/figures.sh --list"
+done
+load=$(cut -d' ' -f1 /proc/loadavg)
+python3 -c 'import sys; sys.exit(float(sys.argv[1]) > 0.7)' "$load" ||
+  say "THE MACHINE IS BUSY (load $load): timings measured now are noise"
+for part in "${parts[@]}"; do
+  say "part $part"
+  "part_$part"
+done
