@@ -48,6 +48,7 @@ impl Direct {
             .stderr(Stdio::null())
             .spawn()?;
         let url = format!("http://127.0.0.1:{port}");
+        phallama_chain::use_ring();
         // The server closes idle connections; a request on one that is just closing would fail.
         let http = reqwest::Client::builder().pool_max_idle_per_host(0).build()?;
         let direct = Self { process, http, url };
