@@ -68,7 +68,7 @@ pub struct ApprovedMeasurement {
 pub struct SpendConfig {
     /// Most one request may reserve.
     pub per_request: String,
-    /// Most that may be spent in 24 hours.
+    /// Most that may be spent in one day (UTC).
     pub per_day: String,
 }
 

@@ -1,7 +1,8 @@
 //! The local server: OpenAI and Ollama in, sealed requests out.
 //!
 //! It listens on loopback only and answers only requests whose `Host` names loopback and whose
-//! `Origin`, if any, is its own: a web page elsewhere must not be able to spend the user's money.
+//! `Origin`, if any, names loopback too: a web page elsewhere must not be able to spend the
+//! user's money.
 
 mod answer;
 mod api_error;

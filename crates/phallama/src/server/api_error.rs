@@ -14,6 +14,13 @@ pub(crate) enum Api {
     Ollama,
 }
 
+impl Api {
+    /// By the path that was asked.
+    pub(crate) fn of(path: &str) -> Self {
+        if path.starts_with("/v1") { Self::OpenAi } else { Self::Ollama }
+    }
+}
+
 /// A failure as an API tells it.
 #[derive(Debug)]
 pub(crate) struct ApiError {
@@ -37,6 +44,18 @@ impl ApiError {
             code: "invalid_request",
             message: format!("{} No prompt was sent.", message.into()),
             param: Some(param.to_owned()),
+            retry_after_s: None,
+        }
+    }
+
+    /// Somebody else than a program on this machine.
+    pub(crate) fn foreign(reason: &str) -> Self {
+        Self {
+            status: StatusCode::FORBIDDEN,
+            kind: "invalid_request_error",
+            code: "foreign_origin",
+            message: format!("{reason}. No prompt was sent."),
+            param: None,
             retry_after_s: None,
         }
     }
@@ -91,14 +110,12 @@ impl ApiError {
             400..=499 => "invalid_request_error",
             _ => "api_error",
         };
-        let (param, retry_after_s) = match error {
-            ClientError::ModelUnknown { .. } => (Some("model".to_owned()), None),
-            ClientError::InvalidRequest { field, .. } => (field.map(str::to_owned), None),
-            ClientError::PodRefused { retry_after_ms: Some(ms), .. } => {
-                (None, Some(u64::from(*ms).div_ceil(1000).max(1)))
-            }
-            _ => (None, None),
+        let param = match error {
+            ClientError::ModelUnknown { .. } => Some("model".to_owned()),
+            ClientError::InvalidRequest { field, .. } => field.map(str::to_owned),
+            _ => None,
         };
+        let retry_after_s = error.retry_after_ms().map(|ms| u64::from(ms).div_ceil(1000).max(1));
         Self {
             status,
             kind,

@@ -2,27 +2,32 @@
 
 use axum::extract::Request;
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use http::{HeaderMap, header};
+
+use super::api_error::{Api, ApiError};
 
 /// Refuses a `Host` that is not loopback (DNS rebinding) and an `Origin` that is not loopback
 /// either.
 pub(crate) async fn guard(request: Request, next: Next) -> Response {
     match refusal(request.headers()) {
         None => next.run(request).await,
-        Some(reason) => (StatusCode::FORBIDDEN, reason).into_response(),
+        Some(reason) => {
+            let api = Api::of(request.uri().path());
+            ApiError::foreign(reason).respond(api)
+        }
     }
 }
 
 fn refusal(headers: &HeaderMap) -> Option<&'static str> {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     if !is_loopback(host) {
-        return Some("this server answers only as localhost, 127.0.0.1 or [::1]\n");
+        return Some("this server answers only as localhost, 127.0.0.1 or [::1]");
     }
     let origin = headers.get(header::ORIGIN)?;
     let host = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|pair| pair.1);
     let allowed = host.is_some_and(is_loopback);
-    (!allowed).then_some("web pages of other origins may not use this server\n")
+    (!allowed).then_some("web pages of other origins may not use this server")
 }
 
 /// `localhost`, `127.0.0.1` or `[::1]`, with or without a port.

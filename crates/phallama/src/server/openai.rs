@@ -25,7 +25,6 @@ const PASSED: &[&str] = &[
     "logprobs",
     "top_logprobs",
     "n",
-    "reasoning_effort",
 ];
 
 /// Reads `POST /v1/chat/completions`.

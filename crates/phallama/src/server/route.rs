@@ -43,8 +43,7 @@ pub(crate) fn router(client: Arc<Client>) -> Router {
 }
 
 async fn unknown(method: Method, uri: Uri) -> Response {
-    let api = if uri.path().starts_with("/v1") { Api::OpenAi } else { Api::Ollama };
-    ApiError::no_route(&method, uri.path()).respond(api)
+    ApiError::no_route(&method, uri.path()).respond(Api::of(uri.path()))
 }
 
 async fn version() -> Json<Value> {

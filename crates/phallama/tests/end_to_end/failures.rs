@@ -1,5 +1,7 @@
 //! Each failure is a clear error in both APIs and on the command line, and nobody is charged.
 
+use phallama_client::ClientError;
+use phallama_protocol::frames::FrameClass;
 use serde_json::{Value, json};
 
 use crate::stack::{DEPOSIT, MODEL, Options, Stack};
@@ -50,6 +52,10 @@ fn stable(stack: &Stack, text: &str) -> String {
         rest = &run[end..];
     }
     out.push_str(rest);
+    // Columns are as wide as what was replaced.
+    while out.contains("   ") {
+        out = out.replace("   ", "  ");
+    }
     out
 }
 
@@ -155,6 +161,80 @@ async fn a_full_queue() {
     }
     let said = ask_all(&stack, MODEL, "say hello").await;
     insta::assert_snapshot!(shown(&stack, &said));
+    assert_eq!(stack.settle().await, 0, "whoever was turned away has nothing to pay");
     waiting.abort();
     drop(running);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_simulated_tee_that_was_not_asked_for() {
+    let stack = Stack::start(Options::scripted()).await;
+    let config = stack.dir.path().join("config.toml");
+    let text = std::fs::read_to_string(&config).expect("read");
+    let strict = text.replace("simulated_tee = true", "simulated_tee = false");
+    assert_ne!(strict, text);
+    std::fs::write(&config, strict).expect("written");
+    let output = stack.phallama(&["run", MODEL, "say hello"]).await;
+    assert_eq!(output.status.code(), Some(3));
+    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+    insta::assert_snapshot!(stable(&stack, &stderr));
+    nobody_was_charged(&stack, DEPOSIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_whose_wire_is_cut_in_the_middle() {
+    let stack = Stack::start(Options::scripted()).await;
+    let url = crate::stack::cutter(&stack.pod_url, 1120 + 20 * 272).await;
+    stack
+        .chain
+        .sender(&crate::stack::developer(1))
+        .update_url(stack.pod_id, &url)
+        .await
+        .expect("set");
+    let client = stack.another_client(FrameClass::Unpaced, "cut").await;
+    let body = json!({
+        "messages": [{"role": "user", "content": "slow 400 1"}], "max_tokens": 500,
+    });
+    let mut answer = client.chat(MODEL, body).await.expect("it begins");
+    let error = answer.text().await.expect_err("no end came");
+    assert!(matches!(error, ClientError::Truncated { .. }), "{error:?}");
+    assert_eq!(error.class().code, "answer_truncated");
+    // The enclave saw a client that left: what had been handed out is paid, and no more.
+    while stack.pod().status().await.exchanges > 0 {
+        tokio::task::yield_now().await;
+    }
+    let paid = stack.settle().await;
+    assert!(paid < 400 * 400_000 / 1_000_000, "{paid}");
+    assert_eq!(stack.users_money().await, u128::from(DEPOSIT) - paid);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_hangs_up_frees_the_worker() {
+    let stack = Stack::start(Options::scripted()).await;
+    let body = json!({
+        "model": MODEL, "stream": true, "max_tokens": 1000,
+        "messages": [{"role": "user", "content": "slow 1000 20"}],
+    });
+    let sent = reqwest::Client::new().post(stack.url("/v1/chat/completions")).json(&body);
+    let mut response = sent.send().await.expect("it begins");
+    response.chunk().await.expect("a chunk").expect("words");
+    assert_eq!(stack.pod().status().await.health.in_flight, 1);
+    drop(response);
+    while stack.pod().status().await.health.in_flight > 0 {
+        tokio::task::yield_now().await;
+    }
+    let paid = stack.settle().await;
+    assert!(paid < 1000 * 400_000 / 1_000_000, "{paid}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_page_of_another_origin() {
+    let stack = Stack::start(Options::scripted()).await;
+    for (header, value) in [("host", "rebound.example"), ("origin", "https://evil.example")] {
+        let sent = reqwest::Client::new().get(stack.url("/v1/models")).header(header, value);
+        let response = sent.send().await.expect("answered");
+        assert_eq!(response.status(), 403, "{header}: {value}");
+        let body: Value = response.json().await.expect("JSON");
+        assert_eq!(body["error"]["code"], "foreign_origin");
+    }
 }

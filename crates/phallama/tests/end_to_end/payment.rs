@@ -1,6 +1,11 @@
 //! Replays move nothing.
 
-use phallama_protocol::frames::FrameClass;
+use phallama_protocol::bundle::SignedBundle;
+use phallama_protocol::eip712::Voucher;
+use phallama_protocol::frames::{FrameClass, Message};
+use phallama_protocol::ids::{Amount, RequestId};
+use phallama_protocol::refusal::{Code, PodError};
+use phallama_protocol::request::{Method, Payment, RequestPlain, seal_request};
 use serde_json::json;
 
 use crate::stack::{DEPOSIT, MODEL, Options, Stack};
@@ -28,13 +33,7 @@ async fn a_replayed_request_is_refused_and_moves_nothing() {
     let request = sealed_request(&stack).await;
     let paid = stack.settle().await;
     for _ in 0..2 {
-        let response = reqwest::Client::new()
-            .post(format!("{}/v1/sealed", stack.pod_url.as_str()))
-            .header("content-type", "application/phallama-req")
-            .body(request.clone())
-            .send()
-            .await
-            .expect("the pod answers");
+        let response = stack.post_sealed(request.clone()).await;
         assert_eq!(response.status(), 409);
         let refusal = response.bytes().await.expect("whole");
         assert_eq!(refusal.len(), 64);
@@ -44,8 +43,55 @@ async fn a_replayed_request_is_refused_and_moves_nothing() {
     assert_eq!(stack.users_money().await, u128::from(DEPOSIT) - paid);
 }
 
+/// A new request, well sealed, with a voucher that was used before.
+async fn ask_with_old_voucher(stack: &Stack, cap: Amount) -> PodError {
+    let keys = format!("{}/.well-known/phallama/keys", stack.pod_url);
+    let bytes = reqwest::get(keys).await.expect("answered").bytes().await.expect("whole");
+    let bundle = SignedBundle::decode(&bytes).expect("a bundle");
+    let voucher = Voucher { pod_id: stack.pod_id, epoch: 0, cap };
+    let payment = Payment {
+        user: stack.user.address(),
+        epoch: 0,
+        cap,
+        voucher_sig: stack.user.sign(&voucher.digest(&stack.chain.domain())),
+        terms_hash: bundle.bundle().offers_hash,
+        allocation: None,
+    };
+    let mut body = say("hello");
+    body["model"] = MODEL.into();
+    let plain = RequestPlain {
+        request_id: RequestId([9; 16]),
+        class: FrameClass::Unpaced,
+        salt: [1; 32],
+        payment,
+        method: Method::Chat,
+        body: serde_json::to_vec(&body).expect("JSON"),
+    };
+    let mut rng = phallama_protocol::rand_core::UnwrapErr(getrandom::SysRng);
+    let (request, exchange) = seal_request(&bundle, &plain, &mut rng).expect("sealed");
+    let response = stack.post_sealed(request).await;
+    let mut opener = exchange.opener();
+    let messages = opener.push(&response.bytes().await.expect("whole")).expect("opens");
+    let error = messages.into_iter().find_map(|message| match message {
+        Message::Error(error) => Some(error),
+        _ => None,
+    });
+    error.expect("the enclave refuses")
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_voucher_of_an_answered_request_pays_nothing_more() {
+async fn a_replayed_voucher_pays_for_nothing_new() {
+    let stack = Stack::start(Options::scripted()).await;
+    let mut answer = stack.client.chat(MODEL, say("one two three")).await.expect("admitted");
+    let (_, first) = answer.text().await.expect("a whole answer");
+    let error = ask_with_old_voucher(&stack, first.voucher_cap).await;
+    assert_eq!(error.code, Code::CapTooLow, "{error:?}");
+    assert_eq!(error.cumulative, first.cumulative, "what the enclave itself has charged");
+    assert_eq!(stack.settle().await, first.cumulative.value());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vouchers_are_cumulative_and_do_not_add_up() {
     let stack = Stack::start(Options::scripted()).await;
     let mut first = stack.client.chat(MODEL, say("one")).await.expect("admitted");
     let (_, first) = first.text().await.expect("a whole answer");
@@ -54,7 +100,7 @@ async fn a_voucher_of_an_answered_request_pays_nothing_more() {
     assert!(first.voucher_cap > first.cost, "the first voucher allowed more than was used");
     let total = second.cumulative.value();
     assert_eq!(total, first.cost.value() + second.cost.value());
-    assert_eq!(stack.settle().await, total, "caps are cumulative: they do not add up");
+    assert_eq!(stack.settle().await, total);
     assert_eq!(stack.settle().await, 0);
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+use futures::StreamExt as _;
 use phallama::home::{ApprovedMeasurement, Home};
 use phallama_attest::simulated::{DEVELOPMENT_SEED, DevelopmentRoot};
 use phallama_chain::{Chain, ChainConfig};
@@ -134,6 +135,17 @@ impl Stack {
         (response.status().as_u16(), response.text().await)
     }
 
+    /// Posts a sealed request straight to the pod, as anybody could.
+    pub(crate) async fn post_sealed(&self, request: Vec<u8>) -> reqwest::Response {
+        reqwest::Client::new()
+            .post(format!("{}/v1/sealed", self.pod_url))
+            .header("content-type", "application/phallama-req")
+            .body(request)
+            .send()
+            .await
+            .expect("the pod answers")
+    }
+
     /// Runs the command line in this stack's home.
     pub(crate) async fn phallama(&self, arguments: &[&str]) -> std::process::Output {
         tokio::process::Command::new(env!("CARGO_BIN_EXE_phallama"))
@@ -196,10 +208,41 @@ pub(crate) async fn recorder(pod_url: &str) -> (String, Recorded) {
     let app = axum::Router::new().fallback(move |request: axum::extract::Request| {
         pass_on(target.clone(), Arc::clone(&kept), request)
     });
+    (serve(app).await, recorded)
+}
+
+/// Somebody on the path who cuts every answer to a sealed request after so many bytes.
+pub(crate) async fn cutter(pod_url: &str, after_bytes: usize) -> String {
+    let target = pod_url.to_owned();
+    let app = axum::Router::new().fallback(move |request: axum::extract::Request| {
+        let target = target.clone();
+        async move {
+            let cut = request.method() == http::Method::POST;
+            let (head, body) = pass_on(target, Recorded::default(), request).await.into_parts();
+            if !cut {
+                return axum::response::Response::from_parts(head, body);
+            }
+            let mut left = after_bytes;
+            let body = body.into_data_stream().map(move |bytes| {
+                let mut bytes = bytes.map_err(std::io::Error::other)?;
+                if left == 0 {
+                    return Err(std::io::Error::other("cut"));
+                }
+                bytes.truncate(left);
+                left -= bytes.len();
+                Ok(bytes)
+            });
+            axum::response::Response::from_parts(head, axum::body::Body::from_stream(body))
+        }
+    });
+    serve(app).await
+}
+
+async fn serve(app: axum::Router) -> String {
     let listener = TcpListener::bind(LOOPBACK).await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     tokio::spawn(async move { axum::serve(listener, app).await });
-    (url, recorded)
+    url
 }
 
 async fn pass_on(
