@@ -6,7 +6,7 @@
 //!
 //! `cargo bench --profile dev -p phallama --bench path` prints a table, with `-- --json` one JSON
 //! object. It needs `phallama-enclave` built in the same profile. Environment: `PHALLAMA_MODEL` and
-//! `PHALLAMA_LLAMA_SERVER` (else `tools/setup.sh` gives them), `PHALLAMA_BENCH_ROUNDS` (12).
+//! `PHALLAMA_LLAMA_SERVER` (else `tools/setup.sh` gives them), `PHALLAMA_BENCH_ROUNDS` (20).
 
 #[path = "../report/mod.rs"]
 mod report;

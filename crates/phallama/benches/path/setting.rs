@@ -25,7 +25,7 @@ impl Setting {
     pub(crate) fn from_environment() -> Result<Self, Failure> {
         let rounds = match std::env::var("PHALLAMA_BENCH_ROUNDS") {
             Ok(text) => text.parse()?,
-            Err(_) => 12,
+            Err(_) => 20,
         };
         let cores = std::thread::available_parallelism()?.get();
         Ok(Self {
