@@ -14,6 +14,8 @@ pub(crate) fn with_server<F: Future>(
     chain: &DevChain,
     test: impl FnOnce(SocketAddr) -> F,
 ) -> F::Output {
+    // HTTP clients cannot be built before a TLS provider is chosen, even for plain HTTP.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -24,7 +26,6 @@ pub(crate) fn with_server<F: Future>(
 }
 
 pub(crate) async fn post(address: SocketAddr, body: impl Into<reqwest::Body>) -> (u16, String) {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let response = reqwest::Client::new()
         .post(format!("http://{address}/"))
         .header("content-type", "application/json")
