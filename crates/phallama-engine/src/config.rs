@@ -34,7 +34,8 @@ pub struct EngineConfig {
     pub threads: Option<u32>,
     /// Directory of the worker's socket; created, and set to mode 0700.
     pub socket_dir: PathBuf,
-    /// Further command-line arguments, after ours, so that a repeated flag wins.
+    /// Further command-line arguments for tuning. Those that would override ours, log or open the
+    /// worker to others are refused: [`check_extra_args`](crate::check_extra_args).
     pub extra_args: Vec<OsString>,
     /// How long a started worker may take until its model is loaded.
     pub start_timeout: Duration,

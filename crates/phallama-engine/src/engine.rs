@@ -41,6 +41,7 @@ impl Engine {
         config: EngineConfig,
         progress: impl Fn(StartProgress) + Send + Sync + 'static,
     ) -> Result<Self, EngineError> {
+        crate::check_extra_args(&config.extra_args)?;
         let config = Arc::new(config);
         let slots = SlotTable::new(config.slots, config.queue_max);
         let supervisor = Supervisor::start(Arc::clone(&config), Arc::new(progress)).await?;

@@ -74,6 +74,15 @@ pub enum EngineError {
         /// Digest of the file.
         got: [u8; 32],
     },
+    /// An argument that is not the operator's to set.
+    #[error(
+        "worker argument `{argument}` is refused: it would override what keeps prompts private or \
+         what the pod has promised; remove it"
+    )]
+    ExtraArgument {
+        /// The argument.
+        argument: String,
+    },
     /// The directory of the socket cannot be made private.
     #[error("cannot use {path} as the worker's private socket directory: {source}")]
     SocketDir {
@@ -187,6 +196,7 @@ impl EngineError {
         match self {
             Self::WeightsUnreadable { .. }
             | Self::WeightsMismatch { .. }
+            | Self::ExtraArgument { .. }
             | Self::SocketDir { .. }
             | Self::SocketPathTooLong { .. }
             | Self::WorkerNotRunnable { .. }

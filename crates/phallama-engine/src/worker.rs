@@ -25,8 +25,8 @@ const HEALTH_EVERY: Duration = Duration::from_millis(50);
 const STDERR_TAIL_BYTES: usize = 4096;
 
 /// The worker gets these variables if we have them, and no others: its own (`LLAMA_ARG_…`) would
-/// change what it does behind our back.
-const ENVIRONMENT: &[&str] = &["LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "TMPDIR"];
+/// change what it does behind our back, and a library path would put other code into it.
+const ENVIRONMENT: &[&str] = &["CUDA_VISIBLE_DEVICES", "TMPDIR"];
 
 /// Programs of util-linux that become the worker. They set what only unsafe code could set between
 /// fork and exec: death with the parent, no new privileges, no core file with prompts in it.

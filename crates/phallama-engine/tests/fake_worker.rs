@@ -396,6 +396,19 @@ async fn other_weights_are_refused_before_a_worker_starts() {
 }
 
 #[tokio::test]
+async fn arguments_that_would_open_the_worker_are_refused_before_it_starts() {
+    let error = start_error(|config| {
+        config.extra_args.extend(["--host".into(), "0.0.0.0".into()]);
+        config.model_path = "/nonexistent/model".into();
+    })
+    .await;
+    assert!(
+        matches!(&error, EngineError::ExtraArgument { argument } if argument == "--host"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn a_worker_that_cannot_start_says_why() {
     let error = start_error(|config| config.worker = "/nonexistent/worker".into()).await;
     assert!(matches!(error, EngineError::WorkerNotRunnable { .. }), "{error}");

@@ -8,6 +8,7 @@
 mod support;
 
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,11 +39,20 @@ static SHARED: LazyLock<Shared> = LazyLock::new(|| {
     let mut config = config(dir.path());
     config.slots = 3;
     config.context_tokens = 1024;
-    // For the test that watches a slot become free.
-    config.extra_args.push("--slots".into());
+    config.worker = with_slots(dir.path(), &config.worker);
     let engine = Mutex::new(runtime.block_on(Engine::start(config)).unwrap());
     Shared { runtime, engine, dir }
 });
+
+/// A program that becomes `worker` with its report of slots, for the test that watches a slot become
+/// free. The engine refuses that argument from operators.
+fn with_slots(dir: &Path, worker: &Path) -> PathBuf {
+    let path = dir.join("worker.sh");
+    let script = format!("#!/bin/sh\nexec '{}' \"$@\" --slots\n", worker.display());
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+    path
+}
 
 fn config(dir: &Path) -> EngineConfig {
     let (server, model) = (path("PHALLAMA_LLAMA_SERVER", "llama-server"), model());
