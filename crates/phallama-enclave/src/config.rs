@@ -204,6 +204,9 @@ pub enum ConfigError {
         /// What to change.
         problem: String,
     },
+    /// A worker argument that is not the operator's to set.
+    #[error("`worker.args`: {0}")]
+    WorkerArgs(#[source] phallama_engine::EngineError),
     /// A policy that cannot be kept.
     #[error("`policy`: {0}")]
     Policy(String),
@@ -251,6 +254,7 @@ impl Config {
             let listed_before = self.models[..index].iter().any(|other| other.model == model.model);
             model.check(listed_before)?;
         }
+        phallama_engine::check_extra_args(&self.worker.args).map_err(ConfigError::WorkerArgs)?;
         self.policy.check().map_err(ConfigError::Policy)
     }
 
@@ -344,6 +348,13 @@ mod tests {
     fn names_an_unknown_key() {
         let text = message(|json| json["worker"]["slot"] = json!(1));
         assert!(text.contains("unknown field `slot`"), "{text}");
+    }
+
+    #[test]
+    fn refuses_worker_arguments_that_override_its_own() {
+        let text = message(|json| json["worker"]["args"] = json!(["--host", "0.0.0.0"]));
+        assert!(text.starts_with("`worker.args`: worker argument `--host` is refused"), "{text}");
+        check(|json| json["worker"]["args"] = json!(["--prio", "2"])).unwrap();
     }
 
     #[test]

@@ -31,7 +31,7 @@ const NOT_STORED_RETRY_MS: u32 = 5_000;
 /// Answers one sealed request.
 ///
 /// # Errors
-/// [`HostGone`]; then nothing was charged, unless the host had stored the claim before.
+/// [`HostGone`]; then nothing was charged, unless the claim had been handed to the host before.
 pub(crate) async fn serve(
     enclave: &Arc<Enclave>,
     sealed: Vec<u8>,
@@ -96,7 +96,9 @@ async fn admit(
     writer.control(&Admit::new(payment, job.reserve, charged)).await?;
     let known_by_host = match host_verdict(reader).await? {
         OrClosed::ClientGone => return Ok(OrClosed::ClientGone),
-        OrClosed::Done(Err(denied)) => return done(Err(denied_error(denied))),
+        OrClosed::Done(Err(denied)) => {
+            return done(Err(denied_error(denied, enclave.ledger().charged(key))));
+        }
         OrClosed::Done(Ok(admitted)) => admitted.cumulative,
     };
     let reserved = enclave.ledger().reserve(key, known_by_host, payment.cap, job.reserve);
@@ -125,11 +127,13 @@ async fn host_verdict(
 }
 
 /// The host chooses the code and the advice. Its words are marked as its own, because the frame
-/// that carries them is authenticated as the enclave's.
-fn denied_error(denied: Denied) -> PodError {
+/// that carries them is authenticated as the enclave's. Clients raise their records to the amount
+/// in such a frame, so it is this enclave's own, `charged`, whatever the host names.
+fn denied_error(denied: Denied, charged: Amount) -> PodError {
     let code = if denied.code.in_frame() { denied.code } else { Code::Internal };
     let words: String = denied.message.chars().filter(|c| !c.is_control()).collect();
-    PodError { code, message: format!("the pod's host says: {words}"), ..denied.into() }
+    let message = format!("the pod's host says: {words}");
+    PodError { code, cumulative: charged, message, ..denied.into() }
 }
 
 fn reserve_error(error: ReserveError) -> PodError {
@@ -139,6 +143,12 @@ fn reserve_error(error: ReserveError) -> PodError {
         ReserveError::Full => (Code::QueueFull, Amount::ZERO),
     };
     PodError { cumulative, ..refuse(code, error.to_string()) }
+}
+
+/// Whether the host has stored a claim.
+enum Verdict {
+    Stored,
+    NotStored,
 }
 
 /// An opened request on its way to its last frame.
@@ -174,44 +184,61 @@ impl Exchange<'_> {
         let progress = self.pacer.outbox.progress();
         let meter = self.meter();
         let claimed = self.pacer.during(meter.claim(&progress, finish)).await?;
-        let Claimed { charge, receipt } = claimed;
+        let Claimed { mut charge, receipt } = claimed;
         let claim = self.payment_claim(&receipt);
         self.pacer.writer().control(&claim).await?;
-        let answer = timeout(HOST_TIMEOUT, self.reader.next());
-        let late = |_| HostGone::NotAnswering { asked: Kind::Claim, after: HOST_TIMEOUT };
-        match self.pacer.during(answer).await?.map_err(late)?? {
-            Some(frame) if frame.kind == Kind::NotStored => {
-                frame.empty(Kind::NotStored)?;
-                drop(charge);
+        charge.hand_over();
+        match self.claim_verdict().await {
+            Ok(Verdict::Stored) => {}
+            Ok(Verdict::NotStored) => {
+                charge.take_back();
                 self.pacer.outbox.fail(&not_stored());
                 return Ok(());
             }
-            Some(frame) => frame.empty(Kind::Stored)?,
-            // The client left before the last frame. A host that is gone altogether does not take
-            // this, and then nothing is charged.
-            None => self.pacer.writer().raw(Kind::Out, &[]).await?,
+            Err(gone) => {
+                taken.keep();
+                return Err(gone);
+            }
         }
-        charge.commit();
+        drop(charge);
         taken.keep();
         tracing::info!(cost = %receipt.receipt.cost, ?finish, "answer complete");
         self.pacer.outbox.end(&receipt.encode());
         Ok(())
     }
 
+    /// What the host says of a claim that was handed to it.
+    async fn claim_verdict(&mut self) -> Result<Verdict, HostGone> {
+        let answer = timeout(HOST_TIMEOUT, self.reader.next());
+        let late = |_| HostGone::NotAnswering { asked: Kind::Claim, after: HOST_TIMEOUT };
+        match self.pacer.during(answer).await?.map_err(late)?? {
+            Some(frame) if frame.kind == Kind::NotStored => {
+                frame.empty(Kind::NotStored)?;
+                Ok(Verdict::NotStored)
+            }
+            Some(frame) => {
+                frame.empty(Kind::Stored)?;
+                Ok(Verdict::Stored)
+            }
+            // The client left before the last frame; the host stores the claim all the same.
+            None => Ok(Verdict::Stored),
+        }
+    }
+
     /// The client left: charges what was handed out, if anything was. The host has closed its
     /// sending half, so that it takes the claim is all it can say.
     async fn cancelled(&mut self, taken: TakenId) -> Result<(), HostGone> {
-        let progress = self.pacer.outbox.progress();
+        let progress = self.pacer.handed_out();
         let meter = self.meter();
-        if progress.data_frames > 0 && !self.pacer.is_withheld() {
-            let Claimed { charge, receipt } = meter.claim(&progress, Finish::Cancelled).await;
+        if progress.data_frames > 0 {
+            let Claimed { mut charge, receipt } = meter.claim(&progress, Finish::Cancelled).await;
             let claim = self.payment_claim(&receipt);
             self.pacer.writer().control(&claim).await?;
-            charge.commit();
+            charge.hand_over();
             taken.keep();
             tracing::info!(cost = %receipt.receipt.cost, "answer cancelled by the client");
         }
-        self.pacer.outbox.abandon();
+        self.pacer.abandon();
         Ok(())
     }
 

@@ -27,8 +27,11 @@ pub struct Ledger {
 
 #[derive(Default)]
 struct Channel {
-    /// Cumulative amount: own charges on top of the highest claim that the host knew.
+    /// Cumulative amount: own charges on top of the highest claim that the host knew when the first
+    /// request was reserved.
     charged: Amount,
+    /// Whether a request was reserved in this boot: from then on the host's number says nothing.
+    begun: bool,
     /// Highest cumulative amount of a claim that the host stored: what a batch may contain.
     claimed: Amount,
     /// Sum of the reserves of open requests.
@@ -87,7 +90,8 @@ pub struct Reservation {
     held: bool,
 }
 
-/// A charge that the host has not stored yet. Dropping it takes the charge back.
+/// A charge that the host has not stored yet. Dropping it takes the charge back, unless its claim
+/// has been handed to the host.
 ///
 /// It holds the channel's turn: cumulative amounts are claimed one after the other, so that a
 /// charge that is taken back is contained in no later claim.
@@ -98,7 +102,8 @@ pub struct Charge {
     pub seq: u64,
     /// The channel's amount, this charge included.
     pub cumulative: Amount,
-    committed: bool,
+    /// The host may have the claim.
+    claimed: bool,
     _turn: OwnedMutexGuard<()>,
 }
 
@@ -118,7 +123,8 @@ impl Ledger {
     }
 
     /// Makes room for a request that may cost `reserve` under `cap`. `known_by_host` is the highest
-    /// claim that the host knows; a claim of an earlier boot is learned from it.
+    /// claim that the host knows: claims of earlier boots are learned from it. It counts until the
+    /// first success in this boot, and never again: the host could raise it at will.
     ///
     /// # Errors
     /// [`ReserveError`].
@@ -137,7 +143,8 @@ impl Ledger {
         if channel.closed {
             return Err(ReserveError::Closed { charged: channel.charged });
         }
-        let (charged, reserved) = (channel.charged.max(known_by_host), channel.reserved);
+        let charged = if channel.begun { channel.charged } else { known_by_host };
+        let reserved = channel.reserved;
         let now_reserved = reserved.checked_add(reserve);
         let needed = now_reserved.and_then(|sum| sum.checked_add(charged));
         let Some(now_reserved) = now_reserved.filter(|_| needed.is_some_and(|sum| sum <= cap))
@@ -145,7 +152,7 @@ impl Ledger {
             return Err(ReserveError::CapTooLow { cap, charged, reserved, reserve });
         };
         // Only now: what is charged and reserved stays within a cap that the user has signed.
-        channel.charged = charged;
+        (channel.charged, channel.begun) = (charged, true);
         channel.reserved = now_reserved;
         channel.open_requests += 1;
         Ok(Reservation { ledger: Arc::clone(self), key, reserve, held: true })
@@ -202,7 +209,7 @@ impl Reservation {
             channel.charged = charged.expect("charged and reserved are within a signed cap");
             (channel.settlements, channel.charged)
         });
-        Charge { request: self, cost, seq, cumulative, committed: false, _turn: turn }
+        Charge { request: self, cost, seq, cumulative, claimed: false, _turn: turn }
     }
 }
 
@@ -218,22 +225,27 @@ impl Drop for Reservation {
 }
 
 impl Charge {
-    /// The host has the claim: the charge stands.
-    pub fn commit(mut self) {
-        self.committed = true;
-        self.request.ledger.with(self.request.key, |channel| {
-            channel.claimed = channel.claimed.max(self.cumulative);
-        });
+    /// The claim was handed to the host, which may have stored it whatever it answers: the charge
+    /// stands, or the host would be ahead of this ledger for good.
+    pub fn hand_over(&mut self) {
+        self.claimed = true;
+    }
+
+    /// The host says that it has not stored the claim: nothing is charged.
+    pub fn take_back(mut self) {
+        self.claimed = false;
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        if !self.committed {
-            self.request.ledger.with(self.request.key, |channel| {
+        self.request.ledger.with(self.request.key, |channel| {
+            if self.claimed {
+                channel.claimed = channel.claimed.max(self.cumulative);
+            } else {
                 channel.charged = released(channel.charged, self.cost);
-            });
-        }
+            }
+        });
     }
 }
 
@@ -272,13 +284,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_committed_charge_replaces_its_reserve() {
+    async fn a_claimed_charge_replaces_its_reserve() {
         let ledger = Arc::new(Ledger::default());
         let request = reserve(&ledger, 100, 60).unwrap();
-        let charge = request.charge(amount(25)).await;
+        let mut charge = request.charge(amount(25)).await;
         assert_eq!((charge.seq, charge.cumulative), (1, amount(25)));
-        assert_eq!(ledger.claimed(KEY), Amount::ZERO);
-        charge.commit();
+        charge.hand_over();
+        assert_eq!(ledger.claimed(KEY), Amount::ZERO, "the host may still refuse it");
+        drop(charge);
         assert_eq!((ledger.charged(KEY), ledger.claimed(KEY)), (amount(25), amount(25)));
         reserve(&ledger, 85, 60).unwrap();
     }
@@ -290,7 +303,11 @@ mod tests {
         drop(request.charge(amount(25)).await);
         assert_eq!((ledger.charged(KEY), ledger.claimed(KEY)), (Amount::ZERO, Amount::ZERO));
         let next = reserve(&ledger, 100, 100).unwrap();
-        assert_eq!(next.charge(amount(5)).await.seq, 2);
+        let mut refused = next.charge(amount(5)).await;
+        assert_eq!(refused.seq, 2);
+        refused.hand_over();
+        refused.take_back();
+        assert_eq!((ledger.charged(KEY), ledger.claimed(KEY)), (Amount::ZERO, Amount::ZERO));
     }
 
     #[tokio::test]
@@ -323,6 +340,28 @@ mod tests {
         ledger.reserve(KEY, amount(50), amount(100), amount(50)).unwrap();
         assert_eq!(ledger.charged(KEY), amount(50));
         assert_eq!(ledger.claimed(KEY), Amount::ZERO, "it is not this enclave's claim");
+    }
+
+    #[tokio::test]
+    async fn the_host_names_an_amount_only_before_the_first_reservation() {
+        let ledger = Arc::new(Ledger::default());
+        let refused = ledger.reserve(KEY, amount(90), amount(100), amount(20)).err();
+        assert!(matches!(refused, Some(ReserveError::CapTooLow { .. })));
+        assert_eq!(ledger.charged(KEY), Amount::ZERO, "a refusal fixes nothing");
+        let request = ledger.reserve(KEY, amount(50), amount(100), amount(20)).unwrap();
+        let mut charge = request.charge(amount(10)).await;
+        charge.hand_over();
+        drop(charge);
+        drop(ledger.reserve(KEY, amount(1_000), amount(100), amount(20)).unwrap());
+        assert_eq!(ledger.charged(KEY), amount(60));
+    }
+
+    #[test]
+    fn the_host_cannot_raise_a_channel_that_began_at_nothing() {
+        let ledger = Arc::new(Ledger::default());
+        drop(reserve(&ledger, 100, 20).unwrap());
+        drop(ledger.reserve(KEY, amount(70), amount(100), amount(20)).unwrap());
+        assert_eq!(ledger.charged(KEY), Amount::ZERO);
     }
 
     #[test]

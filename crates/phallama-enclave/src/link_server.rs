@@ -3,7 +3,7 @@
 use std::fs;
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,18 +25,34 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Listens at `path`, for this user only. A stale socket there is replaced.
 ///
+/// The socket is made in a directory that only this user can enter and moved to its place when its
+/// permissions are set: there is no moment at which others could connect.
+///
 /// # Errors
 /// What the system says; [`io::ErrorKind::AddrInUse`] when somebody still listens there.
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(io::ErrorKind::AddrInUse.into());
     }
-    match fs::remove_file(path) {
+    // Short: paths of sockets are.
+    let dir = path.with_file_name(format!(".{}", std::process::id()));
+    match fs::remove_dir_all(&dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    fs::DirBuilder::new().mode(0o700).create(&dir)?;
+    let bound = bind_in(&dir, path);
+    let removed = fs::remove_dir_all(&dir);
+    let listener = bound?;
+    removed?;
+    Ok(listener)
+}
+
+fn bind_in(dir: &Path, path: &Path) -> io::Result<UnixListener> {
+    let inside = dir.join("s");
+    let listener = UnixListener::bind(&inside)?;
+    fs::set_permissions(&inside, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&inside, path)?;
     Ok(listener)
 }
 
@@ -127,5 +143,24 @@ async fn evidence(
             tracing::warn!(%error, "no evidence for a verifier");
             writer.control(&Refused { code: Code::Internal, retry_after_ms: 0 }).await
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_link_is_for_this_user_only_and_replaces_a_stale_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("enclave.sock");
+        drop(bind(&path).unwrap());
+        assert!(path.exists(), "a socket outlives its listener");
+        let listener = bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+        let (_client, accepted) = tokio::join!(UnixStream::connect(&path), listener.accept());
+        accepted.unwrap();
+        assert_eq!(bind(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 }

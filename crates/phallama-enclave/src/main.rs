@@ -15,6 +15,7 @@ use phallama_enclave::config::{Config, TeeConfig};
 use phallama_enclave::enclave::{Enclave, StartError, Starting};
 use phallama_enclave::{hardening, link_server, platform};
 use phallama_engine::StartProgress;
+use rustix::io::Errno;
 use tokio::signal::unix::{SignalKind, signal};
 
 const USAGE: &str = "\
@@ -47,6 +48,8 @@ enum RunError {
 }
 
 fn main() -> ExitCode {
+    // Before anything that could hold a secret, and before any worker inherits the limit.
+    let exposed = hardening::forbid_dumps();
     let done = match parse(std::env::args_os().skip(1)) {
         Err(problem) => {
             say(&format!("error: {problem}\n\n{USAGE}"));
@@ -59,7 +62,7 @@ fn main() -> ExitCode {
         Ok(Command::PrintMeasurement) => platform::simulated_measurement()
             .map_err(|error| StartError::from(error).into())
             .and_then(|measurement| print(&format!("{measurement}\n"))),
-        Ok(Command::Run(path)) => run(&path),
+        Ok(Command::Run(path)) => run(&path, &exposed),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,8 +88,11 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Command, String> {
     }
 }
 
-fn run(path: &Path) -> Result<(), RunError> {
+fn run(path: &Path, exposed: &[(&str, Errno)]) -> Result<(), RunError> {
     log::start();
+    for (what, error) in exposed {
+        tracing::warn!(%error, "{what} cannot be set: this process can be dumped");
+    }
     let config = Config::read(path).map_err(StartError::from)?;
     if matches!(config.tee, TeeConfig::Simulated(_)) {
         say(
@@ -101,10 +107,6 @@ fn run(path: &Path) -> Result<(), RunError> {
 async fn serve(config: &Config) -> Result<(), RunError> {
     let stop = stop_signal().map_err(|source| RunError::System { what: "no signals", source })?;
     let enclave = Enclave::start(config, Clock::system(), progress()).await?;
-    // After the start: the simulated platform measures this program through /proc/self.
-    if let Err(error) = hardening::forbid_dumps() {
-        tracing::warn!(%error, "core dumps of this process cannot be turned off");
-    }
     let path = &config.link_socket;
     let listener = link_server::bind(path)
         .map_err(|source| RunError::Listen { path: path.clone(), source })?;

@@ -7,6 +7,7 @@ use phallama_protocol::frames::FrameClass;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::connection::{HostGone, HostReader, HostWriter};
+use crate::meter::Progress;
 use crate::outbox::Outbox;
 
 /// Frames that go to the host in one piece, bytes, where the class has no pace.
@@ -19,6 +20,8 @@ pub(crate) struct Pacer {
     pace: Pace,
     /// Bytes that go out before the next frame: the encapsulation, and what `bulk` withholds.
     held: Vec<u8>,
+    /// What the host was given: the counts up to the last frame that was written.
+    handed_out: Progress,
 }
 
 enum Pace {
@@ -51,12 +54,18 @@ impl Pacer {
             None if class == FrameClass::Bulk => Pace::Withheld,
             None => Pace::Ready,
         };
-        Self { outbox, writer, pace, held: enc2 }
+        let handed_out = outbox.progress();
+        Self { outbox, writer, pace, held: enc2, handed_out }
     }
 
     /// Whether frames leave without waiting for a tick or for the end.
     pub(crate) fn is_unpaced(&self) -> bool {
         matches!(self.pace, Pace::Ready)
+    }
+
+    /// What was written to the host: frames that are still held do not count.
+    pub(crate) fn handed_out(&self) -> Progress {
+        self.handed_out
     }
 
     /// Whether nothing leaves before the end.
@@ -139,6 +148,12 @@ impl Pacer {
         self.flush().await
     }
 
+    /// Drops what was not written: nobody reads the answer any more.
+    pub(crate) fn abandon(&mut self) {
+        self.outbox.abandon();
+        self.held.clear();
+    }
+
     /// Takes frames while `more` says so.
     async fn advance(
         &mut self,
@@ -153,6 +168,12 @@ impl Pacer {
                     closed = reader.closed() => return closed.map(|()| OrClosed::ClientGone),
                 }
             } else {
+                // Nobody reads what is taken after the client has left.
+                tokio::select! {
+                    biased;
+                    closed = reader.closed() => return closed.map(|()| OrClosed::ClientGone),
+                    () = std::future::ready(()) => {}
+                }
                 let frame = self.outbox.take_frame();
                 self.held.extend(frame);
                 if self.is_unpaced() && self.held.len() >= BURST_BYTES {
@@ -177,6 +198,7 @@ impl Pacer {
             self.writer.out(piece).await?;
         }
         self.held.clear();
+        self.handed_out = self.outbox.progress();
         Ok(())
     }
 }
@@ -348,6 +370,35 @@ mod tests {
         let never = std::future::pending::<()>();
         let ended = bench.pacer.during_or_closed(never, &mut bench.reader).await.unwrap();
         assert!(matches!(ended, OrClosed::ClientGone));
+    }
+
+    #[tokio::test]
+    async fn frames_that_were_not_written_are_not_handed_out() {
+        let mut bench = Bench::new(FrameClass::Unpaced).await;
+        assert_eq!(bench.pacer.handed_out().data_frames, 0);
+        bench.push(10);
+        bench.pacer.drain(&mut bench.reader).await.unwrap();
+        let given = bench.pacer.handed_out();
+        assert_eq!((given.data_frames, given.tokens.completion_tokens), (1, 1));
+
+        // A frame of a burst that has not left, and one that nobody has taken.
+        bench.pacer.outbox.push(&Event::Content("held".to_owned()), 2).unwrap();
+        let held = bench.pacer.outbox.take_frame();
+        bench.pacer.held.extend(held);
+        bench.pacer.outbox.push(&Event::Content("waiting".to_owned()), 3).unwrap();
+        bench.host.shutdown(std::net::Shutdown::Write).unwrap();
+        bench.reader.closed().await.unwrap();
+        let drained = bench.pacer.drain(&mut bench.reader).await.unwrap();
+        assert!(matches!(drained, OrClosed::ClientGone));
+        assert_eq!(bench.pacer.outbox.progress().data_frames, 2);
+        let after = bench.pacer.handed_out();
+        assert_eq!((after.data_frames, after.tokens.completion_tokens), (1, 1));
+        assert_eq!(after.data_chain, given.data_chain);
+
+        bench.arrived();
+        bench.pacer.abandon();
+        bench.pacer.finish(&mut bench.reader).await.unwrap();
+        assert_eq!(bench.arrived(), [] as [usize; 0], "what is not charged does not leave");
     }
 
     #[tokio::test(start_paused = true)]

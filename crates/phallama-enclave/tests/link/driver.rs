@@ -301,11 +301,17 @@ impl Host {
 pub(crate) struct Script {
     pub(crate) verdict: Result<Admitted, Denied>,
     pub(crate) stored: Kind,
+    /// Says nothing to a claim, so that the connection can break there.
+    pub(crate) breaks_at_claim: bool,
 }
 
 impl Default for Script {
     fn default() -> Self {
-        Self { verdict: Ok(Admitted { cumulative: Amount::ZERO }), stored: Kind::Stored }
+        Self {
+            verdict: Ok(Admitted { cumulative: Amount::ZERO }),
+            stored: Kind::Stored,
+            breaks_at_claim: false,
+        }
     }
 }
 
@@ -359,6 +365,9 @@ impl Exchange {
                     Ok(admitted) => self.host.control(admitted).await,
                     Err(denied) => self.host.control(denied).await,
                 }
+            }
+            Kind::Claim if script.breaks_at_claim => {
+                self.answer.claim = Some(frame.control().unwrap());
             }
             Kind::Claim => {
                 self.answer.claim = Some(frame.control().unwrap());

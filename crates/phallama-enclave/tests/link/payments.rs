@@ -11,7 +11,7 @@ use phallama_protocol::link::{
 use phallama_protocol::receipt::ReceiptError;
 use phallama_protocol::refusal::Code;
 
-use crate::driver::{Pod, Script, cost};
+use crate::driver::{CAP, Pod, Script, cost};
 
 const UNPACED: FrameClass = FrameClass::Unpaced;
 
@@ -70,6 +70,46 @@ async fn continues_above_what_the_host_knows_from_before() {
     expected.cumulative_before = Amount::from(1_001);
     let refused = answer.receipt().check(&expected, &pod.domain());
     assert!(matches!(refused, Err(ReceiptError::BelowRecord { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_host_cannot_raise_a_channel_that_has_begun() {
+    let pod = Pod::start().await;
+    let first = claim(&pod).await.cumulative;
+    let lie = Admitted { cumulative: Amount::from(1_000_000) };
+    let script = Script { verdict: Ok(lie), ..Script::default() };
+    let answer = pod.send(&pod.request(UNPACED, "ok")).await.run(&script).await;
+    let receipt = &answer.receipt().receipt;
+    assert_eq!(receipt.cumulative.checked_sub(receipt.cost), Some(first));
+}
+
+#[tokio::test]
+async fn a_cap_below_what_was_claimed_before_the_start_is_refused_with_that_amount() {
+    let pod = Pod::start().await;
+    let script =
+        Script { verdict: Ok(Admitted { cumulative: Amount::from(CAP) }), ..Script::default() };
+    let error = pod.send(&pod.request(UNPACED, "ok")).await.run(&script).await.error().clone();
+    assert_eq!((error.code, error.cumulative), (Code::CapTooLow, Amount::from(CAP)));
+    assert_eq!(pod.charged().await, Amount::ZERO, "nothing was reserved: nothing is believed yet");
+}
+
+#[tokio::test]
+async fn a_claim_that_the_host_took_with_it_stays_charged() {
+    let pod = Pod::start().await;
+    let request = pod.request(UNPACED, "ok");
+    let mut exchange = pod.send(&request).await;
+    let script = Script { breaks_at_claim: true, ..Script::default() };
+    while exchange.answer.claim.is_none() {
+        exchange.step(&script).await.unwrap();
+    }
+    let lost = exchange.answer.claim.clone().unwrap();
+    drop(exchange);
+    // The channel's next claim waits for its turn, hence for the end of the broken exchange.
+    let next = claim(&pod).await;
+    let cost_of_next = cost(next.prompt_tokens.into(), next.completion_tokens.into());
+    assert_eq!(next.cumulative.checked_sub(cost_of_next), Some(lost.cumulative));
+    assert_eq!(sign(&pod, &[row(&lost)]).await.accepted, [0]);
+    assert_eq!(pod.ask(&request).await.error().code, Code::DuplicateRequest);
 }
 
 #[tokio::test]
