@@ -134,7 +134,9 @@ pub fn decide(ask: &Ask, facts: &Facts) -> Decision {
             Decision::Deny(chain_behind(base))
         };
     }
-    if need <= locked {
+    // A cap that is too low is the enclave's to refuse, with an amount that the client can believe:
+    // it only has to know the base. No lock is sent for such a request.
+    if need <= locked || plus(base, ask.reserve) > ask.cap {
         return Decision::Admit { cumulative: base };
     }
     match lock_for(ask, facts, need) {
@@ -170,11 +172,6 @@ fn refused_outright(ask: &Ask, facts: &Facts, base: Amount) -> Option<Denial> {
     if ask.terms_hash != facts.terms_hash {
         let message = "the pod's prices have changed; read its offers again".to_owned();
         return denial(Code::TermsMismatch, 0, message);
-    }
-    let alone = plus(base, ask.reserve);
-    if alone > ask.cap {
-        let message = format!("the voucher allows {}, {alone} is needed", ask.cap);
-        return denial(Code::CapTooLow, 0, message);
     }
     None
 }
@@ -335,13 +332,18 @@ mod tests {
     }
 
     #[test]
-    fn cap_below_what_is_charged_and_reserved_is_refused() {
-        assert_eq!(
-            denied(&Ask { cap: 49.into(), ..ask() }, &facts()),
-            (Code::CapTooLow, 20.into())
-        );
+    fn cap_that_is_too_low_is_left_to_the_enclave_and_costs_no_lock() {
+        let told = Decision::Admit { cumulative: 20.into() };
+        let low = Ask { cap: 49.into(), ..ask() };
+        assert_eq!(decide(&low, &facts()), told);
+        assert_eq!(decide(&low, &unlocked()), told);
+        let with_allocation = Ask { cap: 49.into(), ..with(row(200)) };
+        assert_eq!(decide(&with_allocation, &unlocked()), told);
         let exact = Ask { cap: 50.into(), ..ask() };
-        assert_eq!(decide(&exact, &facts()), Decision::Admit { cumulative: 20.into() });
+        assert_eq!(denied(&exact, &unlocked()).0, Code::BalanceTooLow);
+        // A silent chain is risked for nobody who is not covered.
+        let standing = Standing::Behind { room: 1_000.into() };
+        assert_eq!(denied(&low, &Facts { standing, ..unlocked() }).0, Code::ChainBehind);
     }
 
     #[test]

@@ -36,6 +36,7 @@ mod error;
 mod http;
 mod money;
 mod pod;
+mod private;
 mod progress;
 mod registration;
 mod status;

@@ -1,5 +1,6 @@
 //! A running pod: everything put together, in the order in which it can be trusted to work.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +24,7 @@ use crate::gate::Gate;
 use crate::http::{Front, Server, ServerLimits};
 use crate::journal::{ChannelRecord, Journal};
 use crate::locks::LockQueue;
+use crate::private;
 use crate::progress::PodProgress;
 use crate::registration::Registrar;
 use crate::reserves::Reserves;
@@ -287,7 +289,7 @@ impl Places {
             let path = path.to_owned();
             move |source| PodError::File { what, path, source }
         };
-        std::fs::create_dir_all(state_dir).map_err(file("create", state_dir))?;
+        private::dir(state_dir).map_err(file("create", state_dir))?;
         let dir = state_dir.canonicalize().map_err(file("resolve", state_dir))?;
         let places = Self {
             journal: dir.join(journal_name(config)),
@@ -308,7 +310,7 @@ impl Places {
             return Err(PodError::Config { field: "state_dir", problem });
         }
         let workers = &places.worker_sockets;
-        std::fs::create_dir_all(workers).map_err(file("create", workers))?;
+        private::dir(workers).map_err(file("create", workers))?;
         Ok(places)
     }
 }
@@ -335,6 +337,11 @@ impl Inside {
     fn build(config: &PodConfig, on_chain: &OnChain, places: &Places) -> Result<Self, PodError> {
         let OnChain { chain, sender, pod_id, view } = on_chain;
         let policy = &config.policy;
+        private::file(&places.journal).map_err(|source| PodError::File {
+            what: "open",
+            path: places.journal.clone(),
+            source,
+        })?;
         let journal = Arc::new(Journal::open(&places.journal)?);
         let gather = ms(policy.lock_batch_ms);
         let gate = Arc::new(Gate {
@@ -360,11 +367,8 @@ fn write_enclave_config(
 ) -> Result<(), PodError> {
     let json = enclave_config_json(config, pod_id, &places.link_socket, &places.worker_sockets);
     let path = &places.enclave_config;
-    std::fs::write(path, json).map_err(|source| PodError::File {
-        what: "write",
-        path: path.clone(),
-        source,
-    })
+    let written = private::empty_file(path).and_then(|mut file| file.write_all(json.as_ref()));
+    written.map_err(|source| PodError::File { what: "write", path: path.clone(), source })
 }
 
 fn process_spec(config: &PodConfig, pod_id: PodId, places: &Places) -> ProcessSpec {

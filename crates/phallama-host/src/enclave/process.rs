@@ -21,6 +21,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::EnclaveClient;
 use crate::error::EnclaveError;
+use crate::private;
 use crate::progress::PodProgress;
 
 /// Lines of the log that an error shows.
@@ -321,7 +322,7 @@ fn spawn(spec: &ProcessSpec, report: &Report) -> Result<(Running, Tail), Enclave
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    let log = Arc::new(Mutex::new(File::create(&spec.log).map_err(failed)?));
+    let log = Arc::new(Mutex::new(private::empty_file(&spec.log).map_err(failed)?));
     let mut child = Command::new(&spec.program)
         .args(&spec.args)
         .stdin(Stdio::null())

@@ -9,6 +9,10 @@ use crate::testing::{World, user};
 
 /// The host has stored a claim of the running enclave.
 async fn charge(world: &World, user: &Signer, cumulative: u64) {
+    charge_at(world, user, cumulative, clock::now_unix_s()).await;
+}
+
+async fn charge_at(world: &World, user: &Signer, cumulative: u64, at_unix_s: u64) {
     let claim = world.claim(user, cumulative);
     let claim = Claim {
         key: ChannelKey { user: claim.user, epoch: claim.epoch },
@@ -22,7 +26,7 @@ async fn charge(world: &World, user: &Signer, cumulative: u64) {
         prompt_tokens: claim.prompt_tokens,
         completion_tokens: claim.completion_tokens,
         settled: Amount::ZERO,
-        at_unix_s: clock::now_unix_s(),
+        at_unix_s,
     };
     world.journal.store(Change::Claim(Box::new(claim))).await.unwrap();
 }
@@ -157,4 +161,75 @@ async fn user_who_leaves_makes_settlement_due() {
     world.start_exit(&user).await;
     world.view.channels(&[user.address()]).await.unwrap();
     assert!(settler.is_due());
+}
+
+/// Lets the settler's own loop run while `meanwhile` does.
+async fn while_running(settler: &Settler, meanwhile: impl Future<Output = ()>) {
+    tokio::select! {
+        biased;
+        () = settler.run() => panic!("the settler has stopped"),
+        () = meanwhile => {}
+    }
+}
+
+/// The loop is polled often enough to begin what is due.
+async fn turns() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Moves the loop's clock to its next look at the age of claims.
+async fn next_look() {
+    turns().await;
+    tokio::time::pause();
+    tokio::time::advance(LOOK_EVERY).await;
+    tokio::time::resume();
+    turns().await;
+}
+
+/// Plays the enclave until the contract has paid everything.
+async fn paid(world: &World) {
+    sign(world, |_| true).await;
+    while !world.journal.unsettled().is_empty() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn settles_by_itself_when_enough_is_unsettled() {
+    let world = World::new(0).await;
+    let (first, second) = (locked_user(&world, 1).await, locked_user(&world, 2).await);
+    let mut settler = world.settler();
+    settler.due = Due { min_value: 100.into(), ..settler.due };
+    charge(&world, &first, 70).await;
+    while_running(&settler, async {
+        world.wake.notify_one();
+        turns().await;
+        assert!(settler.turn.try_lock().is_ok(), "70 is not enough to begin");
+        charge(&world, &second, 30).await;
+        world.wake.notify_one();
+        paid(&world).await;
+    })
+    .await;
+    assert_eq!(credit(&world).await, 100.into());
+}
+
+#[tokio::test]
+async fn settles_by_itself_what_has_waited_long_enough() {
+    let world = World::new(0).await;
+    let (first, second) = (locked_user(&world, 1).await, locked_user(&world, 2).await);
+    let settler = world.settler();
+    charge(&world, &first, 70).await;
+    while_running(&settler, async {
+        next_look().await;
+        assert!(settler.turn.try_lock().is_ok(), "the claim is new");
+        let long_ago = clock::now_unix_s() - settler.due.max_age_s;
+        charge_at(&world, &second, 5, long_ago).await;
+        // Nobody wakes the loop: it looks by itself.
+        next_look().await;
+        paid(&world).await;
+    })
+    .await;
+    assert_eq!(credit(&world).await, 75.into());
 }
