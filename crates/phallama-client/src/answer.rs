@@ -15,7 +15,7 @@ use phallama_protocol::events::Event;
 use phallama_protocol::frames::{Message, OpenError, ResponseOpener};
 use phallama_protocol::ids::{Amount, Digest32, PodId, RequestId};
 use phallama_protocol::receipt::{Finish, SignedReceipt};
-use phallama_protocol::refusal::PodError;
+use phallama_protocol::refusal::{Code, PodError};
 use reqwest::Response;
 use tokio::sync::{mpsc, oneshot};
 
@@ -316,10 +316,15 @@ async fn relay(begun: Begun, app: &App) -> Result<Reading, ClientError> {
                 return Ok(reading);
             }
             Message::Error(error) => {
-                promise.finish(Outcome::NotCharged).await?;
+                promise.finish(failed(error.code)).await?;
                 return Err(refused(agreed.pod.record().pod_id, &error));
             }
-            Message::Interim(receipt) => agreed.check_interim(&promise, &receipt)?,
+            Message::Interim(receipt) => {
+                if let Err(error) = agreed.check_interim(&promise, &receipt).await {
+                    promise.finish(lost()).await?;
+                    return Err(error);
+                }
+            }
             Message::Head { .. } => {}
         }
         message = tokio::select! {
@@ -347,11 +352,13 @@ async fn settle(
     receipt: SignedReceipt,
     tally: &Tally,
 ) -> Result<FinishedAnswer, ClientError> {
-    if let Err(error) = agreed.check_final(&promise, &reading.opener, &receipt) {
-        promise.finish(lost()).await?;
-        return Err(error);
-    }
-    let stored = agreed.stored(&promise, &receipt)?;
+    let stored = match agreed.check_final(&promise, &reading.opener, &receipt).await {
+        Ok(stored) => stored,
+        Err(error) => {
+            promise.finish(lost()).await?;
+            return Err(error);
+        }
+    };
     let signed = receipt.receipt.clone();
     let finished = FinishedAnswer {
         pod_id: signed.pod_id,
@@ -396,6 +403,12 @@ fn started(promise: &Promise, agreed: &Agreed, created_unix_s: u64) -> Started {
         allocation_total: promise.payment().allocation.map(|grant| grant.total),
         max_tokens: agreed.max_tokens,
     }
+}
+
+/// What an ERROR frame after HEAD means: the enclave takes nothing, but when payments are paused
+/// the host has seen a claim that it says it could not store.
+pub(crate) fn failed(code: Code) -> Outcome {
+    if code == Code::PaymentsPaused { lost() } else { Outcome::NotCharged }
 }
 
 /// An ERROR frame as the client's error.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use phallama_protocol::frames::{ClientExchange, FrameClass, Message};
-use phallama_protocol::ids::{Amount, PodId, RequestId};
+use phallama_protocol::ids::{PodId, RequestId};
 use phallama_protocol::offers::Offer;
 use phallama_protocol::rand_core::UnwrapErr;
 use phallama_protocol::refusal::{Code, Refusal};
@@ -17,7 +17,7 @@ use crate::error::{ClientError, PodFailure};
 use crate::keystore::random_bytes;
 use crate::ledger::Outcome;
 use crate::pod_http::{PodAddress, Posted};
-use crate::promise::{Promise, lost};
+use crate::promise::{Behind, Promise, lost};
 use crate::question::{Question, SizedQuestion};
 use crate::receipt::Agreed;
 use crate::verify::VerifiedPod;
@@ -36,9 +36,10 @@ enum Attempt {
     /// The first part of the answer is here.
     Begun(Box<Begun>),
     /// The pod says that it does not know the key that the request was sealed to.
-    UnknownKey,
-    /// The pod says that the channel stands at another amount or epoch.
-    Behind(Amount, ClientError),
+    /// Anybody could have said so; the promise is open.
+    UnknownKey(Promise),
+    /// The pod says that the channel is in another epoch, or stands at another amount.
+    Behind(Option<Behind>, ClientError),
 }
 
 impl Client {
@@ -84,6 +85,10 @@ impl Client {
                 continue;
             }
             let (pod, url) = (candidate.record.pod_id, candidate.record.url.clone());
+            if options.pod.is_none() && self.is_distrusted(pod) {
+                failures.push(PodFailure { pod, url, error: distrusted(pod) });
+                continue;
+            }
             match self.ask_pod(&candidate, &question, class).await {
                 Ok(answer) => {
                     self.remember_success(pod);
@@ -111,23 +116,30 @@ impl Client {
         let mut pod = self.verified(&candidate.record).await?;
         // The same id on every attempt, so that no attempt can be charged beside another.
         let request_id = RequestId(random_bytes());
-        let (mut key_may_be_stale, mut amount_may_be_stale) = (true, true);
+        let (mut key_may_be_stale, mut amount_may_be_stale, mut repeats) = (true, true, false);
         loop {
             // Terms are those of the verified record, which may be newer than the list.
             let offer = offer_of(&pod, &candidate.offer.model)?;
-            let (sized, promise) = self.promise_sized(&pod, &offer, question, request_id).await?;
+            let (sized, mut promise) =
+                self.promise_sized(&pod, &offer, question, request_id).await?;
+            if repeats {
+                promise.repeats();
+            }
             match self.attempt(&pod, offer, question.method, class, sized, promise).await? {
                 Attempt::Begun(begun) => return Ok(answer::start(*begun)),
-                Attempt::UnknownKey if key_may_be_stale => {
-                    key_may_be_stale = false;
+                Attempt::UnknownKey(first) if key_may_be_stale => {
+                    (key_may_be_stale, repeats) = (false, true);
                     pod = self.with_fresh_bundle(&pod).await?;
+                    // The retry has the same id: its promise stands for both.
+                    first.finish(Outcome::NotCharged).await?;
                 }
-                Attempt::UnknownKey => {
+                Attempt::UnknownKey(second) => {
+                    second.finish(lost()).await?;
                     return Err(unauthenticated(pod.record().pod_id, Code::UnknownKey, 0));
                 }
-                Attempt::Behind(claimed, _) if amount_may_be_stale => {
+                Attempt::Behind(behind, _) if amount_may_be_stale => {
                     amount_may_be_stale = false;
-                    self.catch_up(pod.record().pod_id, claimed).await?;
+                    self.catch_up(pod.record().pod_id, behind).await?;
                 }
                 Attempt::Behind(_, error) => return Err(error),
             }
@@ -202,11 +214,11 @@ impl Client {
                 begin(reading, promise, agreed).await
             }
             Ok(Posted::Refused(Refusal { code, retry_after_ms })) => {
-                promise.finish(Outcome::NotCharged).await?;
-                match code {
-                    Code::UnknownKey => Ok(Attempt::UnknownKey),
-                    code => Err(unauthenticated(pod_id, code, retry_after_ms)),
+                if code == Code::UnknownKey {
+                    return Ok(Attempt::UnknownKey(promise));
                 }
+                promise.finish(lost()).await?;
+                Err(unauthenticated(pod_id, code, retry_after_ms))
             }
             Ok(Posted::NotSent(error)) => {
                 promise.finish(Outcome::NotCharged).await?;
@@ -225,6 +237,9 @@ impl Client {
     }
 }
 
+/// What an ERROR frame before HEAD means: the enclave refused before any work.
+const NOT_CHARGED: Outcome = Outcome::NotCharged;
+
 /// Reads up to the first part of the answer, its end, or a refusal.
 async fn begin(
     mut reading: Reading,
@@ -232,7 +247,7 @@ async fn begin(
     agreed: Agreed,
 ) -> Result<Attempt, ClientError> {
     let pod = agreed.pod.record().pod_id;
-    let mut created = 0;
+    let mut created = None;
     loop {
         match reading.next().await {
             Ok(Some(Message::Head { created_unix_s, model_digest })) => {
@@ -242,20 +257,22 @@ async fn begin(
                     let reason = format!("answers with weights {model_digest}, offered {expected}");
                     return Err(ClientError::PodMisbehaved { pod, reason });
                 }
-                created = created_unix_s;
+                created = Some(created_unix_s);
             }
             Ok(Some(Message::Error(error))) => {
-                promise.finish(Outcome::NotCharged).await?;
+                let epoch = promise.payment().epoch;
+                let how = if created.is_some() { answer::failed(error.code) } else { NOT_CHARGED };
+                promise.finish(how).await?;
                 let refused = answer::refused(pod, &error);
+                let behind = Behind { epoch, claimed: error.cumulative };
                 return match error.code {
-                    Code::CapTooLow | Code::EpochMismatch => {
-                        Ok(Attempt::Behind(error.cumulative, refused))
-                    }
+                    Code::CapTooLow => Ok(Attempt::Behind(Some(behind), refused)),
+                    Code::EpochMismatch => Ok(Attempt::Behind(None, refused)),
                     _ => Err(refused),
                 };
             }
             Ok(Some(first)) => {
-                let created_unix_s = created;
+                let created_unix_s = created.unwrap_or_default();
                 let begun = Begun { reading, first, created_unix_s, promise, agreed };
                 return Ok(Attempt::Begun(Box::new(begun)));
             }
@@ -298,6 +315,11 @@ fn budget(refused: &ClientError) -> Option<u128> {
         }
         _ => None,
     }
+}
+
+fn distrusted(pod: PodId) -> ClientError {
+    let reason = "it claimed more than it can have earned; it is asked only when it is named";
+    ClientError::PodMisbehaved { pod, reason: reason.to_owned() }
 }
 
 fn unauthenticated(pod: PodId, code: Code, retry_after_ms: u32) -> ClientError {

@@ -43,6 +43,7 @@ pub(crate) enum Name {
     ModelSet,
     EvidenceFormat,
     EvidencePinned,
+    Policy,
     QuotedMeasurement,
     OnChainQuote,
 }
@@ -70,6 +71,7 @@ impl Name {
             Self::ModelSet => "model-set",
             Self::EvidenceFormat => "evidence-format",
             Self::EvidencePinned => "evidence-pinned",
+            Self::Policy => "policy",
             Self::QuotedMeasurement => "quoted-measurement",
             Self::OnChainQuote => "on-chain-quote-verification",
         }
@@ -84,7 +86,7 @@ impl Name {
             Self::BundleSignature | Self::BundleWindow | Self::ModelSet | Self::EvidenceFormat => {
                 VouchedBy::Verifier
             }
-            Self::QuotedMeasurement => VouchedBy::Hardware,
+            Self::Policy | Self::QuotedMeasurement => VouchedBy::Hardware,
         }
     }
 }
@@ -117,7 +119,13 @@ impl Transcript {
     pub(crate) fn complete(&self) -> Vec<Check> {
         let before = Name::BEFORE.into_iter().map(|name| self.own_line(name));
         let after = Name::AFTER.into_iter().map(|name| self.own_line(name));
-        before.chain(self.quote_lines()).chain(after).collect()
+        let mut lines: Vec<Check> = before.chain(self.quote_lines()).collect();
+        // The report data is what binds the policy into the quote.
+        let bound = phallama_attest::CheckName::ReportData.as_str();
+        let after_report_data = lines.iter().position(|line| line.name == bound).map(|at| at + 1);
+        lines.insert(after_report_data.unwrap_or(lines.len()), self.own_line(Name::Policy));
+        lines.extend(after);
+        lines
     }
 
     fn own_line(&self, name: Name) -> Check {

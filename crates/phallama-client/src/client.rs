@@ -34,10 +34,15 @@ pub(crate) struct Inner {
     directory: Directory,
     verified: Mutex<HashMap<PodId, Slot>>,
     failed: Mutex<HashMap<PodId, Instant>>,
+    /// Pods that claimed what cannot be.
+    pub(crate) misbehaved: Misbehaved,
     /// Channels whose chain side was read by this process.
     pub(crate) observed: Mutex<HashSet<PodId>>,
     token: tokio::sync::OnceCell<TokenMeta>,
 }
+
+/// Shared with the answers that are being read.
+pub(crate) type Misbehaved = Arc<Mutex<HashSet<PodId>>>;
 
 /// The verified pod, once it is; whoever holds the lock is verifying.
 type Slot = Arc<tokio::sync::Mutex<Option<Arc<VerifiedPod>>>>;
@@ -74,6 +79,7 @@ impl Client {
             directory: Directory::default(),
             verified: Mutex::default(),
             failed: Mutex::default(),
+            misbehaved: Misbehaved::default(),
             observed: Mutex::default(),
             token: tokio::sync::OnceCell::new(),
         };
@@ -167,6 +173,11 @@ impl Client {
     pub(crate) async fn remember_failure(&self, pod: PodId) {
         lock(&self.inner.failed).insert(pod, Instant::now());
         self.inner.directory.forget().await;
+    }
+
+    /// Whether the pod claimed what cannot be, in this process.
+    pub(crate) fn is_distrusted(&self, pod: PodId) -> bool {
+        lock(&self.inner.misbehaved).contains(&pod)
     }
 
     pub(crate) fn remember_success(&self, pod: PodId) {

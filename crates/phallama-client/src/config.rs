@@ -79,6 +79,9 @@ pub struct ApprovedMeasurement {
     pub measurement: [u8; 32],
     /// What the user calls it, e.g. `release 0.4.2`.
     pub label: String,
+    /// Digest of the worker program's hash, its arguments and the limits that the program must run
+    /// under, 32 bytes. `None`: any; the verdict then shows the digest and does not judge it.
+    pub policy: Option<[u8; 32]>,
 }
 
 impl ApprovedMeasurement {
@@ -87,12 +90,24 @@ impl ApprovedMeasurement {
     /// # Errors
     /// The text, when it is not 32 bytes of hex.
     pub fn from_hex(label: &str, text: &str) -> Result<Self, String> {
-        let bytes = hex::decode(text.strip_prefix("0x").unwrap_or(text)).ok();
-        let measurement = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-        measurement
-            .map(|measurement| Self { measurement, label: label.to_owned() })
-            .ok_or_else(|| format!("`{text}` is not a measurement; use 64 hex digits"))
+        let measurement = digest_from_hex(text)
+            .ok_or_else(|| format!("`{text}` is not a measurement; use 64 hex digits"))?;
+        Ok(Self { measurement, label: label.to_owned(), policy: None })
     }
+
+    /// The same program under this policy only; 64 hex digits, with or without `0x`.
+    ///
+    /// # Errors
+    /// The text, when it is not 32 bytes of hex.
+    pub fn with_policy_hex(self, text: &str) -> Result<Self, String> {
+        let policy = digest_from_hex(text)
+            .ok_or_else(|| format!("`{text}` is not a policy digest; use 64 hex digits"))?;
+        Ok(Self { policy: Some(policy), ..self })
+    }
+}
+
+fn digest_from_hex(text: &str) -> Option<[u8; 32]> {
+    hex::decode(text.strip_prefix("0x").unwrap_or(text)).ok()?.try_into().ok()
 }
 
 /// The user's own limits, in the smallest unit of the token. `None` is no limit.

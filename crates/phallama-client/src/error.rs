@@ -128,14 +128,28 @@ pub enum ClientError {
         /// The step that failed.
         fault: ReceiptFault,
     },
-    /// The pod claims an amount that this wallet never allowed it.
-    #[error("pod `{pod}` claims {claimed}, more than the {allowed} that was ever allowed to it")]
+    /// The pod claims more than this wallet's requests can have cost. Nothing of it was taken over.
+    #[error("pod `{pod}` claims {claimed}, but all requests can have cost {allowed} at most")]
     ClaimTooHigh {
         /// The pod.
         pod: PodId,
         /// The amount it names.
         claimed: Amount,
-        /// The highest cap signed in this epoch.
+        /// Proven costs, and the reserves of requests that are open or were lost.
+        allowed: Amount,
+    },
+    /// More was claimed on chain than this wallet's requests can have cost. Nothing more is promised
+    /// to the pod until the channel has gone on to another epoch or the chain says otherwise.
+    #[error(
+        "the chain says that pod `{pod}` claimed {claimed}, but all requests can have cost \
+         {allowed} at most"
+    )]
+    PodOverclaimed {
+        /// The pod.
+        pod: PodId,
+        /// Claimed on chain, as the configured endpoint says.
+        claimed: Amount,
+        /// Proven costs, and the reserves of requests that are open or were lost.
         allowed: Amount,
     },
     /// The request cannot be sent as it is.
@@ -258,6 +272,7 @@ impl ClientError {
             Self::ChannelExiting { .. } => of(Exit::Payment, 402, "channel_exiting", false),
             Self::ReceiptRejected { .. } => of(Exit::Payment, 502, "receipt_rejected", false),
             Self::ClaimTooHigh { .. } => of(Exit::Payment, 502, "claim_too_high", false),
+            Self::PodOverclaimed { .. } => of(Exit::Payment, 502, "pod_overclaimed", false),
             Self::InvalidRequest { .. } => of(Exit::Usage, 400, "invalid_request", false),
             Self::ChainUnavailable(error) => chain_class(error),
             Self::KeystoreLocked => of(Exit::Usage, 403, "wallet_locked", false),
@@ -289,7 +304,8 @@ impl ClientError {
             | Self::PodMisbehaved { .. }
             | Self::ChannelExiting { .. }
             | Self::ReceiptRejected { .. }
-            | Self::ClaimTooHigh { .. } => true,
+            | Self::ClaimTooHigh { .. }
+            | Self::PodOverclaimed { .. } => true,
             Self::PodRefused { code, .. } => {
                 !matches!(code, Code::InvalidRequest | Code::PromptTooLong)
             }

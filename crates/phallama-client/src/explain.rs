@@ -5,12 +5,18 @@ use std::fmt;
 use phallama_attest::Rejection;
 use phallama_chain::TokenMeta;
 use phallama_protocol::ids::{Amount, PodId};
+use phallama_protocol::refusal::Code;
 
 use crate::check::Refusal;
 use crate::error::{ClientError, SpendLimit};
 
 const NO_PROMPT: &str = "No prompt was sent.";
 const NOT_CHARGED: &str = "You were not charged.";
+const PROBABLY_NOT_CHARGED: &str =
+    "You were probably not charged; the pod's next receipt will show it.";
+const COST_AT_MOST: &str = "receipts, and reserves of requests without one";
+const EXIT: &str = "To take back what is locked, the owner of the account can start an exit of the \
+                    channel on the escrow contract (`startExit`); it takes 48 hours";
 const MAYBE_CHARGED: &str =
     "You may be charged for the part that arrived, at most what this request reserved.";
 
@@ -90,13 +96,22 @@ impl ClientError {
                 )),
             },
             Self::ClaimTooHigh { pod, claimed, allowed } => Explanation {
-                title: format!("pod `{}` claims more than it was ever allowed", short(*pod)),
+                title: format!("pod `{}` claims more than it can have earned", short(*pod)),
                 facts: vec![
                     fact("claims", money(claimed), "cumulative, its own words"),
-                    fact("allowed", money(allowed), "highest cap this wallet signed"),
+                    fact("possible", money(allowed), COST_AT_MOST),
                 ],
-                effect: Some("The contract pays no more than what was allowed."),
-                hint: Some(format!("To take back what is locked, run `phallama exit {pod}`")),
+                effect: Some("Nothing of it was accepted; the pod is asked only when it is named."),
+                hint: Some(EXIT.to_owned()),
+            },
+            Self::PodOverclaimed { pod, claimed, allowed } => Explanation {
+                title: format!("pod `{}` was paid more than it can have earned", short(*pod)),
+                facts: vec![
+                    fact("claimed", money(claimed), "on chain, as the endpoint says"),
+                    fact("possible", money(allowed), COST_AT_MOST),
+                ],
+                effect: Some("Nothing more is promised to the pod."),
+                hint: Some(EXIT.to_owned()),
             },
             _ => self.explain_without_money(),
         }
@@ -171,10 +186,17 @@ impl ClientError {
         if let Some(ms) = retry_after_ms {
             facts.push(fact("retry", format!("after {ms} ms"), ""));
         }
+        // The model is not in the verified record: nothing was sent.
+        let effect = match (authenticated, code) {
+            (true, Code::PaymentsPaused) => PROBABLY_NOT_CHARGED,
+            (true, _) => NOT_CHARGED,
+            (false, Code::ModelNotFound) => NO_PROMPT,
+            (false, _) => PROBABLY_NOT_CHARGED,
+        };
         Explanation {
             title: format!("pod `{}` refused the request", short(*pod)),
             facts,
-            effect: Some(NOT_CHARGED),
+            effect: Some(effect),
             hint: None,
         }
     }

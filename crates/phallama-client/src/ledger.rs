@@ -4,7 +4,6 @@
 //! that also decides it, so that neither a crash nor a second process can make the key sign a
 //! conflicting amount. Several processes may use the file at the same time.
 
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use phallama_protocol::ids::{Address, Amount, PodId, RequestId};
@@ -16,29 +15,24 @@ use redb::{
 use crate::config::SpendLimits;
 use crate::error::SpendLimit;
 use crate::receipt::StoredReceipt;
-use crate::spend::{AboveCaps, ChainBehind, ChannelRecord, ChannelView, Funds, NoPlan, Plan, Wish};
+use crate::spend::{
+    AboveBound, ChannelRecord, ChannelView, Funds, LostCost, NoPlan, NotObserved, Others, Plan,
+    Settling, Wish,
+};
+
+mod rows;
+
+use rows::{
+    ACCOUNT_BYTES, CHANNEL_BYTES, ChannelRow, DAY_BYTES, FLIGHT_BYTES, FlightRow, RECEIPT_BYTES,
+    from_row, joined, load, save, within,
+};
 
 const FILE_NAME: &str = "ledger.redb";
 const SECONDS_PER_DAY: u64 = 86_400;
 
-/// chain id 8 ‖ escrow 20 ‖ user 20.
-const ACCOUNT_BYTES: usize = 48;
-/// account ‖ pod id 32.
-const CHANNEL_BYTES: usize = 80;
-/// channel ‖ request id 16.
-const FLIGHT_BYTES: usize = 96;
-/// account ‖ day 8.
-const DAY_BYTES: usize = 56;
-/// finished_at_unix_ms 8 ‖ request id 16: newest last.
-const RECEIPT_BYTES: usize = 24;
-
-/// epoch, charged, highest cap, allocated, allocated until, locked, unreceipted.
-type ChannelRow = (u32, u128, u128, u128, u64, u128, u128);
-/// epoch, reserve, forgotten at (unix seconds).
-type FlightRow = (u32, u128, u64);
-
-const CHANNELS: TableDefinition<[u8; CHANNEL_BYTES], ChannelRow> = TableDefinition::new("channels");
-const FLIGHTS: TableDefinition<[u8; FLIGHT_BYTES], FlightRow> = TableDefinition::new("in_flight");
+const CHANNELS: TableDefinition<[u8; CHANNEL_BYTES], ChannelRow> =
+    TableDefinition::new("channels_2");
+const FLIGHTS: TableDefinition<[u8; FLIGHT_BYTES], FlightRow> = TableDefinition::new("in_flight_2");
 const DAYS: TableDefinition<[u8; DAY_BYTES], u128> = TableDefinition::new("days");
 const RECEIPTS: TableDefinition<[u8; RECEIPT_BYTES], &[u8]> = TableDefinition::new("receipts");
 const RECEIPT_IDS: TableDefinition<[u8; 16], [u8; RECEIPT_BYTES]> =
@@ -111,14 +105,30 @@ pub(crate) struct Reservation {
     pub(crate) reserve: u128,
     /// The channel's amount when the promise was made.
     pub(crate) charged_before: u128,
+    losses_before: u64,
     day: u64,
+}
+
+/// What a receipt's cumulative amount is held to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// Highest cap signed in this epoch so far, by this request or another.
+    pub(crate) cap_highest: u128,
+    /// Most that the pod's amount can be without the cost of the request itself.
+    pub(crate) before_cost: u128,
 }
 
 /// Why nothing was promised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotReserved {
     Plan(NoPlan),
-    Limit { limit: SpendLimit, allowed: u128, spent: u128 },
+    Limit {
+        limit: SpendLimit,
+        allowed: u128,
+        spent: u128,
+    },
+    /// The pod's receipts do not fit each other.
+    Inconsistent(AboveBound),
 }
 
 /// How a request ended.
@@ -128,8 +138,9 @@ pub(crate) enum Outcome {
     Settled { cumulative: u128, cost: u128, receipt: Box<StoredReceipt> },
     /// The pod said so: without charge.
     NotCharged,
-    /// Nobody knows: lost, cancelled, refused receipt. The reserve stays on the day's account, and
-    /// for a while later caps cover it, because the pod may still be busy with it.
+    /// Nobody knows: lost, cancelled, refused receipt, a refusal that anybody could have made. The
+    /// reserve is at risk and stays on the day's account until a receipt shows what became of it,
+    /// and for a while later caps cover it, because the pod may still be busy with it.
     Unknown { covered_until_unix_s: u64 },
 }
 
@@ -179,17 +190,24 @@ impl Ledger {
             let mut flights = txn.open_table(FLIGHTS).map_err(storage)?;
             let key = request.account.channel(request.pod);
             let mut record = load(&channels, &key)?.unwrap_or_default();
-            forget_flights(&mut flights, &key, request.wish.now_unix_s)?;
-            let in_flight = in_flight(&flights, &key, record.epoch)?;
-            let charged_before = record.charged;
-            let wish = Wish { in_flight, ..request.wish };
+            end_flights(&mut flights, &key, &mut record, request.wish.now_unix_s)?;
+            let others = others(&flights, &key, record.epoch, request.request_id)?;
+            if let Err(above) = record.consistent(others.open) {
+                save(&mut channels, &key, &record)?;
+                return Ok(Err(NotReserved::Inconsistent(above)));
+            }
+            let (charged_before, losses_before) = (record.charged, record.losses);
+            let wish = Wish { in_flight: others.in_flight(), ..request.wish };
             let plan = match record.plan(&wish, request.funds.as_ref()) {
                 Ok(plan) => plan,
-                Err(refused) => return Ok(Err(NotReserved::Plan(refused))),
+                Err(refused) => {
+                    save(&mut channels, &key, &record)?;
+                    return Ok(Err(NotReserved::Plan(refused)));
+                }
             };
             save(&mut channels, &key, &record)?;
             let flight: [u8; FLIGHT_BYTES] = joined(&[&key, &request.request_id.0]);
-            let row = (record.epoch, wish.reserve, request.over_at_unix_s);
+            let row = (record.epoch, wish.reserve, request.over_at_unix_s, false);
             flights.insert(flight, row).map_err(storage)?;
             let spent = spent.saturating_add(wish.reserve);
             days.insert(request.account.day(day), spent).map_err(storage)?;
@@ -200,40 +218,70 @@ impl Ledger {
                 plan,
                 reserve: wish.reserve,
                 charged_before,
+                losses_before,
                 day,
             }))
         })
     }
 
     /// Closes a reservation.
-    pub(crate) fn finish(&self, made: &Reservation, how: &Outcome) -> Result<(), LedgerError> {
+    pub(crate) fn finish(
+        &self,
+        made: &Reservation,
+        how: &Outcome,
+        now_unix_s: u64,
+    ) -> Result<(), LedgerError> {
         let key = made.account.channel(made.pod);
         self.write(|txn| {
             let flight: [u8; FLIGHT_BYTES] = joined(&[&key, &made.request_id.0]);
             let mut flights = txn.open_table(FLIGHTS).map_err(storage)?;
-            let removed = flights.remove(flight).map_err(storage)?.map(|row| row.value());
-            if let (Outcome::Unknown { covered_until_unix_s }, Some((epoch, reserve, over))) =
-                (how, removed)
-            {
-                let row = (epoch, reserve, over.min(*covered_until_unix_s));
-                flights.insert(flight, row).map_err(storage)?;
+            let mut channels = txn.open_table(CHANNELS).map_err(storage)?;
+            let mut record = load(&channels, &key)?.unwrap_or_default();
+            let known = flights.remove(flight).map_err(storage)?.map(|row| row.value());
+            end_flights(&mut flights, &key, &mut record, now_unix_s)?;
+            let (mut refund, mut lost) = (0, LostCost::default());
+            match how {
+                Outcome::NotCharged => refund = made.reserve,
+                // Without a row it was over before, and is at risk already.
+                Outcome::Unknown { covered_until_unix_s } => {
+                    if let Some((epoch, reserve, over, _)) = known {
+                        record.lose(epoch, reserve, made.day);
+                        let row = (epoch, reserve, over.min(*covered_until_unix_s), true);
+                        flights.insert(flight, row).map_err(storage)?;
+                    }
+                }
+                Outcome::Settled { cumulative, cost, receipt } => {
+                    refund = made.reserve.saturating_sub(*cost);
+                    let (epoch, losses_before) = (made.plan.epoch, made.losses_before);
+                    let others = others(&flights, &key, record.epoch, made.request_id)?;
+                    let (cumulative, cost) = (*cumulative, *cost);
+                    let settling = Settling { epoch, cumulative, cost, losses_before };
+                    lost = record.settle(&settling, others);
+                    keep_receipt(txn, receipt)?;
+                }
             }
-            let refund = match how {
-                Outcome::Settled { cost, .. } => made.reserve.saturating_sub(*cost),
-                Outcome::NotCharged => made.reserve,
-                Outcome::Unknown { .. } => 0,
-            };
+            save(&mut channels, &key, &record)?;
             let mut days = txn.open_table(DAYS).map_err(storage)?;
-            let spent = day_spent(&days, &made.account, made.day)?.saturating_sub(refund);
-            days.insert(made.account.day(made.day), spent).map_err(storage)?;
-            if let Outcome::Settled { cumulative, receipt, .. } = how {
-                let mut channels = txn.open_table(CHANNELS).map_err(storage)?;
-                let mut record = load(&channels, &key)?.unwrap_or_default();
-                record.settle(made.plan.epoch, *cumulative);
-                save(&mut channels, &key, &record)?;
-                keep_receipt(txn, receipt)?;
-            }
-            Ok(())
+            give_back(&mut days, &made.account, made.day, refund)?;
+            account_for(&mut days, &made.account, &record, now_unix_s / SECONDS_PER_DAY, lost)
+        })
+    }
+
+    /// What the receipt of an open request is held to, as it is now.
+    pub(crate) fn bounds(&self, made: &Reservation) -> Result<Bounds, LedgerError> {
+        let key = made.account.channel(made.pod);
+        let txn = self.db.begin_read().map_err(storage)?;
+        let flights = txn.open_table(FLIGHTS).map_err(storage)?;
+        let record = load(&txn.open_table(CHANNELS).map_err(storage)?, &key)?;
+        let Some(record) = record.filter(|record| record.epoch == made.plan.epoch) else {
+            // The channel has gone on to another epoch; nothing of this one can be drawn.
+            let before_cost = made.charged_before;
+            return Ok(Bounds { cap_highest: made.plan.cap, before_cost });
+        };
+        let others = others(&flights, &key, record.epoch, made.request_id)?;
+        Ok(Bounds {
+            cap_highest: record.highest_cap.max(made.plan.cap),
+            before_cost: record.bound(others.open),
         })
     }
 
@@ -243,39 +291,60 @@ impl Ledger {
         account: &AccountKey,
         pod: PodId,
         view: &ChannelView,
-    ) -> Result<Result<(), ChainBehind>, LedgerError> {
-        self.change(account, pod, |record| record.observe(view))
+    ) -> Result<Result<(), NotObserved>, LedgerError> {
+        let key = account.channel(pod);
+        self.write(|txn| {
+            let flights = txn.open_table(FLIGHTS).map_err(storage)?;
+            let mut channels = txn.open_table(CHANNELS).map_err(storage)?;
+            let record = match load(&channels, &key)? {
+                None => ChannelRecord::new(view),
+                Some(mut record) => {
+                    let others = others(&flights, &key, record.epoch, NO_REQUEST)?;
+                    if let Err(refused) = record.observe(view, others.open) {
+                        return Ok(Err(refused));
+                    }
+                    record
+                }
+            };
+            save(&mut channels, &key, &record)?;
+            Ok(Ok(()))
+        })
     }
 
-    /// Accepts the pod's word about its amount, up to the highest cap signed to it.
+    /// Accepts the pod's word about its amount in `epoch`, as far as lost requests explain it. What
+    /// is accepted counts as spent. Of another epoch nothing is taken over.
     pub(crate) fn adopt(
         &self,
         account: &AccountKey,
         pod: PodId,
+        epoch: u32,
         claimed: u128,
-    ) -> Result<Result<(), AboveCaps>, LedgerError> {
-        self.change(account, pod, |record| record.adopt(claimed))
-    }
-
-    fn change<E>(
-        &self,
-        account: &AccountKey,
-        pod: PodId,
-        change: impl FnOnce(&mut ChannelRecord) -> Result<(), E>,
-    ) -> Result<Result<(), E>, LedgerError> {
+        now_unix_s: u64,
+    ) -> Result<Result<(), AboveBound>, LedgerError> {
         let key = account.channel(pod);
         self.write(|txn| {
+            let mut flights = txn.open_table(FLIGHTS).map_err(storage)?;
             let mut channels = txn.open_table(CHANNELS).map_err(storage)?;
             let mut record = load(&channels, &key)?.unwrap_or_default();
-            let changed = change(&mut record);
-            if changed.is_ok() {
-                save(&mut channels, &key, &record)?;
+            if record.epoch != epoch {
+                return Ok(Ok(()));
             }
-            Ok(changed)
+            end_flights(&mut flights, &key, &mut record, now_unix_s)?;
+            let others = others(&flights, &key, epoch, NO_REQUEST)?;
+            let adopted = record.adopt(claimed, others.open);
+            save(&mut channels, &key, &record)?;
+            let lost = match adopted {
+                Ok(adopted) => LostCost { adopted, cleared: 0 },
+                Err(above) => return Ok(Err(above)),
+            };
+            let mut days = txn.open_table(DAYS).map_err(storage)?;
+            account_for(&mut days, account, &record, now_unix_s / SECONDS_PER_DAY, lost)?;
+            Ok(Ok(()))
         })
     }
 
     /// What is remembered of a channel.
+    #[cfg(test)]
     pub(crate) fn channel(
         &self,
         account: &AccountKey,
@@ -407,82 +476,75 @@ fn day_spent(
     Ok(days.get(account.day(day)).map_err(storage)?.map_or(0, |value| value.value()))
 }
 
-/// Removes a channel's requests that are over, even if nobody said so.
-fn forget_flights(
-    flights: &mut Table<[u8; FLIGHT_BYTES], FlightRow>,
-    channel: &[u8; CHANNEL_BYTES],
-    now_unix_s: u64,
+/// No request has this id: it leaves nothing out.
+const NO_REQUEST: RequestId = RequestId([0; 16]);
+
+/// Takes an amount off a day's account.
+fn give_back(
+    days: &mut Table<[u8; DAY_BYTES], u128>,
+    account: &AccountKey,
+    day: u64,
+    refund: u128,
 ) -> Result<(), LedgerError> {
-    let range = within::<FLIGHT_BYTES>(channel);
-    flights.retain_in(range, |_, (_, _, over_at)| now_unix_s < over_at).map_err(storage)
-}
-
-/// Sum of the reserves of a channel's open requests.
-fn in_flight(
-    flights: &Table<[u8; FLIGHT_BYTES], FlightRow>,
-    channel: &[u8; CHANNEL_BYTES],
-    epoch: u32,
-) -> Result<u128, LedgerError> {
-    let mut sum = 0_u128;
-    for row in flights.range(within::<FLIGHT_BYTES>(channel)).map_err(storage)? {
-        let (_, value) = row.map_err(storage)?;
-        let (of_epoch, reserve, _) = value.value();
-        if of_epoch == epoch {
-            sum = sum.saturating_add(reserve);
-        }
-    }
-    Ok(sum)
-}
-
-fn load(
-    channels: &impl redb::ReadableTable<[u8; CHANNEL_BYTES], ChannelRow>,
-    key: &[u8; CHANNEL_BYTES],
-) -> Result<Option<ChannelRecord>, LedgerError> {
-    Ok(channels.get(key).map_err(storage)?.map(|value| from_row(value.value())))
-}
-
-fn save(
-    channels: &mut Table<[u8; CHANNEL_BYTES], ChannelRow>,
-    key: &[u8; CHANNEL_BYTES],
-    record: &ChannelRecord,
-) -> Result<(), LedgerError> {
-    let row = (
-        record.epoch,
-        record.charged,
-        record.highest_cap,
-        record.allocated,
-        record.allocated_until_unix_s,
-        record.locked,
-        record.unreceipted,
-    );
-    channels.insert(key, row).map_err(storage)?;
+    let spent = day_spent(days, account, day)?.saturating_sub(refund);
+    days.insert(account.day(day), spent).map_err(storage)?;
     Ok(())
 }
 
-fn from_row(row: ChannelRow) -> ChannelRecord {
-    let (epoch, charged, highest_cap, allocated, allocated_until_unix_s, locked, unreceipted) = row;
-    ChannelRecord {
-        epoch,
-        charged,
-        highest_cap,
-        allocated,
-        allocated_until_unix_s,
-        locked,
-        unreceipted,
+/// Enters what became of lost requests. While all of them were lost today, their reserves are on
+/// today's account already; else what was adopted is spent today.
+fn account_for(
+    days: &mut Table<[u8; DAY_BYTES], u128>,
+    account: &AccountKey,
+    record: &ChannelRecord,
+    today: u64,
+    lost: LostCost,
+) -> Result<(), LedgerError> {
+    if record.risk_day == today {
+        return give_back(days, account, today, lost.cleared);
     }
+    let spent = day_spent(days, account, today)?.saturating_add(lost.adopted);
+    days.insert(account.day(today), spent).map_err(storage)?;
+    Ok(())
 }
 
-/// `parts` one after the other; they must add up to `N` bytes.
-fn joined<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
-    parts.concat().try_into().expect("the parts of a key add up to its length")
+/// Removes a channel's requests that are over; one that nobody finished is at risk from then on.
+fn end_flights(
+    flights: &mut Table<[u8; FLIGHT_BYTES], FlightRow>,
+    channel: &[u8; CHANNEL_BYTES],
+    record: &mut ChannelRecord,
+    now_unix_s: u64,
+) -> Result<(), LedgerError> {
+    let range = within::<FLIGHT_BYTES>(channel);
+    let ended = flights.extract_from_if(range, |_, (_, _, over_at, _)| over_at <= now_unix_s);
+    for row in ended.map_err(storage)? {
+        let (_, value) = row.map_err(storage)?;
+        let (epoch, reserve, over_at, lost) = value.value();
+        if !lost {
+            record.lose(epoch, reserve, over_at / SECONDS_PER_DAY);
+        }
+    }
+    Ok(())
 }
 
-/// Every key of `N` bytes that starts with `prefix`.
-fn within<const N: usize>(prefix: &[u8]) -> RangeInclusive<[u8; N]> {
-    let (mut low, mut high) = ([0; N], [0xff; N]);
-    low[..prefix.len()].copy_from_slice(prefix);
-    high[..prefix.len()].copy_from_slice(prefix);
-    low..=high
+/// The reserves of a channel's requests in `epoch`, without those of `but`.
+fn others(
+    flights: &impl redb::ReadableTable<[u8; FLIGHT_BYTES], FlightRow>,
+    channel: &[u8; CHANNEL_BYTES],
+    epoch: u32,
+    but: RequestId,
+) -> Result<Others, LedgerError> {
+    let mut others = Others::default();
+    for row in flights.range(within::<FLIGHT_BYTES>(channel)).map_err(storage)? {
+        let (key, value) = row.map_err(storage)?;
+        let (of_epoch, reserve, _, lost) = value.value();
+        if of_epoch != epoch || key.value().ends_with(&but.0) {
+            continue;
+        }
+        let sum = if lost { &mut others.just_lost } else { &mut others.open };
+        *sum = sum.saturating_add(reserve);
+    }
+    Ok(others)
 }
 
 #[cfg(test)]
@@ -509,6 +571,7 @@ mod tests {
                 reserve,
                 in_flight: 0,
                 lock_chunk: 0,
+                lock_max: None,
                 allocation_life_s: 600,
                 now_unix_s: NOW,
             },
@@ -539,9 +602,14 @@ mod tests {
         assert_eq!(second.plan.cap, 150, "the lost request is still covered");
         let allocation = PlannedAllocation { total: 150, deadline_unix_s: NOW + 600 };
         assert_eq!(second.plan.allocation, Some(allocation));
-        assert_eq!(ledger.adopt(&account(), POD, 100).unwrap(), Ok(()));
-        let above = AboveCaps { claimed: 151, allowed: 150 };
-        assert_eq!(ledger.adopt(&account(), POD, 151).unwrap(), Err(above));
+        // Both are open; when they are over and nobody knows how, they are at risk.
+        let above = AboveBound { claimed: 151, allowed: 150 };
+        assert_eq!(ledger.adopt(&account(), POD, 0, 151, NOW).unwrap(), Err(above));
+        assert_eq!(ledger.adopt(&account(), POD, 0, 151, NOW + 600).unwrap(), Err(above));
+        assert_eq!(ledger.channel(&account(), POD).unwrap().unwrap().at_risk, 150);
+        assert_eq!(ledger.adopt(&account(), POD, 0, 150, NOW + 600).unwrap(), Ok(()));
+        let record = ledger.channel(&account(), POD).unwrap().unwrap();
+        assert_eq!((record.charged, record.at_risk), (150, 0));
     }
 
     #[test]
@@ -560,7 +628,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(dir.path()).unwrap();
         let made = reserved(&ledger, &request(1, 100));
-        ledger.finish(&made, &settled(24, 24)).unwrap();
+        ledger.finish(&made, &settled(24, 24), NOW).unwrap();
         assert_eq!(ledger.channel(&account(), POD).unwrap().unwrap().charged, 24);
         assert_eq!(ledger.spent_on_day(&account(), NOW).unwrap(), 24);
         assert_eq!(reserved(&ledger, &request(2, 10)).plan.cap, 34);
@@ -573,7 +641,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(dir.path()).unwrap();
         let made = reserved(&ledger, &request(1, 100));
-        ledger.finish(&made, &Outcome::NotCharged).unwrap();
+        ledger.finish(&made, &Outcome::NotCharged, NOW).unwrap();
         assert_eq!(ledger.spent_on_day(&account(), NOW).unwrap(), 0);
         assert_eq!(reserved(&ledger, &request(2, 10)).plan.cap, 10);
     }
@@ -583,12 +651,77 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(dir.path()).unwrap();
         let made = reserved(&ledger, &request(1, 100));
-        ledger.finish(&made, &Outcome::Unknown { covered_until_unix_s: NOW + 30 }).unwrap();
+        lose(&ledger, &made);
         assert_eq!(reserved(&ledger, &request(2, 10)).plan.cap, 110);
         let mut later = request(3, 10);
         later.wish.now_unix_s = NOW + 30;
         assert_eq!(reserved(&ledger, &later).plan.cap, 20);
         assert_eq!(ledger.spent_on_day(&account(), NOW).unwrap(), 120);
+    }
+
+    fn lose(ledger: &Ledger, made: &Reservation) {
+        let how = Outcome::Unknown { covered_until_unix_s: NOW + 30 };
+        ledger.finish(made, &how, NOW).unwrap();
+    }
+
+    fn later(id: u8, reserve: u128, seconds: u64) -> Wanted {
+        let mut later = request(id, reserve);
+        later.wish.now_unix_s += seconds;
+        later.over_at_unix_s += seconds;
+        later
+    }
+
+    #[test]
+    fn a_receipt_that_leaves_no_room_for_the_lost_request_frees_its_reserve() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        lose(&ledger, &reserved(&ledger, &request(1, 100)));
+        let next = reserved(&ledger, &later(2, 50, 30));
+        assert_eq!(ledger.bounds(&next).unwrap().before_cost, 100);
+        ledger.finish(&next, &settled(10, 10), NOW + 31).unwrap();
+        let record = ledger.channel(&account(), POD).unwrap().unwrap();
+        assert_eq!((record.charged, record.at_risk, record.unreceipted), (10, 0, 0));
+        assert_eq!(ledger.spent_on_day(&account(), NOW).unwrap(), 10);
+    }
+
+    #[test]
+    fn what_is_adopted_on_another_day_counts_on_that_day() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        lose(&ledger, &reserved(&ledger, &request(1, 100)));
+        ledger.adopt(&account(), POD, 0, 20, NOW).unwrap().unwrap();
+        assert_eq!(ledger.spent_on_day(&account(), NOW).unwrap(), 100, "its reserve, once");
+        let tomorrow = NOW + SECONDS_PER_DAY;
+        ledger.adopt(&account(), POD, 0, 50, tomorrow).unwrap().unwrap();
+        assert_eq!(ledger.spent_on_day(&account(), tomorrow).unwrap(), 30);
+        assert_eq!(ledger.channel(&account(), POD).unwrap().unwrap().at_risk, 50);
+    }
+
+    #[test]
+    fn an_amount_of_another_epoch_is_not_adopted() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let view = |epoch| ChannelView { epoch, locked: 40, claimed: 40 };
+        ledger.observe(&account(), POD, &view(0)).unwrap().unwrap();
+        lose(&ledger, &reserved(&ledger, &request(1, 100)));
+        ledger.observe(&account(), POD, &view(1)).unwrap().unwrap();
+        assert_eq!(ledger.adopt(&account(), POD, 0, 90, NOW).unwrap(), Ok(()));
+        let record = ledger.channel(&account(), POD).unwrap().unwrap();
+        assert_eq!((record.charged, record.proven, record.at_risk), (40, 40, 0));
+    }
+
+    #[test]
+    fn one_of_two_parallel_receipts_cannot_take_the_other_ones_reserve_unnoticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let (one, two) = (reserved(&ledger, &request(1, 300)), reserved(&ledger, &request(2, 300)));
+        ledger.finish(&one, &settled(310, 10), NOW).unwrap();
+        // The stored amount is 310; the second receipt is held to what was proven.
+        assert_eq!(ledger.bounds(&two).unwrap().before_cost, 10);
+        ledger.finish(&two, &Outcome::NotCharged, NOW).unwrap();
+        let refused = ledger.reserve(&request(3, 10)).unwrap().map(|_| ());
+        let above = AboveBound { claimed: 310, allowed: 10 };
+        assert_eq!(refused, Err(NotReserved::Inconsistent(above)));
     }
 
     #[test]
@@ -603,7 +736,7 @@ mod tests {
         assert_eq!(refused(&limited(1, 101)), over(SpendLimit::PerRequest, 100, 0));
         let first = reserved(&ledger, &limited(1, 100));
         assert_eq!(refused(&limited(2, 51)), over(SpendLimit::PerDay, 150, 100));
-        ledger.finish(&first, &settled(60, 60)).unwrap();
+        ledger.finish(&first, &settled(60, 60), NOW).unwrap();
         reserved(&ledger, &limited(2, 90));
         assert_eq!(refused(&limited(3, 1)), over(SpendLimit::PerDay, 150, 150));
         let mut tomorrow = limited(3, 100);
@@ -615,10 +748,11 @@ mod tests {
     fn receipts_are_listed_newest_first() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(dir.path()).unwrap();
-        for (id, at) in [(1, 30), (2, 10), (3, 20)] {
+        for (id, at) in [(1_u8, 30), (2, 10), (3, 20)] {
             let made = reserved(&ledger, &request(id, 1));
             let receipt = Box::new(stored(id, at));
-            ledger.finish(&made, &Outcome::Settled { cumulative: 1, cost: 1, receipt }).unwrap();
+            let how = Outcome::Settled { cumulative: id.into(), cost: 1, receipt };
+            ledger.finish(&made, &how, NOW).unwrap();
         }
         let ids = |most| {
             let receipts = ledger.receipts(most).unwrap();

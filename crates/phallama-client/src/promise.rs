@@ -9,11 +9,11 @@ use phallama_protocol::ids::{Amount, Digest32, PodId, RequestId};
 use phallama_protocol::keys::Signer;
 use phallama_protocol::request::{AllocationGrant, Payment};
 
-use crate::client::{Client, lock, now_unix_s, on_ledger};
-use crate::error::ClientError;
-use crate::ledger::{AccountKey, Ledger, NotReserved, Outcome, Reservation, Wanted};
+use crate::client::{Client, Misbehaved, lock, now_unix_s, on_ledger};
+use crate::error::{ClientError, SpendLimit};
+use crate::ledger::{AccountKey, Bounds, Ledger, NotReserved, Outcome, Reservation, Wanted};
 use crate::question::SizedQuestion;
-use crate::spend::{AboveCaps, ChannelView, Funds, NoPlan, Plan, Wish};
+use crate::spend::{AboveBound, ChannelView, Funds, NoPlan, NotObserved, Plan, Wish};
 use crate::verify::VerifiedPod;
 
 /// How long a lost request's reserve stays covered by later caps, in seconds: the pod may still be
@@ -26,6 +26,9 @@ pub(crate) struct Promise {
     ledger: Arc<Ledger>,
     open: Option<Reservation>,
     payment: Payment,
+    /// Whether an earlier attempt with the same request id may have been charged.
+    repeated: bool,
+    misbehaved: Misbehaved,
 }
 
 impl Promise {
@@ -43,14 +46,21 @@ impl Promise {
         amount(self.reservation().charged_before)
     }
 
-    /// Highest cap signed in this channel's epoch so far, by this request or another.
-    pub(crate) fn cap_highest(&self) -> Result<Amount, ClientError> {
-        let made = self.reservation();
-        let record = self.ledger.channel(&made.account, made.pod).map_err(|source| {
-            ClientError::Ledger { path: self.ledger.path().to_owned(), source }
-        })?;
-        let record = record.filter(|record| record.epoch == made.plan.epoch);
-        Ok(amount(record.map_or(made.plan.cap, |record| record.highest_cap.max(made.plan.cap))))
+    /// What a receipt that comes now is held to.
+    pub(crate) async fn bounds(&self) -> Result<Bounds, ClientError> {
+        let made = self.reservation().clone();
+        on_ledger(Arc::clone(&self.ledger), move |ledger| ledger.bounds(&made)).await
+    }
+
+    /// Says that an attempt before this one, with the same request id, may have been charged: then
+    /// only a receipt can say how the request ended.
+    pub(crate) fn repeats(&mut self) {
+        self.repeated = true;
+    }
+
+    /// Remembers that the pod claims what cannot be: it is not asked again unless it is named.
+    pub(crate) fn distrust(&self) {
+        lock(&self.misbehaved).insert(self.reservation().pod);
     }
 
     pub(crate) fn request_id(&self) -> RequestId {
@@ -64,7 +74,12 @@ impl Promise {
     /// Writes down how the request ended.
     pub(crate) async fn finish(mut self, how: Outcome) -> Result<(), ClientError> {
         let Some(made) = self.open.take() else { return Ok(()) };
-        on_ledger(Arc::clone(&self.ledger), move |ledger| ledger.finish(&made, &how)).await
+        let how = match how {
+            Outcome::NotCharged if self.repeated => lost(),
+            how => how,
+        };
+        let finish = move |ledger: &Ledger| ledger.finish(&made, &how, now_unix_s());
+        on_ledger(Arc::clone(&self.ledger), finish).await
     }
 }
 
@@ -73,7 +88,7 @@ impl Drop for Promise {
         let Some(made) = self.open.take() else { return };
         let ledger = Arc::clone(&self.ledger);
         let close = move || {
-            if let Err(error) = ledger.finish(&made, &lost()) {
+            if let Err(error) = ledger.finish(&made, &lost(), now_unix_s()) {
                 // The reserve stays in flight until its time is over: caps only get too high.
                 tracing::warn!(%error, "a lost request could not be written down");
             }
@@ -83,6 +98,13 @@ impl Drop for Promise {
             Err(_) => close(),
         }
     }
+}
+
+/// Where an enclave says that a channel stands, when a cap was too low for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Behind {
+    pub(crate) epoch: u32,
+    pub(crate) claimed: Amount,
 }
 
 /// Nobody knows how the request ended.
@@ -111,7 +133,7 @@ impl Client {
                     self.observe(&account, pod_id).await?;
                     funds = Some(self.funds(&account, pod_id).await?);
                 }
-                Err(refused) => return Err(not_reserved(refused, sized)),
+                Err(refused) => return Err(self.not_reserved(pod_id, refused, sized)),
             }
         };
         let terms_hash = pod.bundle().bundle().offers_hash;
@@ -122,21 +144,52 @@ impl Client {
             terms_hash,
             &reservation.plan,
         );
-        Ok(Promise { ledger: Arc::clone(&self.inner.ledger), open: Some(reservation), payment })
+        Ok(Promise {
+            ledger: Arc::clone(&self.inner.ledger),
+            open: Some(reservation),
+            payment,
+            repeated: false,
+            misbehaved: Arc::clone(&self.inner.misbehaved),
+        })
     }
 
     /// After a pod said that the cap is too low or the epoch another one: takes over the chain's
-    /// side, and the pod's word up to the highest cap signed to it.
-    pub(crate) async fn catch_up(&self, pod: PodId, claimed: Amount) -> Result<(), ClientError> {
+    /// side, and with `behind` the pod's word as far as lost requests explain it.
+    pub(crate) async fn catch_up(
+        &self,
+        pod: PodId,
+        behind: Option<Behind>,
+    ) -> Result<(), ClientError> {
         let account = self.account_key()?;
         self.observe(&account, pod).await?;
+        let Some(Behind { epoch, claimed }) = behind else { return Ok(()) };
+        let (claimed, now) = (claimed.value(), now_unix_s());
         let adopted =
-            self.ledger(move |ledger| ledger.adopt(&account, pod, claimed.value())).await?;
-        adopted.map_err(|AboveCaps { claimed, allowed }| ClientError::ClaimTooHigh {
-            pod,
-            claimed: amount(claimed),
-            allowed: amount(allowed),
-        })
+            self.ledger(move |ledger| ledger.adopt(&account, pod, epoch, claimed, now)).await?;
+        adopted.map_err(|above| self.claim_too_high(pod, above))
+    }
+
+    /// The pod is remembered for it.
+    fn claim_too_high(&self, pod: PodId, above: AboveBound) -> ClientError {
+        lock(&self.inner.misbehaved).insert(pod);
+        let AboveBound { claimed, allowed } = above;
+        ClientError::ClaimTooHigh { pod, claimed: amount(claimed), allowed: amount(allowed) }
+    }
+
+    fn not_observed(&self, pod: PodId, refused: NotObserved) -> ClientError {
+        match refused {
+            NotObserved::Behind { got, seen } => ClientError::from(ChainError::Malformed {
+                what: "channels",
+                reason: format!(
+                    "channel epoch {got} after {seen} was seen: the endpoint is behind"
+                ),
+            }),
+            NotObserved::Overclaimed(AboveBound { claimed, allowed }) => {
+                lock(&self.inner.observed).remove(&pod);
+                let (claimed, allowed) = (amount(claimed), amount(allowed));
+                ClientError::PodOverclaimed { pod, claimed, allowed }
+            }
+        }
     }
 
     /// Reads the chain's side of a channel into the records.
@@ -149,13 +202,7 @@ impl Client {
             claimed: channel.claimed.value(),
         };
         let seen = self.ledger(move |ledger| ledger.observe(&account, pod, &view)).await?;
-        seen.map_err(|behind| ChainError::Malformed {
-            what: "channels",
-            reason: format!(
-                "channel epoch {} after {} was seen: the endpoint is behind",
-                behind.got, behind.seen
-            ),
-        })?;
+        seen.map_err(|refused| self.not_observed(pod, refused))?;
         if channel.exit_at_unix_s != 0 {
             let exit_at_unix_s = channel.exit_at_unix_s;
             return Err(ClientError::ChannelExiting { pod, exit_at_unix_s });
@@ -172,7 +219,8 @@ impl Client {
         let account = *account;
         for other in self.promised_elsewhere(account, pod).await? {
             match self.observe(&account, other.0).await {
-                Ok(()) | Err(ClientError::ChannelExiting { .. }) => {}
+                Ok(())
+                | Err(ClientError::ChannelExiting { .. } | ClientError::PodOverclaimed { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -207,6 +255,7 @@ impl Client {
             reserve: sized.reserve.value(),
             in_flight: 0,
             lock_chunk: config.payment.lock_chunk.value(),
+            lock_max: config.limits.per_day.map(Amount::value),
             allocation_life_s: config.payment.allocation_life_s,
             now_unix_s,
         };
@@ -215,11 +264,25 @@ impl Client {
         let (account, limits) = (*account, config.limits);
         Wanted { account, pod, request_id, limits, funds, wish, over_at_unix_s }
     }
+
+    fn not_reserved(&self, pod: PodId, refused: NotReserved, sized: &SizedQuestion) -> ClientError {
+        match refused {
+            NotReserved::Inconsistent(above) => self.claim_too_high(pod, above),
+            refused => unaffordable(refused, sized),
+        }
+    }
 }
 
-fn not_reserved(refused: NotReserved, sized: &SizedQuestion) -> ClientError {
+fn unaffordable(refused: NotReserved, sized: &SizedQuestion) -> ClientError {
     let (reserve, max_tokens) = (sized.reserve, sized.max_tokens);
     match refused {
+        // Counted as the request's reserve and what else the allocation would have to add.
+        NotReserved::Plan(NoPlan::LockTooLarge { adds, allowed }) => ClientError::LimitExceeded {
+            limit: SpendLimit::PerDay,
+            allowed: amount(allowed),
+            needs: reserve,
+            spent: amount(adds.saturating_sub(reserve.value())),
+        },
         NotReserved::Limit { limit, allowed, spent } => ClientError::LimitExceeded {
             limit,
             allowed: amount(allowed),
@@ -232,7 +295,8 @@ fn not_reserved(refused: NotReserved, sized: &SizedQuestion) -> ClientError {
             reserve,
             max_tokens,
         },
-        NotReserved::Plan(NoPlan::FundsUnknown | NoPlan::Overflow) => ClientError::BalanceTooLow {
+        NotReserved::Plan(NoPlan::FundsUnknown | NoPlan::Overflow)
+        | NotReserved::Inconsistent(_) => ClientError::BalanceTooLow {
             needs: Amount::MAX,
             available: Amount::ZERO,
             reserve,

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::now_unix_ms;
 use crate::error::ClientError;
-use crate::promise::Promise;
+use crate::ledger::Bounds;
+use crate::promise::{Promise, amount};
 use crate::verify::VerifiedPod;
 
 /// Why a receipt is not accepted.
@@ -44,50 +45,59 @@ pub(crate) struct Agreed {
 }
 
 impl Agreed {
-    /// Steps 2 to 6 for the receipt that ends an answer.
-    pub(crate) fn check_final(
+    /// Steps 2 to 6 for the receipt that ends an answer; what is kept of it.
+    pub(crate) async fn check_final(
         &self,
         promise: &Promise,
         opener: &ResponseOpener,
         receipt: &SignedReceipt,
-    ) -> Result<(), ClientError> {
-        self.check(promise, opener.data_chain(), opener.data_frames(), receipt)
+    ) -> Result<StoredReceipt, ClientError> {
+        let (data_chain, data_frames) = (opener.data_chain(), opener.data_frames());
+        let agreement = self.check(promise, data_chain, data_frames, receipt).await?;
+        Ok(self.stored(promise, agreement, receipt))
     }
 
     /// The same for an interim receipt, whose place in the data the opener has already checked.
-    pub(crate) fn check_interim(
+    pub(crate) async fn check_interim(
         &self,
         promise: &Promise,
         receipt: &SignedReceipt,
     ) -> Result<(), ClientError> {
         let signed = &receipt.receipt;
-        self.check(promise, signed.data_chain, signed.data_frames, receipt)
+        self.check(promise, signed.data_chain, signed.data_frames, receipt).await.map(drop)
     }
 
-    fn check(
+    async fn check(
         &self,
         promise: &Promise,
         data_chain: Digest32,
         data_frames: u32,
         receipt: &SignedReceipt,
-    ) -> Result<(), ClientError> {
-        let agreement = self.agreement(promise, data_chain, data_frames)?;
+    ) -> Result<Agreement, ClientError> {
+        let bounds = promise.bounds().await?;
+        let pod = self.pod.record().pod_id;
+        let agreement = self.agreement(promise, &bounds, data_chain, data_frames);
         receipt.check(&agreement.expectation(), &self.domain).map_err(|error| {
-            ClientError::ReceiptRejected {
-                pod: self.pod.record().pod_id,
-                fault: ReceiptFault::Check(error),
-            }
-        })
+            ClientError::ReceiptRejected { pod, fault: ReceiptFault::Check(error) }
+        })?;
+        let (claimed, cost) = (receipt.receipt.cumulative, receipt.receipt.cost);
+        let allowed = amount(bounds.before_cost.saturating_add(cost.value()));
+        if claimed > allowed {
+            promise.distrust();
+            return Err(ClientError::ClaimTooHigh { pod, claimed, allowed });
+        }
+        Ok(agreement)
     }
 
     fn agreement(
         &self,
         promise: &Promise,
+        bounds: &Bounds,
         data_chain: Digest32,
         data_frames: u32,
-    ) -> Result<Agreement, ClientError> {
+    ) -> Agreement {
         let bundle = self.pod.bundle().bundle();
-        Ok(Agreement {
+        Agreement {
             pod_id: bundle.pod_id,
             identity: bundle.identity,
             user: promise.payment().user,
@@ -102,28 +112,28 @@ impl Agreed {
             data_frames,
             reserve: promise.reserve(),
             voucher_cap: promise.payment().cap,
-            cap_highest: promise.cap_highest()?,
+            cap_highest: amount(bounds.cap_highest),
             cumulative_before: promise.charged_before(),
-        })
+        }
     }
 
     /// What is kept of an accepted answer.
-    pub(crate) fn stored(
+    fn stored(
         &self,
         promise: &Promise,
+        agreement: Agreement,
         receipt: &SignedReceipt,
-    ) -> Result<StoredReceipt, ClientError> {
-        let signed = &receipt.receipt;
-        Ok(StoredReceipt {
+    ) -> StoredReceipt {
+        StoredReceipt {
             request_id: promise.request_id(),
             finished_at_unix_ms: now_unix_ms(),
             pod_url: self.pod.record().url.clone(),
             release_label: self.pod.release_label().to_owned(),
             chain_id: self.domain.chain_id,
             escrow: self.domain.escrow,
-            agreement: self.agreement(promise, signed.data_chain, signed.data_frames)?,
+            agreement,
             receipt_hex: hex::encode(receipt.encode()),
-        })
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 pub(crate) struct ChannelRecord {
     /// The channel's generation.
     pub(crate) epoch: u32,
-    /// The pod's cumulative amount, as far as it was proven or accepted.
+    /// The pod's cumulative amount: the highest of an accepted receipt, or adopted.
     pub(crate) charged: u128,
     /// Highest cap signed in this epoch.
     pub(crate) highest_cap: u128,
@@ -18,8 +18,17 @@ pub(crate) struct ChannelRecord {
     pub(crate) allocated_until_unix_s: u64,
     /// What the chain was last seen to have locked.
     pub(crate) locked: u128,
-    /// Part of `charged` that was accepted without a receipt, for answers that were lost.
+    /// Part of `proven` that was accepted without a receipt, for answers that were lost.
     pub(crate) unreceipted: u128,
+    /// What was claimed on chain when the epoch was first seen, and every cost since: of accepted
+    /// receipts, and of lost answers as far as they were adopted.
+    pub(crate) proven: u128,
+    /// Reserves of this epoch's requests whose end is unknown: each may have been charged.
+    pub(crate) at_risk: u128,
+    /// UTC day of the first request in `at_risk`.
+    pub(crate) risk_day: u64,
+    /// How many requests of this epoch were lost.
+    pub(crate) losses: u64,
 }
 
 /// The chain's side of a channel.
@@ -28,6 +37,41 @@ pub(crate) struct ChannelView {
     pub(crate) epoch: u32,
     pub(crate) locked: u128,
     pub(crate) claimed: u128,
+}
+
+/// The other requests of a channel's epoch, beside the one in question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Others {
+    /// Reserves of those that are not over.
+    pub(crate) open: u128,
+    /// Reserves of those that were lost a short while ago: the pod may still be busy with them.
+    pub(crate) just_lost: u128,
+}
+
+impl Others {
+    /// What a cap has to cover beside the request's own reserve.
+    pub(crate) fn in_flight(self) -> u128 {
+        self.open.saturating_add(self.just_lost)
+    }
+}
+
+/// A receipt that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Settling {
+    pub(crate) epoch: u32,
+    pub(crate) cumulative: u128,
+    pub(crate) cost: u128,
+    /// [`ChannelRecord::losses`] when the request began.
+    pub(crate) losses_before: u64,
+}
+
+/// What a receipt says about requests that were lost before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LostCost {
+    /// They were charged this much.
+    pub(crate) adopted: u128,
+    /// They were not charged this part of their reserves.
+    pub(crate) cleared: u128,
 }
 
 /// What the user still has to give.
@@ -47,6 +91,8 @@ pub(crate) struct Wish {
     /// Reserves of this channel's unfinished requests in this epoch.
     pub(crate) in_flight: u128,
     pub(crate) lock_chunk: u128,
+    /// Most that an allocation may add to what is locked: the day's limit.
+    pub(crate) lock_max: Option<u128>,
     pub(crate) allocation_life_s: u64,
     pub(crate) now_unix_s: u64,
 }
@@ -73,20 +119,24 @@ pub(crate) enum NoPlan {
     FundsUnknown,
     /// More must be locked than there is.
     TooLow { needs: u128, available: u128 },
+    /// The allocation would add more to what is locked than may be spent on a day.
+    LockTooLarge { adds: u128, allowed: u128 },
     /// The cap would not fit 96 bits.
     Overflow,
 }
 
-/// The chain reports an older epoch than was seen before.
+/// Why the chain's word about a channel is not taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ChainBehind {
-    pub(crate) got: u32,
-    pub(crate) seen: u32,
+pub(crate) enum NotObserved {
+    /// The chain reports an older epoch than was seen before.
+    Behind { got: u32, seen: u32 },
+    /// More was claimed than this wallet's requests can have cost.
+    Overclaimed(AboveBound),
 }
 
-/// The pod names an amount above every cap it was given.
+/// An amount that cannot be right: more than every request can have cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct AboveCaps {
+pub(crate) struct AboveBound {
     pub(crate) claimed: u128,
     pub(crate) allowed: u128,
 }
@@ -95,21 +145,55 @@ pub(crate) struct AboveCaps {
 pub(crate) const AMOUNT_MAX: u128 = (1 << 96) - 1;
 
 impl ChannelRecord {
-    /// Takes over what the chain says. A new epoch starts from what the chain has paid out.
-    pub(crate) fn observe(&mut self, view: &ChannelView) -> Result<(), ChainBehind> {
+    /// The first sight of an epoch: it starts from what the chain has paid out.
+    fn first_seen(view: &ChannelView, unreceipted: u128) -> Self {
+        let ChannelView { epoch, locked, claimed } = *view;
+        Self {
+            epoch,
+            locked,
+            charged: claimed,
+            proven: claimed,
+            // What the contract paid was under a cap that this key signed and has forgotten here.
+            highest_cap: claimed,
+            unreceipted,
+            ..Self::default()
+        }
+    }
+
+    /// A channel that nothing was remembered of.
+    pub(crate) fn new(view: &ChannelView) -> Self {
+        Self::first_seen(view, 0)
+    }
+
+    /// Takes over what the chain says: a new epoch and what is locked, never an amount that the
+    /// wallet's own requests cannot have cost. `open` are the reserves of open requests.
+    pub(crate) fn observe(&mut self, view: &ChannelView, open: u128) -> Result<(), NotObserved> {
         if view.epoch < self.epoch {
-            return Err(ChainBehind { got: view.epoch, seen: self.epoch });
+            return Err(NotObserved::Behind { got: view.epoch, seen: self.epoch });
         }
         if view.epoch > self.epoch {
-            let unreceipted = self.unreceipted;
-            *self = Self { epoch: view.epoch, unreceipted, ..Self::default() };
+            *self = Self::first_seen(view, self.unreceipted);
+            return Ok(());
         }
-        self.charged = self.charged.max(view.claimed);
-        // What the contract paid was under a cap that this key signed, even if it is forgotten
-        // here.
-        self.highest_cap = self.highest_cap.max(view.claimed);
+        self.bounded(view.claimed, open).map_err(NotObserved::Overclaimed)?;
         self.locked = view.locked;
         Ok(())
+    }
+
+    /// Most that the pod's cumulative amount can be, with `open` reserved by open requests.
+    pub(crate) fn bound(&self, open: u128) -> u128 {
+        self.proven.saturating_add(open).saturating_add(self.at_risk)
+    }
+
+    fn bounded(&self, claimed: u128, open: u128) -> Result<(), AboveBound> {
+        let allowed = self.bound(open);
+        if claimed > allowed { Err(AboveBound { claimed, allowed }) } else { Ok(()) }
+    }
+
+    /// Whether the accepted receipts fit each other: a receipt that came while others were open may
+    /// have taken a part of their reserves that their own receipts did not confirm.
+    pub(crate) fn consistent(&self, open: u128) -> Result<(), AboveBound> {
+        self.bounded(self.charged, open)
     }
 
     /// What is locked, or may still be locked with an allocation already signed.
@@ -128,10 +212,11 @@ impl ChannelRecord {
 
     /// Decides cap and allocation for a request, and remembers both.
     pub(crate) fn plan(&mut self, wish: &Wish, funds: Option<&Funds>) -> Result<Plan, NoPlan> {
+        // Every request that is not over is covered, and what the pod is known to stand at.
         let cap = self
-            .charged
+            .proven
             .checked_add(wish.in_flight)
-            .and_then(|sum| sum.checked_add(wish.reserve))
+            .and_then(|sum| sum.max(self.charged).checked_add(wish.reserve))
             .filter(|cap| *cap <= AMOUNT_MAX)
             .ok_or(NoPlan::Overflow)?;
         let granted = self.granted(wish.now_unix_s);
@@ -153,7 +238,13 @@ impl ChannelRecord {
         if needs > available {
             return Err(NoPlan::TooLow { needs, available });
         }
-        Ok(needs.max(wish.lock_chunk.min(available / 2)))
+        let adds = self.promised(wish.now_unix_s);
+        let room = wish.lock_max.map_or(u128::MAX, |max| max.saturating_sub(adds));
+        if needs > room {
+            let adds = adds.saturating_add(needs);
+            return Err(NoPlan::LockTooLarge { adds, allowed: wish.lock_max.unwrap_or(u128::MAX) });
+        }
+        Ok(needs.max(wish.lock_chunk.min(available / 2).min(room)))
     }
 
     fn allocate(&mut self, total: u128, wish: &Wish) -> PlannedAllocation {
@@ -163,21 +254,51 @@ impl ChannelRecord {
         PlannedAllocation { total, deadline_unix_s }
     }
 
-    /// Takes over the cumulative amount of an accepted receipt.
-    pub(crate) fn settle(&mut self, epoch: u32, cumulative: u128) {
-        if epoch == self.epoch {
-            self.charged = self.charged.max(cumulative);
+    /// Takes over an accepted receipt, and what it says about requests that were lost.
+    pub(crate) fn settle(&mut self, settling: &Settling, others: Others) -> LostCost {
+        if settling.epoch != self.epoch {
+            return LostCost::default();
         }
+        self.charged = self.charged.max(settling.cumulative);
+        self.proven = self.proven.saturating_add(settling.cost);
+        if others.open > 0 {
+            // What is above the proven costs may be theirs; their receipts will show it.
+            return LostCost::default();
+        }
+        let adopted = self.take_risk(self.charged.saturating_sub(self.proven));
+        // A request that was over before this one began is in this cumulative amount, or in none.
+        let all_over = others.just_lost == 0 && settling.losses_before == self.losses;
+        let cleared = if all_over { std::mem::take(&mut self.at_risk) } else { 0 };
+        LostCost { adopted, cleared }
     }
 
-    /// Accepts the pod's word about its amount, up to the highest cap ever signed to it.
-    pub(crate) fn adopt(&mut self, claimed: u128) -> Result<(), AboveCaps> {
-        if claimed > self.highest_cap {
-            return Err(AboveCaps { claimed, allowed: self.highest_cap });
+    /// Remembers that nobody knows how a request of `epoch` ended.
+    pub(crate) fn lose(&mut self, epoch: u32, reserve: u128, day: u64) {
+        if epoch != self.epoch {
+            return;
         }
-        self.unreceipted += claimed.saturating_sub(self.charged);
-        self.charged = self.charged.max(claimed);
-        Ok(())
+        if self.at_risk == 0 {
+            self.risk_day = day;
+        }
+        self.at_risk = self.at_risk.saturating_add(reserve);
+        self.losses += 1;
+    }
+
+    /// Accepts the pod's word about its amount as far as lost requests explain it, and returns how
+    /// much was accepted without a receipt.
+    pub(crate) fn adopt(&mut self, claimed: u128, open: u128) -> Result<u128, AboveBound> {
+        self.bounded(claimed, open)?;
+        let adopted = self.take_risk(claimed.saturating_sub(self.proven));
+        self.charged = self.charged.max(claimed.min(self.proven));
+        Ok(adopted)
+    }
+
+    fn take_risk(&mut self, wanted: u128) -> u128 {
+        let adopted = wanted.min(self.at_risk);
+        self.at_risk -= adopted;
+        self.proven = self.proven.saturating_add(adopted);
+        self.unreceipted = self.unreceipted.saturating_add(adopted);
+        adopted
     }
 }
 
@@ -190,7 +311,14 @@ mod tests {
     const NOW: u64 = 1_800_000_000;
 
     fn wish(reserve: u128) -> Wish {
-        Wish { reserve, in_flight: 0, lock_chunk: 0, allocation_life_s: 600, now_unix_s: NOW }
+        Wish {
+            reserve,
+            in_flight: 0,
+            lock_chunk: 0,
+            lock_max: None,
+            allocation_life_s: 600,
+            now_unix_s: NOW,
+        }
     }
 
     fn funds(free: u128) -> Funds {
@@ -221,8 +349,7 @@ mod tests {
 
     #[test]
     fn a_locked_channel_needs_no_allocation_and_no_chain() {
-        let mut record = ChannelRecord::default();
-        record.observe(&locked(500, 100, 3)).unwrap();
+        let mut record = ChannelRecord::new(&locked(500, 100, 3));
         let plan = record.plan(&wish(400), None).unwrap();
         assert_eq!(plan, Plan { epoch: 3, cap: 500, allocation: None });
         assert_eq!(record.plan(&wish(401), None), Err(NoPlan::FundsUnknown));
@@ -232,11 +359,11 @@ mod tests {
     fn a_pending_allocation_is_attached_again_until_the_chain_shows_it() {
         let mut record = ChannelRecord::default();
         record.plan(&wish(70), Some(&funds(100))).unwrap();
-        record.settle(0, 10);
+        settle(&mut record, 10, 10, Others::default());
         let again = record.plan(&wish(50), None).unwrap();
         assert_eq!(again.cap, 60);
         assert_eq!(again.allocation.map(|allocation| allocation.total), Some(70));
-        record.observe(&locked(70, 0, 0)).unwrap();
+        record.observe(&locked(70, 0, 0), 0).unwrap();
         assert_eq!(record.plan(&wish(50), None).unwrap().allocation, None);
     }
 
@@ -259,29 +386,128 @@ mod tests {
 
     #[test]
     fn refuses_a_cap_that_does_not_fit() {
-        let mut record = ChannelRecord { charged: AMOUNT_MAX, ..ChannelRecord::default() };
+        let mut record = ChannelRecord { proven: AMOUNT_MAX, ..ChannelRecord::default() };
         assert_eq!(record.plan(&wish(1), Some(&funds(u128::MAX))), Err(NoPlan::Overflow));
     }
 
     #[test]
     fn a_new_epoch_starts_from_what_was_paid() {
         let mut record =
-            ChannelRecord { epoch: 1, charged: 90, highest_cap: 95, ..Default::default() };
-        record.observe(&locked(80, 80, 2)).unwrap();
+            ChannelRecord { epoch: 1, charged: 90, proven: 90, at_risk: 5, ..Default::default() };
+        record.observe(&locked(80, 80, 2), 0).unwrap();
         assert_eq!((record.epoch, record.charged, record.highest_cap), (2, 80, 80));
-        let behind = record.observe(&locked(0, 0, 1));
-        assert_eq!(behind, Err(ChainBehind { got: 1, seen: 2 }));
+        assert_eq!((record.proven, record.at_risk), (80, 0));
+        let behind = record.observe(&locked(0, 0, 1), 0);
+        assert_eq!(behind, Err(NotObserved::Behind { got: 1, seen: 2 }));
+    }
+
+    fn settle(
+        record: &mut ChannelRecord,
+        cumulative: u128,
+        cost: u128,
+        others: Others,
+    ) -> LostCost {
+        let (epoch, losses_before) = (record.epoch, record.losses);
+        record.settle(&Settling { epoch, cumulative, cost, losses_before }, others)
     }
 
     #[test]
-    fn adopts_up_to_the_highest_cap_and_no_further() {
-        let mut record = ChannelRecord { charged: 10, highest_cap: 50, ..Default::default() };
-        assert_eq!(record.adopt(51), Err(AboveCaps { claimed: 51, allowed: 50 }));
-        assert_eq!(record.charged, 10);
-        record.adopt(50).unwrap();
-        assert_eq!((record.charged, record.unreceipted), (50, 40));
-        record.adopt(20).unwrap();
-        assert_eq!((record.charged, record.unreceipted), (50, 40));
+    fn the_chain_does_not_raise_what_a_known_channel_owes() {
+        let known = ChannelRecord { charged: 10, proven: 10, at_risk: 30, ..Default::default() };
+        let mut record = known;
+        let above = AboveBound { claimed: 61, allowed: 60 };
+        let refused = record.observe(&locked(100, 61, 0), 20);
+        assert_eq!(refused, Err(NotObserved::Overclaimed(above)));
+        assert_eq!(record, known, "nothing is taken over");
+        record.observe(&locked(100, 60, 0), 20).unwrap();
+        assert_eq!(record, ChannelRecord { locked: 100, ..known });
+    }
+
+    #[test]
+    fn an_allocation_adds_no_more_than_the_days_limit() {
+        let limited = |reserve| Wish { lock_max: Some(100), lock_chunk: 500, ..wish(reserve) };
+        // The endpoint names any claimed amount for a channel that was forgotten here.
+        let mut record = ChannelRecord::new(&locked(0, 5_000, 0));
+        let refused = record.plan(&limited(70), Some(&funds(1_000_000)));
+        assert_eq!(refused, Err(NoPlan::LockTooLarge { adds: 5_070, allowed: 100 }));
+        let mut record = ChannelRecord::new(&locked(5_000, 5_000, 0));
+        let plan = record.plan(&limited(70), Some(&funds(1_000_000))).unwrap();
+        assert_eq!(plan.allocation.unwrap().total, 5_100, "the chunk is cut to the limit");
+    }
+
+    #[test]
+    fn adopts_what_lost_requests_explain_and_no_more() {
+        let mut record = ChannelRecord {
+            charged: 10,
+            proven: 10,
+            highest_cap: 2_000,
+            ..ChannelRecord::default()
+        };
+        assert_eq!(record.adopt(11, 0), Err(AboveBound { claimed: 11, allowed: 10 }));
+        record.lose(0, 40, 1);
+        assert_eq!(record.adopt(51, 0), Err(AboveBound { claimed: 51, allowed: 50 }));
+        assert_eq!((record.charged, record.proven), (10, 10), "nothing is adopted");
+        assert_eq!(record.adopt(30, 0), Ok(20));
+        assert_eq!((record.charged, record.proven, record.at_risk), (30, 30, 20));
+        assert_eq!(record.unreceipted, 20);
+        assert_eq!(record.adopt(20, 0), Ok(0));
+        // What only open requests can explain waits for their receipts.
+        assert_eq!(record.adopt(60, 10), Ok(20));
+        assert_eq!((record.charged, record.proven, record.at_risk), (50, 50, 0));
+    }
+
+    #[test]
+    fn a_receipt_says_what_lost_requests_have_cost() {
+        let mut record = ChannelRecord::default();
+        record.lose(0, 100, 1);
+        let busy = Others { open: 0, just_lost: 100 };
+        assert_eq!(settle(&mut record, 10, 10, busy), LostCost::default(), "it may still run");
+        assert_eq!(record.at_risk, 100);
+        let shown = settle(&mut record, 50, 10, Others::default());
+        assert_eq!(shown, LostCost { adopted: 30, cleared: 70 });
+        assert_eq!((record.charged, record.proven, record.at_risk), (50, 50, 0));
+    }
+
+    #[test]
+    fn a_receipt_of_a_request_older_than_the_loss_clears_nothing() {
+        let mut record = ChannelRecord::default();
+        let early = Settling { epoch: 0, cumulative: 10, cost: 10, losses_before: 0 };
+        record.lose(0, 100, 1);
+        assert_eq!(record.settle(&early, Others::default()), LostCost::default());
+        assert_eq!(record.at_risk, 100);
+    }
+
+    #[test]
+    fn receipts_that_do_not_fit_each_other_are_noticed() {
+        let mut record = ChannelRecord::default();
+        // Two requests of 1,000 in parallel, each costs 10; the first receipt takes all of the
+        // second one's reserve.
+        settle(&mut record, 1_010, 10, Others { open: 1_000, just_lost: 0 });
+        assert_eq!(record.consistent(1_000), Ok(()));
+        assert_eq!(record.bound(0) + 10, 20, "most that the second receipt may say");
+        settle(&mut record, 20, 10, Others::default());
+        let above = AboveBound { claimed: 1_010, allowed: 20 };
+        assert_eq!(record.consistent(0), Err(above));
+    }
+
+    #[test]
+    fn parallel_receipts_in_any_order_fit() {
+        for order in [[10_u128, 24, 40], [40, 24, 10], [24, 40, 10], [40, 10, 24]] {
+            let mut record = ChannelRecord::default();
+            let mut open = 300;
+            for cumulative in order {
+                let cost = match cumulative {
+                    10 => 10,
+                    24 => 14,
+                    _ => 16,
+                };
+                open -= 100;
+                assert!(cumulative <= record.bound(open) + cost, "{order:?}");
+                settle(&mut record, cumulative, cost, Others { open, just_lost: 0 });
+                assert_eq!(record.consistent(open), Ok(()), "{order:?}");
+            }
+            assert_eq!((record.charged, record.proven), (40, 40));
+        }
     }
 
     #[derive(Clone, Debug)]
@@ -303,7 +529,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens, in whatever order: a cap covers what was charged, in flight and
+        /// Whatever happens, in whatever order: a cap covers what was proven, in flight and
         /// reserved; it never exceeds what is locked or allocated; live allocations of a channel
         /// never shrink; and the user never promises more than the deposit.
         #[test]
@@ -319,11 +545,11 @@ mod tests {
                         let funds = Funds { free: deposit - chain_locked, promised_elsewhere: 0 };
                         let wish = Wish {
                             reserve, in_flight, lock_chunk: chunk,
-                            allocation_life_s: 600, now_unix_s: now,
+                            lock_max: None, allocation_life_s: 600, now_unix_s: now,
                         };
-                        let (charged, granted) = (record.charged, record.granted(now));
+                        let (proven, granted) = (record.proven, record.granted(now));
                         if let Ok(plan) = record.plan(&wish, Some(&funds)) {
-                            prop_assert_eq!(plan.cap, charged + in_flight + reserve);
+                            prop_assert_eq!(plan.cap, proven + in_flight + reserve);
                             prop_assert!(plan.cap <= record.granted(now));
                             prop_assert!(record.granted(now) >= granted);
                             prop_assert!(plan.allocation.is_none_or(|a| a.total >= granted));
@@ -331,17 +557,19 @@ mod tests {
                         prop_assert!(record.granted(now) <= deposit);
                     }
                     Step::Receipt { part } => {
-                        let room = record.highest_cap - record.charged;
-                        let cumulative = record.charged + room * u128::from(part) / 255;
-                        record.settle(0, cumulative);
+                        let room = record.highest_cap - record.proven;
+                        let cost = room * u128::from(part) / 255;
+                        let cumulative = record.proven + cost;
+                        settle(&mut record, cumulative, cost, Others::default());
                     }
                     Step::Locked => {
                         chain_locked = record.granted(now);
-                        record.observe(&locked(chain_locked, 0, 0)).unwrap();
+                        record.observe(&locked(chain_locked, 0, 0), 0).unwrap();
                     }
                     Step::Wait { seconds } => now += seconds,
                 }
-                prop_assert!(record.charged <= record.highest_cap);
+                prop_assert!(record.proven <= record.highest_cap);
+                prop_assert_eq!(record.consistent(0), Ok(()));
             }
         }
     }

@@ -137,6 +137,8 @@ pub(crate) fn appraise(
         refusal(record, &transcript, Some(error.rejection))
     })?;
     transcript.quote(evidence.checks());
+    policy_is_approved(trust, &evidence, bundle.bundle(), &mut transcript)
+        .map_err(|Failed| refused(&transcript))?;
     quoted_measurement(record, &evidence, &mut transcript)
         .map_err(|Failed| refused(&transcript))?;
     transcript.skip(
@@ -320,6 +322,31 @@ fn check_evidence(
     let passed = "the quote that chain and bundle name";
     require(transcript, Name::EvidencePinned, faults, passed)?;
     Ok(evidence)
+}
+
+/// The digest is the one that the report data was just held to.
+fn policy_is_approved(
+    trust: &TrustPolicy,
+    evidence: &VerifiedEvidence,
+    bundle: &KeyBundle,
+    transcript: &mut Transcript,
+) -> Step<()> {
+    let (got, measurement) = (bundle.policy_digest, evidence.measurement());
+    let approved: Vec<[u8; 32]> = trust
+        .measurements
+        .iter()
+        .filter(|entry| entry.measurement == measurement)
+        .filter_map(|entry| entry.policy)
+        .collect();
+    let worker = format!("worker program and limits: policy digest {got} is bound into the quote");
+    if approved.is_empty() {
+        transcript.skip(Name::Policy, format!("{worker}, no reference value is set"));
+        return Ok(());
+    }
+    let references: Vec<_> = approved.iter().map(|one| format!("0x{}", hex::encode(one))).collect();
+    let detail = format!("{worker}, approved is {}", references.join(", "));
+    let passed = format!("{worker} and approved");
+    require(transcript, Name::Policy, [(approved.contains(&got.0), detail)], passed)
 }
 
 fn quoted_measurement(

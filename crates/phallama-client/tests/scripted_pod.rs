@@ -6,7 +6,9 @@ mod support;
 use std::time::Duration;
 
 use phallama_chain::LockRow;
-use phallama_client::{AnswerEvent, Client, ClientError, Method, ReceiptFault, SpendLimit};
+use phallama_client::{
+    AnswerEvent, AskOptions, Client, ClientError, Method, ReceiptFault, SpendLimit,
+};
 use phallama_protocol::frames::FrameClass;
 use phallama_protocol::ids::{Amount, Digest32, RequestId};
 use phallama_protocol::receipt::{Finish, ReceiptError};
@@ -151,19 +153,25 @@ async fn a_pod_that_never_knows_its_key_is_asked_twice_and_no_more() {
     let error = failed(&client).await;
     assert!(matches!(&error, ClientError::PodRefused { code: Code::UnknownKey, .. }), "{error:?}");
     assert_eq!((pod.posts(), pod.seen().len()), (2, 0));
-    assert_eq!(client.balance().await.unwrap().spent_today, Amount::ZERO);
+    // Anybody could have said so: one of the two may have been answered and charged, not both.
+    let balance = client.balance().await.unwrap();
+    assert_eq!(balance.spent_today, balance.channels[0].voucher_cap);
 }
 
 #[tokio::test]
 async fn an_unauthenticated_refusal_is_not_the_pods_word() {
     let (_world, _pod, client) = scripted([Act::Refuse(Code::QueueFull)]).await;
-    match failed(&client).await {
+    let error = failed(&client).await;
+    match &error {
         ClientError::PodRefused { code, message, retry_after_ms, authenticated, .. } => {
-            assert_eq!((code, authenticated), (Code::QueueFull, false));
-            assert_eq!((message.as_str(), retry_after_ms), ("", Some(250)));
+            assert_eq!((*code, *authenticated), (Code::QueueFull, false));
+            assert_eq!((message.as_str(), *retry_after_ms), ("", Some(250)));
+            let text = error.explain(None).to_string();
+            assert!(text.contains("You were probably not charged"), "{text}");
         }
         other => panic!("{other:?}"),
     }
+    assert!(client.balance().await.unwrap().spent_today > Amount::ZERO, "it may have been charged");
     ask(&client, 8).await.unwrap();
 }
 
@@ -192,33 +200,82 @@ async fn a_worker_that_fails_during_the_answer_is_not_paid() {
 }
 
 #[tokio::test]
-async fn the_pods_amount_is_adopted_up_to_the_highest_cap() {
-    let (_world, pod, client) = scripted([]).await;
+async fn the_pods_amount_is_adopted_as_far_as_a_lost_answer_explains_it() {
+    let (_world, pod, client) = scripted([Act::Truncate]).await;
+    failed(&client).await;
+    // The pod charged the answer that was lost and says so.
+    pod.script([Act::Error(Code::CapTooLow, COST)]);
     ask(&client, 8).await.unwrap();
-    let cap = pod.seen()[0].payment.cap.value();
-    // The pod charged an answer that was lost: its amount is ahead of the wallet's record.
-    pod.set_charged(cap);
-    ask(&client, 1).await.unwrap();
     let seen = pod.seen();
     assert_eq!(seen.len(), 3, "refused once, retried once");
     assert_eq!(seen[1].request_id, seen[2].request_id, "the same request is never charged twice");
-    assert_eq!(pod.charged(), cap + u128::from(COST));
-    let channel = client.balance().await.unwrap().channels[0].clone();
-    assert_eq!(channel.charged.value(), cap + u128::from(COST));
-    assert_eq!(channel.unreceipted.value(), cap - u128::from(COST));
+    let balance = client.balance().await.unwrap();
+    assert_eq!(balance.channels[0].charged, Amount::from(2 * COST));
+    assert_eq!(balance.channels[0].unreceipted, Amount::from(COST));
 }
 
 #[tokio::test]
-async fn an_amount_above_every_cap_is_refused() {
+async fn an_unused_reserve_cannot_be_taken_by_saying_so() {
     let (_world, pod, client) = scripted([]).await;
     ask(&client, 8).await.unwrap();
-    pod.script([Act::Error(Code::CapTooLow, 1_000_000)]);
+    let cap = u64::try_from(pod.seen()[0].payment.cap.value()).unwrap();
+    for claimed in [1_000_000, cap, COST + 1] {
+        pod.script([Act::Error(Code::CapTooLow, claimed)]);
+        let posts = pod.posts();
+        let named = AskOptions { pod: Some(pod.id()), class: None };
+        let asked = client.ask(Method::Chat, MODEL, chat(8), named).await;
+        match asked.expect_err("nothing was lost") {
+            ClientError::ClaimTooHigh { claimed: got, allowed, .. } => {
+                assert_eq!((got, allowed), (claimed.into(), COST.into()));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(pod.posts(), posts + 1, "no further voucher");
+    }
+    let balance = client.balance().await.unwrap();
+    assert_eq!(balance.channels[0].charged, Amount::from(COST), "nothing is adopted");
+    let posts = pod.posts();
     let error = failed(&client).await;
-    match error {
-        ClientError::ClaimTooHigh { claimed, .. } => assert_eq!(claimed, 1_000_000.into()),
+    assert!(matches!(error, ClientError::PodMisbehaved { .. }), "{error:?}");
+    assert_eq!(pod.posts(), posts, "it is asked only when it is named");
+}
+
+#[tokio::test]
+async fn a_receipt_cannot_take_an_unused_reserve() {
+    let change = |r: &mut phallama_protocol::receipt::Receipt| r.cumulative = (2 * COST + 1).into();
+    let (_world, pod, client) = scripted([]).await;
+    ask(&client, 8).await.unwrap();
+    pod.script([Act::Receipt(Box::new(change))]);
+    match failed(&client).await {
+        ClientError::ClaimTooHigh { claimed, allowed, .. } => {
+            assert_eq!((claimed, allowed), ((2 * COST + 1).into(), (2 * COST).into()));
+        }
         other => panic!("{other:?}"),
     }
+    assert_eq!(client.balance().await.unwrap().channels[0].charged, Amount::from(COST));
+}
+
+#[tokio::test]
+async fn another_epoch_in_the_pods_eyes_is_looked_up_and_nothing_is_adopted() {
+    let mismatch = || Act::Error(Code::EpochMismatch, 1_000_000);
+    let (_world, pod, client) = scripted([mismatch()]).await;
+    ask(&client, 8).await.unwrap();
     assert_eq!(pod.posts(), 2);
+    pod.script([mismatch(), mismatch()]);
+    let error = failed(&client).await;
+    assert!(
+        matches!(&error, ClientError::PodRefused { code: Code::EpochMismatch, .. }),
+        "{error:?}"
+    );
+    assert_eq!(client.balance().await.unwrap().channels[0].charged, Amount::from(COST));
+    ask(&client, 8).await.unwrap();
+}
+
+#[tokio::test]
+async fn payments_that_pause_after_the_answer_began_may_have_been_taken() {
+    let (_world, _pod, client) = scripted([Act::ErrorAfterData(Code::PaymentsPaused)]).await;
+    failed(&client).await;
+    assert!(client.balance().await.unwrap().spent_today > Amount::ZERO);
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ fn pod() -> Fixture {
 
 fn trust(pod: &Fixture) -> TrustPolicy {
     let label = "release 1".to_owned();
-    let measurements = vec![ApprovedMeasurement { measurement: MEASUREMENT, label }];
+    let measurements = vec![ApprovedMeasurement { measurement: MEASUREMENT, label, policy: None }];
     TrustPolicy::danger_simulated(pod.root.root_der().to_vec(), measurements)
 }
 
@@ -81,8 +81,11 @@ fn a_pod_that_proves_everything_is_accepted() {
         lines.map(|line| line.name).collect::<Vec<_>>()
     };
     assert_eq!(by_state(CheckState::Fail), [] as [&str; 0]);
-    assert_eq!(by_state(CheckState::Skip), ["machine-identity", "on-chain-quote-verification"]);
-    assert_eq!(verified.checks().len(), 24);
+    assert_eq!(
+        by_state(CheckState::Skip),
+        ["policy", "machine-identity", "on-chain-quote-verification"]
+    );
+    assert_eq!(verified.checks().len(), 25);
     assert_eq!(verified.bundle_good_until_unix_s(), NOW + 900);
     assert_eq!(verified.evidence_good_until_unix_s(), NOW + 86_400);
 }
@@ -204,7 +207,8 @@ fn rejects_an_approved_program_that_is_not_the_registered_one() {
     pod.enclave.mr_enclave = [0x9f; 32];
     pod.register_quote();
     let mut trust = trust(&pod);
-    trust.measurements.push(ApprovedMeasurement { measurement: [0x9f; 32], label: "b".to_owned() });
+    let other = ApprovedMeasurement::from_hex("b", &"9f".repeat(32)).unwrap();
+    trust.measurements.push(other);
     let result = shown(&pod, &pod.bundle(), &trust, NOW);
     refused(result, "quoted-measurement", "the chain says 4141");
 }
@@ -235,6 +239,32 @@ fn rejects_report_data_of_another_pod() {
 #[test]
 fn rejects_another_policy_than_the_quote_is_bound_to() {
     refused_bundle(|bundle| bundle.policy_digest = Digest32([1; 32]), "report-data", "binding");
+}
+
+#[test]
+fn the_policy_is_shown_without_a_reference_value_and_held_to_one() {
+    let pod = pod();
+    let line = |verified: &VerifiedPod| {
+        let names: Vec<_> = verified.checks().iter().map(|line| line.name).collect();
+        let at = names.iter().position(|name| *name == "policy").unwrap();
+        assert_eq!(names[at - 1], "report-data");
+        verified.checks()[at].clone()
+    };
+    let skipped = line(&appraised(&pod).unwrap());
+    let expected = format!(
+        "worker program and limits: policy digest 0x{} is bound into the quote, no reference \
+         value is set",
+        "77".repeat(32)
+    );
+    assert_eq!((skipped.state, skipped.detail), (CheckState::Skip, expected));
+    let with_policy = |hex: &str| {
+        let mut trust = trust(&pod);
+        trust.measurements[0] = trust.measurements[0].clone().with_policy_hex(hex).unwrap();
+        shown(&pod, &pod.bundle(), &trust, NOW)
+    };
+    assert_eq!(line(&with_policy(&"77".repeat(32)).unwrap()).state, CheckState::Pass);
+    refused(with_policy(&format!("0x{}", "78".repeat(32))), "policy", "approved is 0x7878");
+    assert!(trust(&pod).measurements[0].clone().with_policy_hex("77").is_err());
 }
 
 #[test]

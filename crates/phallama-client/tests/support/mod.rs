@@ -98,7 +98,7 @@ impl World {
             phallama_attest::simulated::DEVELOPMENT_SEED,
         );
         let label = "release 1".to_owned();
-        let approved = vec![ApprovedMeasurement { measurement: MEASUREMENT, label }];
+        let approved = vec![ApprovedMeasurement { measurement: MEASUREMENT, label, policy: None }];
         let trust = TrustPolicy::danger_simulated(root.root_der().to_vec(), approved);
         let mut config = ClientConfig::new(chain, trust, self.state.path().to_owned());
         config.class = FrameClass::Unpaced;
