@@ -89,10 +89,7 @@ impl Chain {
 
     /// The head by tag.
     pub async fn head(&self, tag: BlockTag) -> Result<Head, ChainError> {
-        let tag = match tag {
-            BlockTag::Latest => BlockNumberOrTag::Latest,
-            BlockTag::Safe => BlockNumberOrTag::Safe,
-        };
+        let tag = number_or_tag(tag);
         let what = "eth_getBlockByNumber";
         let block = self.provider.get_block_by_number(tag);
         let block = self.rpc(what, async { block.await }).await?.ok_or(ChainError::Malformed {
@@ -146,8 +143,16 @@ impl Chain {
 
     /// A user key's account.
     pub async fn account(&self, user: Address) -> Result<Account, ChainError> {
+        self.account_at(user, BlockTag::Latest).await
+    }
+
+    /// The same as of `tag`. A node that does not know the tag answers with an error.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn account_at(&self, user: Address, tag: BlockTag) -> Result<Account, ChainError> {
         let call = Escrow::accountCall { user: to_address(user) };
-        let account = self.read("account", self.config.escrow, call).await?;
+        let account = self.read_at("account", self.config.escrow, call, tag).await?;
         let owner = (!account.owner.is_zero()).then(|| from_address(account.owner));
         Ok(Account { owner, free: from_u96(account.free) })
     }
@@ -213,10 +218,20 @@ impl Chain {
         to: Address,
         call: C,
     ) -> Result<C::Return, ChainError> {
+        self.read_at(what, to, call, BlockTag::Latest).await
+    }
+
+    async fn read_at<C: SolCall>(
+        &self,
+        what: &'static str,
+        to: Address,
+        call: C,
+        tag: BlockTag,
+    ) -> Result<C::Return, ChainError> {
         let request = alloy::rpc::types::TransactionRequest::default()
             .to(to_address(to))
             .input(call.abi_encode().into());
-        let answer = self.provider.call(request);
+        let answer = self.provider.call(request).block(number_or_tag(tag).into());
         let bytes = self.rpc(what, async { answer.await }).await?;
         C::abi_decode_returns(&bytes)
             .map_err(|error| ChainError::Malformed { what, reason: error.to_string() })
@@ -228,6 +243,13 @@ impl Chain {
         call: impl Future<Output = alloy::transports::TransportResult<T>>,
     ) -> Result<T, ChainError> {
         call.await.map_err(|error| from_rpc(&self.config.rpc_url, what, &error))
+    }
+}
+
+fn number_or_tag(tag: BlockTag) -> BlockNumberOrTag {
+    match tag {
+        BlockTag::Latest => BlockNumberOrTag::Latest,
+        BlockTag::Safe => BlockNumberOrTag::Safe,
     }
 }
 
