@@ -72,6 +72,8 @@ pub struct Facts {
     pub now_unix_s: u64,
     /// The account's money that is neither locked nor withdrawn.
     pub free: Amount,
+    /// The part of it that no reorganisation of the chain takes back.
+    pub safe_free: Amount,
     /// The user's channel with this pod.
     pub channel: Channel,
     /// Highest claim in the journal for this channel generation.
@@ -139,10 +141,10 @@ pub fn decide(ask: &Ask, facts: &Facts) -> Decision {
     if need <= locked || plus(base, ask.reserve) > ask.cap {
         return Decision::Admit { cumulative: base };
     }
+    // Credit is for deposits that stay; a fresh one is served when its lock is mined.
+    let credit = facts.credit_limit.min(facts.safe_free);
     match lock_for(ask, facts, need) {
-        Ok(lock) if minus(need, locked) <= facts.credit_limit => {
-            Decision::OnCredit { cumulative: base, lock }
-        }
+        Ok(lock) if minus(need, locked) <= credit => Decision::OnCredit { cumulative: base, lock },
         Ok(lock) => Decision::AfterLock { lock },
         Err((code, message)) => {
             Decision::Deny(Denial { code, retry_after_ms: 0, cumulative: base, message })
@@ -247,6 +249,7 @@ mod tests {
             standing: Standing::Current,
             now_unix_s: NOW,
             free: 500.into(),
+            safe_free: 500.into(),
             channel: Channel {
                 locked: 100.into(),
                 claimed: 10.into(),
@@ -367,6 +370,16 @@ mod tests {
     fn request_above_the_credit_limit_waits_for_its_lock() {
         let facts = Facts { credit_limit: 39.into(), ..unlocked() };
         assert_eq!(decide(&with(row(200)), &facts), Decision::AfterLock { lock: Some(row(200)) });
+    }
+
+    #[test]
+    fn fresh_deposit_gets_no_credit() {
+        let fresh = Facts { safe_free: 39.into(), ..unlocked() };
+        assert_eq!(decide(&with(row(200)), &fresh), Decision::AfterLock { lock: Some(row(200)) });
+        let settled = Facts { safe_free: 40.into(), ..unlocked() };
+        let lock = Some(row(200));
+        let expected = Decision::OnCredit { cumulative: 20.into(), lock };
+        assert_eq!(decide(&with(row(200)), &settled), expected);
     }
 
     #[test]

@@ -100,6 +100,7 @@ impl Gate {
                 standing,
                 now_unix_s: clock::now_unix_s(),
                 free: money.account.free,
+                safe_free: money.safe_free,
                 channel: money.channel,
                 claimed: self.journal.cumulative(key),
                 in_flight,

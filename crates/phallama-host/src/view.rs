@@ -19,6 +19,8 @@ const CACHED_MAX: usize = 100_000;
 pub struct UserMoney {
     /// The account.
     pub account: Account,
+    /// Of its free money, what the chain's sequencer cannot take back any more.
+    pub safe_free: Amount,
     /// The channel with this pod.
     pub channel: Channel,
 }
@@ -141,9 +143,15 @@ impl ChainView {
 
     async fn read(&self, user: Address) -> Result<UserMoney, ChainError> {
         let block = self.block();
-        let (account, channel) =
-            tokio::try_join!(self.chain.account(user), self.chain.channel(user, self.pod))?;
-        let money = UserMoney { account, channel };
+        let (account, channel, safe) = tokio::join!(
+            self.chain.account(user),
+            self.chain.channel(user, self.pod),
+            self.chain.account_at(user, BlockTag::Safe),
+        );
+        let (account, channel) = (account?, channel?);
+        // Not every node knows the tag.
+        let safe_free = safe.map_or(account.free, |safe| safe.free.min(account.free));
+        let money = UserMoney { account, safe_free, channel };
         let mut state = self.state();
         state.users.insert(user, Cached { money, block });
         state.channels.insert(user, channel);

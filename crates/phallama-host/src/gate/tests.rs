@@ -1,3 +1,4 @@
+use phallama_devchain::ChainOptions;
 use phallama_protocol::keys::Signature;
 
 use super::*;
@@ -112,4 +113,16 @@ async fn silent_chain_is_risked_up_to_the_cap_for_known_users_only() {
     drop(world.gate.admit(&world.admit(&known, 600, None)).await.unwrap());
     drop(world.gate.admit(&world.admit(&known, 400, None)).await.unwrap());
     assert_eq!(denied(&world, &world.admit(&known, 1, None)).await, Code::ChainBehind);
+}
+
+#[tokio::test]
+async fn deposit_that_is_not_safe_yet_waits_for_its_lock() {
+    let options = ChainOptions { safe_depth_blocks: 3, ..ChainOptions::default() };
+    let (world, user) = (World::on(options, 100).await, user(1));
+    world.open(&user, 500).await;
+    let money = world.view.money(user.address()).await.unwrap();
+    assert_eq!((money.account.free, money.safe_free), (500.into(), Amount::ZERO));
+    world.gate.admit(&world.admit(&user, 70, Some(200))).await.unwrap();
+    let channel = world.chain.channel(user.address(), world.pod).await.unwrap();
+    assert_eq!(channel.locked, 200.into(), "it was mined before the request was admitted");
 }

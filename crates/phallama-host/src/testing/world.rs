@@ -73,7 +73,7 @@ pub(crate) fn offer() -> Offer {
     }
 }
 
-fn start_node() -> (String, Node) {
+fn start_node(options: ChainOptions) -> (String, Node) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -82,7 +82,7 @@ fn start_node() -> (String, Node) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = TcpListener::from_std(listener).unwrap();
-            let chain = DevChain::new(ChainOptions::default());
+            let chain = DevChain::new(options);
             tokio::select! {
                 served = serve(chain, listener) => served.unwrap(),
                 _ = stopped => {}
@@ -94,7 +94,11 @@ fn start_node() -> (String, Node) {
 
 impl World {
     pub(crate) async fn new(credit_limit: u64) -> Self {
-        let (url, node) = start_node();
+        Self::on(ChainOptions::default(), credit_limit).await
+    }
+
+    pub(crate) async fn on(options: ChainOptions, credit_limit: u64) -> Self {
+        let (url, node) = start_node(options);
         let deployment = deploy(&url, &signer(0)).await.unwrap();
         let chain = Chain::connect(deployment.config(&url)).await.unwrap();
         let (operator, owner) = (chain.sender(&signer(0)), chain.sender(&signer(1)));
