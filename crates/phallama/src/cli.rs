@@ -172,6 +172,10 @@ pub enum Trust {
     Approve {
         /// MRENCLAVE, 64 hex digits.
         measurement: String,
+        /// Policy digest it must run under (worker program, arguments, limits), 64 hex digits; any
+        /// when absent.
+        #[arg(long, value_name = "DIGEST")]
+        policy: Option<String>,
         /// A name for it, e.g. the release.
         #[arg(long, default_value = "approved by hand")]
         label: String,

@@ -15,6 +15,7 @@ mod wallet;
 use crate::cli::{Chain, Cli, Command, Trust, Wallet};
 use crate::context::Context;
 use crate::error::CliError;
+use crate::home::ApprovedMeasurement;
 
 /// Runs what was typed.
 pub async fn run(cli: Cli) -> Result<(), CliError> {
@@ -34,8 +35,9 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Withdraw(options) => wallet::withdraw(&context, &options).await,
         Command::Balance => balance::run(&context).await,
         Command::Receipts(options) => receipts::run(&context, options.number).await,
-        Command::Trust(Trust::Approve { measurement, label }) => {
-            trust::approve(&mut context, measurement, label)
+        Command::Trust(Trust::Approve { measurement, policy, label }) => {
+            let entry = ApprovedMeasurement { label, mrenclave: measurement, policy };
+            trust::approve(&mut context, entry)
         }
         Command::Trust(Trust::List) => {
             trust::list(&context);

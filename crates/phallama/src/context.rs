@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::Global;
 use crate::error::CliError;
-use crate::home::{AcceptedStatus, Config, Home};
+use crate::home::{self, AcceptedStatus, Config, Home};
 use crate::{print, units};
 
 /// File of the user key inside the home.
@@ -127,18 +127,22 @@ impl Context {
     }
 
     fn measurements(&self) -> Result<Vec<ApprovedMeasurement>, CliError> {
-        let entries = self.config.trust.measurements.iter();
-        entries
-            .map(|entry| {
-                ApprovedMeasurement::from_hex(&entry.label, &entry.mrenclave).map_err(|_| {
-                    CliError::BadValue {
-                        what: "measurement",
-                        got: entry.mrenclave.clone(),
-                        expected: "64 hex digits".to_owned(),
-                    }
-                })
-            })
-            .collect()
+        self.config.trust.measurements.iter().map(approved).collect()
+    }
+}
+
+/// An entry of the configuration as the client library takes it.
+pub fn approved(entry: &home::ApprovedMeasurement) -> Result<ApprovedMeasurement, CliError> {
+    let bad = |what, got: &str| CliError::BadValue {
+        what,
+        got: got.to_owned(),
+        expected: "64 hex digits".to_owned(),
+    };
+    let program = ApprovedMeasurement::from_hex(&entry.label, &entry.mrenclave)
+        .map_err(|_| bad("measurement", &entry.mrenclave))?;
+    match &entry.policy {
+        None => Ok(program),
+        Some(policy) => program.with_policy_hex(policy).map_err(|_| bad("policy digest", policy)),
     }
 }
 

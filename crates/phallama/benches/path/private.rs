@@ -125,8 +125,11 @@ async fn client(chain: &Chain, pod: &Pod, folder: &Path) -> Result<Client, Failu
     owner.open_and_deposit(user.address(), owner.address(), &signature, amount).await?;
 
     let record = chain.pod(pod.pod_id()).await?.ok_or("the pod is not registered")?;
-    let approved =
-        ApprovedMeasurement { measurement: record.measurement.0, label: "this build".to_owned() };
+    let approved = ApprovedMeasurement {
+        measurement: record.measurement.0,
+        label: "this build".to_owned(),
+        policy: None,
+    };
     let root = DevelopmentRoot::from_seed(DEVELOPMENT_SEED);
     let trust = TrustPolicy {
         root: TrustRoot::Development(root.root_der().to_vec()),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use phallama_client::{Client, ClientError, Keystore, ScryptCost};
 use phallama_host::Pod;
+use phallama_protocol::bundle::SignedBundle;
 use phallama_protocol::eip712::OpenAccount;
 use phallama_protocol::ids::Amount;
 use phallama_protocol::keys::Signer;
@@ -127,14 +128,20 @@ fn pod_options(options: &Demo) -> PodUp {
     }
 }
 
-/// The demo approves the enclave program it has just built, as a user would approve a release.
+/// The demo approves the enclave program it has just built, with the worker it was told to run, as a
+/// user would approve a release.
 async fn approve_build(context: &mut Context, pod: &Pod) -> Result<(), CliError> {
-    let chain = context.chain().await?;
-    let record = chain.pod(pod.pod_id()).await?;
-    let record = record.ok_or(ClientError::PodUnknown(pod.pod_id()))?;
-    let mrenclave = record.measurement.to_string().trim_start_matches("0x").to_owned();
-    let label = format!("phallama-enclave {} of this checkout", env!("CARGO_PKG_VERSION"));
-    context.config.trust.measurements = vec![ApprovedMeasurement { label, mrenclave }];
+    let url = format!("{}/.well-known/phallama/keys", pod.url());
+    let failed = |reason: String| CliError::DemoRequest { url: url.clone(), reason };
+    let response = reqwest::get(&url).await.map_err(|error| failed(error.to_string()))?;
+    let bytes = response.bytes().await.map_err(|error| failed(error.to_string()))?;
+    let signed = SignedBundle::decode(&bytes).map_err(|error| failed(error.to_string()))?;
+    let bundle = signed.bundle();
+    context.config.trust.measurements = vec![ApprovedMeasurement {
+        label: format!("phallama-enclave {} of this checkout", env!("CARGO_PKG_VERSION")),
+        mrenclave: hex::encode(bundle.measurement.0),
+        policy: Some(hex::encode(bundle.policy_digest.0)),
+    }];
     context.home.write_config(&context.config)
 }
 

@@ -391,7 +391,7 @@ async fn write_config(dir: &Path, chain: &Chain, pod: &Pod, options: &Options) {
     if options.approved {
         let mrenclave = measurement(chain, pod).await;
         let label = "the build under test".to_owned();
-        config.trust.measurements.push(ApprovedMeasurement { label, mrenclave });
+        config.trust.measurements.push(ApprovedMeasurement { label, mrenclave, policy: None });
     }
     home.write_config(&config).expect("written");
 }
