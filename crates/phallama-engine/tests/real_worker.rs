@@ -44,8 +44,8 @@ static SHARED: LazyLock<Shared> = LazyLock::new(|| {
     Shared { runtime, engine, dir }
 });
 
-/// A program that becomes `worker` with its report of slots, for the test that watches a slot become
-/// free. The engine refuses that argument from operators.
+/// A program that becomes `worker` with its report of slots, for the test that watches a slot
+/// become free. The engine refuses that argument from operators.
 fn with_slots(dir: &Path, worker: &Path) -> PathBuf {
     let path = dir.join("worker.sh");
     let script = format!("#!/bin/sh\nexec '{}' \"$@\" --slots\n", worker.display());

@@ -60,8 +60,8 @@ pub struct ApprovedMeasurement {
     pub label: String,
     /// 64 hex digits.
     pub mrenclave: String,
-    /// The policy digest it must run under: worker program, arguments, limits. 64 hex digits; without
-    /// it the check is skipped, and says so.
+    /// The policy digest it must run under: worker program, arguments, limits. 64 hex digits;
+    /// without it the check is skipped, and says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
 }

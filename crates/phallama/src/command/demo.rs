@@ -128,8 +128,8 @@ fn pod_options(options: &Demo) -> PodUp {
     }
 }
 
-/// The demo approves the enclave program it has just built, with the worker it was told to run, as a
-/// user would approve a release.
+/// The demo approves the enclave program it has just built, with the worker it was told to run, as
+/// a user would approve a release.
 async fn approve_build(context: &mut Context, pod: &Pod) -> Result<(), CliError> {
     let url = format!("{}/.well-known/phallama/keys", pod.url());
     let failed = |reason: String| CliError::DemoRequest { url: url.clone(), reason };
