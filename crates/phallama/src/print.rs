@@ -81,7 +81,7 @@ impl Progress {
     /// Starts with a first step.
     pub fn start(step: &str) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
+            let style = ProgressStyle::with_template("{spinner} ({elapsed}) {wide_msg}");
             let bar = ProgressBar::new_spinner();
             bar.enable_steady_tick(Duration::from_millis(120));
             bar.with_style(style.expect("the template is constant and valid"))
