@@ -37,7 +37,7 @@ enum Attempt {
     Begun(Box<Begun>),
     /// The pod says that it does not know the key that the request was sealed to.
     /// Anybody could have said so; the promise is open.
-    UnknownKey(Promise),
+    UnknownKey(Box<Promise>),
     /// The pod says that the channel is in another epoch, or stands at another amount.
     Behind(Option<Behind>, ClientError),
 }
@@ -89,7 +89,7 @@ impl Client {
                 failures.push(PodFailure { pod, url, error: distrusted(pod) });
                 continue;
             }
-            match self.ask_pod(&candidate, &question, class).await {
+            match Box::pin(self.ask_pod(&candidate, &question, class)).await {
                 Ok(answer) => {
                     self.remember_success(pod);
                     return Ok(answer);
@@ -215,7 +215,7 @@ impl Client {
             }
             Ok(Posted::Refused(Refusal { code, retry_after_ms })) => {
                 if code == Code::UnknownKey {
-                    return Ok(Attempt::UnknownKey(promise));
+                    return Ok(Attempt::UnknownKey(Box::new(promise)));
                 }
                 promise.finish(lost()).await?;
                 Err(unauthenticated(pod_id, code, retry_after_ms))

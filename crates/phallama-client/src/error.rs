@@ -138,8 +138,9 @@ pub enum ClientError {
         /// Proven costs, and the reserves of requests that are open or were lost.
         allowed: Amount,
     },
-    /// More was claimed on chain than this wallet's requests can have cost. Nothing more is promised
-    /// to the pod until the channel has gone on to another epoch or the chain says otherwise.
+    /// More was claimed on chain than this wallet's requests can have cost. Nothing more is
+    /// promised to the pod until the channel has gone on to another epoch or the chain says
+    /// otherwise.
     #[error(
         "the chain says that pod `{pod}` claimed {claimed}, but all requests can have cost \
          {allowed} at most"
