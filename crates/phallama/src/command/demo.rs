@@ -4,6 +4,7 @@ mod ask;
 mod ledger;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use phallama_client::{Client, ClientError, Keystore, ScryptCost};
@@ -59,19 +60,27 @@ pub(super) async fn run(global: &Global, options: Demo) -> Result<(), CliError> 
     ];
     ledger::show(&stage, &answers).await?;
     if !options.once {
-        print::note(format!(
-            "\nThe demo stays up. Point your apps at it:\n\n  \
-             export OPENAI_BASE_URL=http://{address}/v1 OPENAI_API_KEY=none\n  \
-             export OLLAMA_HOST={address}\n\nLook around with:\n\n  \
-             export PHALLAMA_HOME={}\n  phallama pods; phallama verify; phallama balance\n\n\
-             Ctrl-C ends it.",
-            folder.path().display()
-        ));
+        print::note(invitation(address, folder.path()));
         signal::interrupted().await;
     }
     local_server.abort();
     stage.pod.shutdown().await?;
     Ok(())
+}
+
+/// What to try while the demo stays up.
+fn invitation(address: SocketAddr, home: &Path) -> String {
+    let program = std::env::current_exe().unwrap_or_default();
+    let programs = program.parent().unwrap_or(Path::new(".")).display().to_string();
+    let home = home.display();
+    format!(
+        "\nThe demo stays up. Point your apps at it:\n\n  \
+         export OPENAI_BASE_URL=http://{address}/v1 OPENAI_API_KEY=none\n  \
+         export OLLAMA_HOST={address}\n\nLook around from another terminal:\n\n  \
+         export PATH={programs}:$PATH PHALLAMA_HOME={home} PHALLAMA_PASSWORD_FILE={home}/password\n  \
+         phallama pods; phallama verify; phallama run {MODEL} hello; phallama balance\n\n\
+         Ctrl-C ends it."
+    )
 }
 
 async fn set_up(global: Global, options: &Demo) -> Result<Stage, CliError> {
