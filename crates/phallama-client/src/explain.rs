@@ -316,6 +316,33 @@ hint: To test it alone, run `phallama verify 0x7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7
     }
 
     #[test]
+    fn a_claim_that_is_too_high_does_not_name_a_command_that_there_is_not() {
+        let (pod, claimed, allowed) = (PodId([0x7c; 32]), 1_010.into(), 10.into());
+        for error in [
+            ClientError::ClaimTooHigh { pod, claimed, allowed },
+            ClientError::PodOverclaimed { pod, claimed, allowed },
+        ] {
+            let text = error.explain(None).to_string();
+            assert!(text.contains("1010 units") && text.contains("10 units"), "{text}");
+            assert!(text.contains("start an exit of the channel on the escrow contract"), "{text}");
+            assert!(!text.contains("phallama exit"), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_the_enclaves_own_refusal_says_that_nothing_was_charged() {
+        let refused = |code, authenticated| {
+            let (pod, message, retry_after_ms) = (PodId([1; 32]), String::new(), None);
+            let error =
+                ClientError::PodRefused { pod, code, message, retry_after_ms, authenticated };
+            error.explain(None).effect
+        };
+        assert_eq!(refused(Code::QueueFull, true), Some(NOT_CHARGED));
+        assert_eq!(refused(Code::QueueFull, false), Some(PROBABLY_NOT_CHARGED));
+        assert_eq!(refused(Code::PaymentsPaused, true), Some(PROBABLY_NOT_CHARGED));
+    }
+
+    #[test]
     fn amounts_of_a_token_without_decimals_have_no_dot() {
         let token = TokenMeta { symbol: "T".to_owned(), decimals: 0 };
         assert_eq!(money(Amount::from(7), Some(&token)), "7 T");

@@ -5,10 +5,11 @@ mod support;
 
 use std::time::Duration;
 
-use phallama_chain::LockRow;
+use phallama_chain::{LockRow, SettleRow, settle_rows_bytes};
 use phallama_client::{
     AnswerEvent, AskOptions, Client, ClientError, Method, ReceiptFault, SpendLimit,
 };
+use phallama_protocol::eip712::{Batch, rows_hash};
 use phallama_protocol::frames::FrameClass;
 use phallama_protocol::ids::{Amount, Digest32, RequestId};
 use phallama_protocol::receipt::{Finish, ReceiptError};
@@ -269,6 +270,44 @@ async fn another_epoch_in_the_pods_eyes_is_looked_up_and_nothing_is_adopted() {
     );
     assert_eq!(client.balance().await.unwrap().channels[0].charged, Amount::from(COST));
     ask(&client, 8).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pod_that_settled_more_than_it_earned_gets_no_further_voucher() {
+    let (world, pod, client) = scripted([]).await;
+    ask(&client, 8).await.unwrap();
+    drop(client);
+    let paid = pod.seen()[0].payment;
+    let grant = paid.allocation.expect("nothing is locked yet");
+    let row = LockRow {
+        total: grant.total,
+        deadline_unix_s: grant.deadline_unix_s,
+        terms_hash: paid.terms_hash,
+        epoch: paid.epoch,
+        signature: grant.signature,
+    };
+    world.operator.lock(pod.id(), &[row]).await.unwrap();
+    // The operator has a registered key in its own hands and settles the voucher at its cap.
+    let (cap, epoch, voucher_sig) = (paid.cap, paid.epoch, paid.voucher_sig);
+    let rows = [SettleRow { cap, claimed: cap, epoch, voucher_sig }];
+    let batch = Batch { pod_id: pod.id(), rows_hash: rows_hash(&settle_rows_bytes(&rows)) };
+    let mut signature = None;
+    pod.change(|fixture| {
+        signature = Some(fixture.identity.sign(&batch.digest(&world.chain.domain())));
+    });
+    world.operator.settle(pod.id(), &rows, &signature.unwrap()).await.unwrap();
+    let client = world.client().await;
+    for _ in 0..2 {
+        match failed(&client).await {
+            ClientError::PodOverclaimed { claimed, allowed, .. } => {
+                assert_eq!((claimed, allowed), (cap, COST.into()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(pod.posts(), 1);
+    let channel = client.balance().await.unwrap().channels[0].clone();
+    assert_eq!((channel.charged, channel.voucher_cap), (COST.into(), cap), "nothing is taken over");
 }
 
 #[tokio::test]
