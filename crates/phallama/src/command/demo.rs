@@ -10,7 +10,6 @@ use std::sync::Arc;
 use phallama_client::{Client, ClientError, Keystore, ScryptCost};
 use phallama_host::Pod;
 use phallama_protocol::bundle::SignedBundle;
-use phallama_protocol::eip712::OpenAccount;
 use phallama_protocol::ids::Amount;
 use phallama_protocol::keys::Signer;
 
@@ -167,12 +166,10 @@ fn wallet(context: &Context) -> Result<Signer, CliError> {
 
 async fn deposit(context: &Context, user: &Signer, pod: &Pod) -> Result<Balances, CliError> {
     let chain = context.chain().await?;
-    let owner = chain.sender(&developer(Developer::Owner));
+    let owner = developer(Developer::Owner);
     let before = Balances::read(&chain, user.address(), owner.address(), pod.pod_id()).await?;
-    let opening = OpenAccount { user: user.address(), owner: owner.address() };
-    let signature = user.sign(&opening.digest(&chain.domain()));
     let amount = Amount::from(DEPOSIT);
-    let tx = owner.open_and_deposit(user.address(), owner.address(), &signature, amount).await?;
+    let tx = super::wallet::put_in(&chain, &owner, user, amount).await?;
     let shown = money(amount, &chain.token_meta().await?);
     print::note(format!("  ✓ deposited {shown} ({} gas)", tx.gas_used));
     Ok(before)

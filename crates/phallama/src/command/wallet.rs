@@ -1,7 +1,9 @@
 //! `phallama wallet`, `deposit`, `withdraw`.
 
+use phallama_chain::{Chain, Tx};
 use phallama_client::{ClientError, Keystore, ScryptCost};
 use phallama_protocol::eip712::OpenAccount;
+use phallama_protocol::ids::Amount as TokenAmount;
 use phallama_protocol::keys::Signer;
 use serde_json::json;
 
@@ -47,18 +49,27 @@ pub(super) async fn deposit(context: &Context, options: &Amount) -> Result<(), C
     let chain = context.chain().await?;
     let meta = chain.token_meta().await?;
     let amount = units::parse(&options.amount, meta.decimals)?;
-    let sender = chain.sender(&owner);
-    let account = chain.account(user.address()).await?;
-    let tx = if account.owner.is_none() {
-        let opening = OpenAccount { user: user.address(), owner: sender.address() };
-        let signature = user.sign(&opening.digest(&chain.domain()));
-        sender.open_and_deposit(user.address(), sender.address(), &signature, amount).await?
-    } else {
-        sender.deposit(user.address(), amount).await?
-    };
+    let tx = put_in(&chain, &owner, &user, amount).await?;
     let free = chain.account(user.address()).await?.free;
     moved(context, "deposited", &money(amount, &meta), &money(free, &meta), tx.gas_used);
     Ok(())
+}
+
+/// Deposits from the owner's wallet, opening the user's account for that owner if it is not open.
+pub(super) async fn put_in(
+    chain: &Chain,
+    owner: &Signer,
+    user: &Signer,
+    amount: TokenAmount,
+) -> Result<Tx, CliError> {
+    let sender = chain.sender(owner);
+    let (user_address, owner_address) = (user.address(), sender.address());
+    if chain.account(user_address).await?.owner.is_some() {
+        return Ok(sender.deposit(user_address, amount).await?);
+    }
+    let opening = OpenAccount { user: user_address, owner: owner_address };
+    let signature = user.sign(&opening.digest(&chain.domain()));
+    Ok(sender.open_and_deposit(user_address, owner_address, &signature, amount).await?)
 }
 
 pub(super) async fn withdraw(context: &Context, options: &Amount) -> Result<(), CliError> {
