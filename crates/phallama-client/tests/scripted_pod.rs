@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use phallama_chain::{LockRow, SettleRow, settle_rows_bytes};
 use phallama_client::{
-    AnswerEvent, AskOptions, Client, ClientError, Method, ReceiptFault, SpendLimit,
+    AnswerEvent, AskOptions, Client, ClientError, Method, ReceiptFault, SpendLimit, Timeouts,
 };
 use phallama_protocol::eip712::{Batch, rows_hash};
 use phallama_protocol::frames::FrameClass;
@@ -612,39 +612,37 @@ async fn dropping_an_answer_cancels_it_at_the_pod() {
     assert_eq!(ask(&client, 8).await.unwrap(), "hello world");
 }
 
-#[tokio::test]
-async fn silence_inside_an_answer_ends_it() {
+/// Why a paced answer of a pod that hangs was given up on, with these timeouts.
+async fn given_up_because(set: impl FnOnce(&mut Timeouts)) -> String {
     let world = World::new(1_000_000).await;
     let pod = world.pod(1).await;
     pod.script([Act::Hang]);
     let client = world
         .client_with(|config| {
             config.class = FrameClass::Std;
-            config.timeouts.silence = Duration::from_millis(200);
+            set(&mut config.timeouts);
         })
         .await;
     match failed(&client).await {
-        ClientError::Truncated { reason, .. } => assert!(reason.contains("200 ms"), "{reason}"),
+        ClientError::Truncated { reason, .. } => reason,
         other => panic!("{other:?}"),
     }
 }
 
 #[tokio::test]
+async fn silence_inside_an_answer_ends_it() {
+    let reason = given_up_because(|timeouts| timeouts.silence = Duration::from_millis(200)).await;
+    assert!(reason.contains("200 ms"), "{reason}");
+}
+
+#[tokio::test]
 async fn an_answer_that_takes_too_long_ends() {
-    let world = World::new(1_000_000).await;
-    let pod = world.pod(1).await;
-    pod.script([Act::Hang]);
-    let client = world
-        .client_with(|config| {
-            config.class = FrameClass::Std;
-            config.timeouts.silence = Duration::from_mins(1);
-            config.timeouts.answer = Duration::from_millis(200);
-        })
-        .await;
-    match failed(&client).await {
-        ClientError::Truncated { reason, .. } => assert!(reason.contains("longer"), "{reason}"),
-        other => panic!("{other:?}"),
-    }
+    let reason = given_up_because(|timeouts| {
+        timeouts.silence = Duration::from_mins(1);
+        timeouts.answer = Duration::from_millis(200);
+    })
+    .await;
+    assert!(reason.contains("longer"), "{reason}");
 }
 
 #[tokio::test]
