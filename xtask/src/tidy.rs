@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("phallama-devchain", &[]),
     ("phallama-chain", &["phallama-protocol"]),
     ("phallama-enclave", &["phallama-engine", "phallama-attest", "phallama-protocol"]),
-    ("phallama-host", &["phallama-chain", "phallama-protocol"]),
+    ("phallama-host", &["phallama-chain", "phallama-attest", "phallama-protocol"]),
     ("phallama-client", &["phallama-chain", "phallama-attest", "phallama-protocol"]),
     (
         "phallama",
