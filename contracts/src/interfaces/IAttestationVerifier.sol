@@ -163,6 +163,8 @@ interface IAttestationVerifier {
     /// @notice An attribute that must not be set is set, or one that must be set is not: bits that
     /// differ.
     error ForbiddenAttributes(uint256 attributes, uint256 forbidden);
+    /// @notice The trust domain is bound to a service TD, which could take it elsewhere.
+    error BoundToServiceTd();
     /// @notice A remembered PCK certificate does not say this.
     error UnknownPck(bytes32 tbsHash);
 
