@@ -8,12 +8,13 @@ use alloy::providers::{Provider as _, RootProvider};
 use alloy::rpc::client::RpcClient;
 use alloy::sol_types::SolCall;
 use phallama_protocol::eip712::Domain;
-use phallama_protocol::ids::{Address, Amount, PodId};
+use phallama_protocol::ids::{Address, Amount, Digest32, PodId};
 use phallama_protocol::keys::Signer;
 
+use crate::attestation::MachineHolder;
 use crate::config::ChainConfig;
 use crate::contracts::{self, Escrow, PodRegistry, TestToken};
-use crate::convert::{from_address, from_u96, saturating_u128, to_address};
+use crate::convert::{from_address, from_u40, from_u96, saturating_u128, to_address};
 use crate::error::{ChainError, from_rpc};
 use crate::record::{Account, BlockTag, Channel, Head, PodRecord, TokenMeta};
 use crate::sender::Sender;
@@ -26,6 +27,8 @@ const PAGE: u64 = 100;
 pub struct Chain {
     pub(crate) provider: RootProvider,
     config: ChainConfig,
+    /// As the registry names it; it never changes.
+    verifier: Address,
 }
 
 impl Chain {
@@ -34,35 +37,50 @@ impl Chain {
     ///
     /// # Errors
     /// [`ChainError::Unavailable`], [`ChainError::WrongChain`], [`ChainError::NoContract`],
-    /// [`ChainError::Mismatch`].
+    /// [`ChainError::Mismatch`], [`ChainError::Malformed`].
     pub async fn connect(config: ChainConfig) -> Result<Self, ChainError> {
-        let chain = Self { provider: provider(&config.rpc_url, config.timeout_ms)?, config };
+        let provider = provider(&config.rpc_url, config.timeout_ms)?;
+        let mut chain = Self::unchecked(provider, config);
         let got = chain.rpc("eth_chainId", chain.provider.get_chain_id()).await?;
         let expected = chain.config.chain_id;
         if got != expected {
             return Err(ChainError::WrongChain { url: chain.config.rpc_url, got, expected });
         }
         chain.check_contracts().await?;
+        chain.verifier = chain.registrys_verifier().await?;
         Ok(chain)
     }
 
     /// For deploying, when there is nothing to check yet.
     pub(crate) fn unchecked(provider: RootProvider, config: ChainConfig) -> Self {
-        Self { provider, config }
+        Self { provider, config, verifier: Address::ZERO }
     }
 
     async fn check_contracts(&self) -> Result<(), ChainError> {
-        let ChainConfig { chain_id, registry, escrow, token, .. } = self.config;
+        let ChainConfig { registry, escrow, token, .. } = self.config;
         for (name, address) in [("registry", registry), ("escrow", escrow), ("token", token)] {
-            let code = self.provider.get_code_at(to_address(address));
-            if self.rpc("eth_getCode", async { code.await }).await?.is_empty() {
-                return Err(ChainError::NoContract { name, address, chain_id });
-            }
+            self.check_code(name, address).await?;
         }
         let of_escrow = from_address(self.read("registry", escrow, Escrow::REGISTRYCall {}).await?);
         self.same("registry", of_escrow, registry)?;
         let of_escrow = from_address(self.read("token", escrow, Escrow::TOKENCall {}).await?);
         self.same("token", of_escrow, token)
+    }
+
+    async fn check_code(&self, name: &'static str, address: Address) -> Result<(), ChainError> {
+        let code = self.provider.get_code_at(to_address(address));
+        if self.rpc("eth_getCode", async { code.await }).await?.is_empty() {
+            let chain_id = self.config.chain_id;
+            return Err(ChainError::NoContract { name, address, chain_id });
+        }
+        Ok(())
+    }
+
+    async fn registrys_verifier(&self) -> Result<Address, ChainError> {
+        let call = PodRegistry::VERIFIERCall {};
+        let verifier = from_address(self.read("VERIFIER", self.config.registry, call).await?);
+        self.check_code("verifier", verifier).await?;
+        Ok(verifier)
     }
 
     fn same(&self, name: &'static str, got: Address, expected: Address) -> Result<(), ChainError> {
@@ -75,6 +93,11 @@ impl Chain {
     /// What this connection was made from.
     pub fn config(&self) -> &ChainConfig {
         &self.config
+    }
+
+    /// The contract that verifies quotes for the registry.
+    pub fn verifier(&self) -> Address {
+        self.verifier
     }
 
     /// The EIP-712 domain of this deployment.
@@ -114,7 +137,9 @@ impl Chain {
                 }
                 page => page?,
             };
-            pods.extend(page.pods.into_iter().map(contracts::pod_record));
+            for pod in page.pods {
+                pods.push(contracts::pod_record(pod)?);
+            }
             // A cursor that does not move would be an endless list.
             if page.next >= page.count || page.next <= cursor {
                 return Ok(pods);
@@ -127,7 +152,7 @@ impl Chain {
     pub async fn pod(&self, pod: PodId) -> Result<Option<PodRecord>, ChainError> {
         let call = PodRegistry::podCall { podId: pod.0.into() };
         match self.read("pod", self.config.registry, call).await {
-            Ok(view) => Ok(Some(contracts::pod_record(view))),
+            Ok(view) => contracts::pod_record(view).map(Some),
             Err(error) if contracts::is_unknown_pod(&error) => Ok(None),
             Err(error) => Err(error),
         }
@@ -139,6 +164,30 @@ impl Chain {
             PodRegistry::keyGoodUntilCall { podId: pod.0.into(), identity: to_address(identity) };
         let until = self.read("keyGoodUntil", self.config.registry, call).await?;
         Ok(until.saturating_to())
+    }
+
+    /// The pod that a machine backs (see [`Pck::machine`](crate::Pck::machine)), if any.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn machine_holder(
+        &self,
+        machine: Digest32,
+    ) -> Result<Option<MachineHolder>, ChainError> {
+        let call = PodRegistry::machineOfCall { machine: machine.0.into() };
+        let held = self.read("machineOf", self.config.registry, call).await?;
+        let holder =
+            MachineHolder { pod_prefix: held.holder.0, until_unix_s: from_u40(held.until) };
+        Ok((holder.pod_prefix != [0; 26]).then_some(holder))
+    }
+
+    /// Whether the pod's operator agreed to share the machine.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn sharing(&self, pod: PodId, machine: Digest32) -> Result<bool, ChainError> {
+        let call = PodRegistry::sharingCall { podId: pod.0.into(), machine: machine.0.into() };
+        self.read("sharing", self.config.registry, call).await
     }
 
     /// A user key's account.

@@ -1,22 +1,23 @@
 //! The contracts' interfaces, generated from the committed artifacts, and what their structs mean.
 
-use alloy::primitives::{B256, Bytes};
-use alloy::sol_types::SolInterface as _;
+use alloy::primitives::{B256, U256};
 use phallama_protocol::ids::PodId;
 use phallama_protocol::keys::Signature;
 use phallama_protocol::offers::Offer;
 
-use crate::convert::{from_address, from_b256, from_u96, to_address, to_u40, to_u96};
+use crate::attestation::{AttestedKey, KeyBinding, Pck, QuoteParts, UnknownCode, Verdict};
+use crate::convert::{from_address, from_b256, from_u40, from_u96, to_address, to_u40, to_u96};
 use crate::error::ChainError;
-use crate::record::{Channel, KeyRegistration, PodRecord};
+use crate::record::{Channel, PodRecord};
 
 /// Generated code: its style is not ours.
 #[allow(missing_docs, clippy::pedantic, unreachable_pub)]
 mod generated {
+    alloy::sol!(AttestationVerifier, "abi/AttestationVerifier.json");
     alloy::sol!(
         #[derive(Debug)]
         PodRegistry,
-        "../../contracts/artifacts/PodRegistry.json"
+        "abi/PodRegistry.json"
     );
     alloy::sol!(
         #[derive(Debug)]
@@ -26,28 +27,11 @@ mod generated {
     alloy::sol!(TestToken, "../../contracts/artifacts/TestToken.json");
 }
 
-pub(crate) use generated::{Escrow, PodRegistry, TestToken};
-
-/// A contract's error by name and arguments, or its bytes when it is none of ours.
-pub(crate) fn reason(data: &Bytes) -> String {
-    let of_escrow = Escrow::EscrowErrors::abi_decode(data).map(|error| format!("{error:?}"));
-    let ours = of_escrow.or_else(|_| {
-        PodRegistry::PodRegistryErrors::abi_decode(data).map(|error| format!("{error:?}"))
-    });
-    match ours {
-        Ok(text) => without_wrapper(&text).to_owned(),
-        Err(_) => alloy::sol_types::decode_revert_reason(data).unwrap_or_else(|| data.to_string()),
-    }
-}
+pub(crate) use generated::{AttestationVerifier, Escrow, PodRegistry, TestToken};
 
 /// Whether the registry said that it has no such pod.
 pub(crate) fn is_unknown_pod(error: &ChainError) -> bool {
-    matches!(error, ChainError::Reverted { reason, .. } if reason.starts_with("UnknownPod "))
-}
-
-/// `Name(Name { … })` as `Name { … }`.
-fn without_wrapper(text: &str) -> &str {
-    text.split_once('(').and_then(|(_, inner)| inner.strip_suffix(')')).unwrap_or(text)
+    error.refusal() == Some("UnknownPod")
 }
 
 pub(crate) fn compact(signature: &Signature) -> Escrow::CompactSignature {
@@ -59,7 +43,7 @@ pub(crate) fn channel(channel: &Escrow::Channel) -> Channel {
     Channel {
         locked: from_u96(channel.locked),
         claimed: from_u96(channel.claimed),
-        exit_at_unix_s: channel.exitAt.to::<u64>(),
+        exit_at_unix_s: from_u40(channel.exitAt),
         epoch: channel.epoch.to::<u32>(),
     }
 }
@@ -87,30 +71,95 @@ fn from_offer(offer: PodRegistry::Offer) -> Offer {
     }
 }
 
-pub(crate) fn key(key: &KeyRegistration) -> Result<PodRegistry::IdentityKey, ChainError> {
-    Ok(PodRegistry::IdentityKey {
-        identity: to_address(key.identity),
-        expiry: to_u40(key.expiry_unix_s, "key")?,
-        measurement: key.measurement.0.into(),
-        quoteHash: key.quote_hash.0.into(),
-        evidenceUri: key.evidence_uri.clone(),
+/// The registry and the verifier each have their own type of the same struct.
+macro_rules! pck {
+    ($module:ident, $pck:expr) => {
+        $module::Pck {
+            tbsHash: $pck.tbs_hash.0.into(),
+            x: $pck.x.into(),
+            y: $pck.y.into(),
+            issuer: $pck.issuer.0.into(),
+            serial: U256::from_be_bytes($pck.serial),
+            machine: $pck.machine.0.into(),
+            instance: $pck.instance.into(),
+            cpuSvn: $pck.cpu_svn.into(),
+            fmspc: $pck.fmspc.into(),
+            pceId: $pck.pce_id.into(),
+            pceSvn: $pck.pce_svn,
+            notBefore: to_u40($pck.not_before_unix_s, "PCK certificate")?,
+            notAfter: to_u40($pck.not_after_unix_s, "PCK certificate")?,
+        }
+    };
+}
+
+pub(crate) fn pck(pck: &Pck) -> Result<PodRegistry::Pck, ChainError> {
+    Ok(pck!(PodRegistry, pck))
+}
+
+pub(crate) fn verifier_pck(pck: &Pck) -> Result<AttestationVerifier::Pck, ChainError> {
+    Ok(pck!(AttestationVerifier, pck))
+}
+
+pub(crate) fn quote(quote: &QuoteParts) -> PodRegistry::Quote {
+    let (signed, auth) = (quote.signed.clone().into(), quote.auth.clone().into());
+    PodRegistry::Quote { signed, auth }
+}
+
+pub(crate) fn verifier_quote(quote: &QuoteParts) -> AttestationVerifier::Quote {
+    let (signed, auth) = (quote.signed.clone().into(), quote.auth.clone().into());
+    AttestationVerifier::Quote { signed, auth }
+}
+
+pub(crate) fn binding(binding: &KeyBinding) -> PodRegistry::Binding {
+    PodRegistry::Binding {
+        identity: to_address(binding.identity),
+        modelSetRoot: binding.model_set_root.0.into(),
+        policyDigest: binding.policy_digest.0.into(),
+    }
+}
+
+pub(crate) fn verdict(verdict: &AttestationVerifier::Verdict) -> Result<Verdict, ChainError> {
+    let malformed = |error: UnknownCode| error.in_answer("verify");
+    Ok(Verdict {
+        tee: verdict.tee.try_into().map_err(malformed)?,
+        tcb_status: verdict.status.try_into().map_err(malformed)?,
+        evaluation_number: verdict.evaluationNumber,
+        expiry_unix_s: from_u40(verdict.expiry),
+        measurement: from_b256(verdict.measurement),
+        machine: from_b256(verdict.machine),
+        evidence: from_b256(verdict.evidence),
+        report_data: from_b256(verdict.reportData),
+        nonce: from_b256(verdict.nonce),
     })
 }
 
-pub(crate) fn pod_record(pod: PodRegistry::Pod) -> PodRecord {
-    PodRecord {
+/// `None` while no key is attested.
+fn attested_key(key: &PodRegistry::AttestedKey) -> Result<Option<AttestedKey>, ChainError> {
+    if key.identity.is_zero() {
+        return Ok(None);
+    }
+    let malformed = |error: UnknownCode| error.in_answer("pod");
+    Ok(Some(AttestedKey {
+        identity: from_address(key.identity),
+        expiry_unix_s: from_u40(key.expiry),
+        tee: key.tee.try_into().map_err(malformed)?,
+        tcb_status: key.status.try_into().map_err(malformed)?,
+        evaluation_number: key.evaluationNumber,
+        measurement: from_b256(key.measurement),
+        evidence: from_b256(key.evidence),
+    }))
+}
+
+pub(crate) fn pod_record(pod: PodRegistry::Pod) -> Result<PodRecord, ChainError> {
+    Ok(PodRecord {
         pod_id: PodId(pod.podId.0),
         operator: from_address(pod.operator),
         url: pod.url,
         payout: from_address(pod.payout),
         offers: pod.offers.into_iter().map(from_offer).collect(),
         offers_hash: from_b256(pod.offersHash),
-        identity: from_address(pod.key.identity),
-        key_expiry_unix_s: pod.key.expiry.to::<u64>(),
-        measurement: from_b256(pod.key.measurement),
-        quote_hash: from_b256(pod.key.quoteHash),
-        evidence_uri: pod.key.evidenceUri,
-        updated_at_unix_s: pod.updatedAt.to::<u64>(),
+        key: attested_key(&pod.key)?,
+        updated_at_unix_s: from_u40(pod.updatedAt),
         retired: pod.retired,
-    }
+    })
 }

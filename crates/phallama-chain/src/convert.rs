@@ -30,7 +30,11 @@ pub(crate) fn from_u96(value: U96) -> Amount {
     Amount::new(value.to::<u128>()).expect("96 bits fit an amount")
 }
 
-/// A balance of the token, which may exceed what one escrow can hold.
+pub(crate) fn from_u40(time_unix_s: U40) -> u64 {
+    time_unix_s.to()
+}
+
+/// A number that may exceed what is of use here, as token balances do that no escrow can hold.
 pub(crate) fn saturating_u128(value: U256) -> u128 {
     value.try_into().unwrap_or(u128::MAX)
 }

@@ -3,6 +3,8 @@
 use alloy::transports::{RpcError, TransportErrorKind};
 use phallama_protocol::ids::Address;
 
+use crate::attestation::UnknownCode;
+
 /// A call to the chain that did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
@@ -29,7 +31,7 @@ pub enum ChainError {
     /// A configured contract address holds no code.
     #[error("no contract at {address} ({name}) on chain {chain_id}")]
     NoContract {
-        /// `registry`, `escrow` or `token`.
+        /// `registry`, `verifier`, `escrow` or `token`.
         name: &'static str,
         /// The configured address.
         address: Address,
@@ -53,7 +55,8 @@ pub enum ChainError {
     Reverted {
         /// The call.
         what: &'static str,
-        /// The contract's error with its arguments.
+        /// The contract's error with its arguments, e.g. `NotNewer { what: PckCrl, stored: 1,
+        /// offered: 1 }`; its name is [`ChainError::refusal`].
         reason: String,
     },
     /// The sending account cannot pay for gas.
@@ -86,6 +89,21 @@ pub enum ChainError {
     },
 }
 
+impl ChainError {
+    /// The name of the contract's error, e.g. `NotNewer`, where a contract of ours refused.
+    pub fn refusal(&self) -> Option<&str> {
+        let Self::Reverted { reason, .. } = self else { return None };
+        crate::refusal::name(reason)
+    }
+}
+
+impl UnknownCode {
+    /// The same as a malformed answer to `what`.
+    pub(crate) fn in_answer(self, what: &'static str) -> ChainError {
+        ChainError::Malformed { what, reason: self.to_string() }
+    }
+}
+
 /// Turns a transport error into ours, keeping a revert's reason.
 pub(crate) fn from_rpc(
     url: &str,
@@ -93,7 +111,7 @@ pub(crate) fn from_rpc(
     error: &RpcError<TransportErrorKind>,
 ) -> ChainError {
     if let RpcError::ErrorResp(payload) = error {
-        if let Some(reason) = payload.as_revert_data().map(|data| crate::contracts::reason(&data)) {
+        if let Some(reason) = payload.as_revert_data().map(|data| crate::refusal::reason(&data)) {
             return ChainError::Reverted { what, reason };
         }
         if payload.message.contains("revert") {

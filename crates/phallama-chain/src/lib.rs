@@ -6,24 +6,33 @@
 //!
 //! Nothing here decides anything: a node can be stale or lie, and callers treat its word as such.
 
+mod attestation;
 mod chain;
+mod collateral;
 mod config;
 mod contracts;
 mod convert;
 mod deploy;
 mod error;
 mod record;
+mod refusal;
 mod sender;
 mod tls;
+mod verifier;
 mod write;
 
+pub use attestation::{
+    AttestedKey, KeyBinding, MachineHolder, Pck, PckLeaf, QuoteParts, TcbStatusCode, TeeKind,
+    UnknownCode, Verdict,
+};
 pub use chain::Chain;
+pub use collateral::{CollateralKeys, CollateralState, Stored, StoredCa, StoredCrl, StoredSigner};
 pub use config::ChainConfig;
 pub use deploy::{Deployment, deploy};
 pub use error::ChainError;
 pub use record::{
-    Account, BlockTag, Channel, Head, KeyRegistration, LockRow, PodRecord, ReceiptRow,
-    Registration, RelayedClose, SettleRow, TokenMeta,
+    Account, BlockTag, Channel, Head, LockRow, PodRecord, ReceiptRow, Registration, RelayedClose,
+    SettleRow, TokenMeta,
 };
 pub use sender::{Sender, Tx};
 pub use tls::use_ring;

@@ -4,6 +4,8 @@ use phallama_protocol::ids::{Address, Amount, Digest32, PodId};
 use phallama_protocol::keys::Signature;
 use phallama_protocol::offers::Offer;
 
+use crate::attestation::AttestedKey;
+
 /// Which block to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockTag {
@@ -22,8 +24,8 @@ pub struct Head {
     pub timestamp_unix_s: u64,
 }
 
-/// A pod as registered. Everything in it was written by its operator; only a verified quote says
-/// whether `identity` belongs to an enclave.
+/// A pod as registered. The registry verified a quote for `key`; everything else is what the
+/// operator says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodRecord {
     /// The pod's id.
@@ -38,17 +40,9 @@ pub struct PodRecord {
     pub offers: Vec<Offer>,
     /// The terms' hash, as the registry computed it.
     pub offers_hash: Digest32,
-    /// The enclave's identity key; zero when none is set.
-    pub identity: Address,
-    /// When the key stops being good, seconds since 1970.
-    pub key_expiry_unix_s: u64,
-    /// Claimed measurement of the enclave program.
-    pub measurement: Digest32,
-    /// SHA-256 of the quote.
-    pub quote_hash: Digest32,
-    /// Where the evidence can be fetched.
-    pub evidence_uri: String,
-    /// Time of the last change, seconds since 1970.
+    /// The key it signs with; `None` while none is attested.
+    pub key: Option<AttestedKey>,
+    /// Time of the last change of anything but `key`, seconds since 1970.
     pub updated_at_unix_s: u64,
     /// The operator has taken the pod off the list.
     pub retired: bool,
@@ -85,22 +79,7 @@ pub struct TokenMeta {
     pub decimals: u8,
 }
 
-/// The enclave key of a registration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyRegistration {
-    /// The enclave's identity key.
-    pub identity: Address,
-    /// At most 7 days ahead, seconds since 1970.
-    pub expiry_unix_s: u64,
-    /// Measurement of the enclave program.
-    pub measurement: Digest32,
-    /// SHA-256 of the quote.
-    pub quote_hash: Digest32,
-    /// Where the evidence can be fetched.
-    pub evidence_uri: String,
-}
-
-/// A new pod.
+/// A new pod. It has no key until one is attested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
     /// Makes the pod id, together with the operator's address.
@@ -111,8 +90,6 @@ pub struct Registration {
     pub payout: Address,
     /// Models and prices.
     pub offers: Vec<Offer>,
-    /// The enclave's key.
-    pub key: KeyRegistration,
 }
 
 /// One allocation to be locked.

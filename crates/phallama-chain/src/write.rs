@@ -1,15 +1,17 @@
 //! The contracts' functions, as a sender calls them.
 
+use alloy::primitives::U256;
 use alloy::sol_types::{SolCall, SolEvent};
 use phallama_protocol::eip712::settle_row;
-use phallama_protocol::ids::{Address, Amount, PodId};
+use phallama_protocol::ids::{Address, Amount, Digest32, PodId};
 use phallama_protocol::keys::Signature;
 use phallama_protocol::offers::Offer;
 
+use crate::attestation::{KeyBinding, Pck, PckLeaf, QuoteParts};
 use crate::contracts::{self, Escrow, PodRegistry, TestToken, compact};
 use crate::convert::{saturating_u128, to_address, to_u24, to_u40, to_u96, to_u256};
 use crate::error::ChainError;
-use crate::record::{KeyRegistration, LockRow, ReceiptRow, Registration, RelayedClose, SettleRow};
+use crate::record::{LockRow, ReceiptRow, Registration, RelayedClose, SettleRow};
 use crate::sender::{Sender, Tx};
 
 /// Packs rows as `settle` reads them and as the enclave signs them.
@@ -38,7 +40,6 @@ impl Sender {
             url: registration.url.clone(),
             payout: to_address(registration.payout),
             offers: contracts::offers(&registration.offers),
-            key: contracts::key(&registration.key)?,
         };
         self.registry("register", call).await
     }
@@ -73,10 +74,63 @@ impl Sender {
         }
     }
 
-    /// Replaces a pod's enclave key.
-    pub async fn set_key(&self, pod: PodId, key: &KeyRegistration) -> Result<Tx, ChainError> {
-        let key = contracts::key(key)?;
-        self.registry("setKey", PodRegistry::setKeyCall { podId: pod.0.into(), key }).await
+    /// Sets or renews a pod's key with a quote and the PCK certificate it was made under.
+    pub async fn attest(
+        &self,
+        pod: PodId,
+        binding: &KeyBinding,
+        quote: &QuoteParts,
+        leaf: &PckLeaf,
+    ) -> Result<Tx, ChainError> {
+        let call = PodRegistry::attestCall {
+            podId: pod.0.into(),
+            binding: contracts::binding(binding),
+            quote: contracts::quote(quote),
+            leaf: leaf.der.clone().into(),
+            hints: U256::from_be_bytes(leaf.hints),
+        };
+        self.registry("attest", call).await
+    }
+
+    /// The same for a machine whose PCK certificate is remembered, for about half the gas.
+    pub async fn attest_known(
+        &self,
+        pod: PodId,
+        binding: &KeyBinding,
+        quote: &QuoteParts,
+        pck: &Pck,
+    ) -> Result<Tx, ChainError> {
+        let call = PodRegistry::attestKnownCall {
+            podId: pod.0.into(),
+            binding: contracts::binding(binding),
+            quote: contracts::quote(quote),
+            pck: contracts::pck(pck)?,
+        };
+        self.registry("attestKnown", call).await
+    }
+
+    /// Ends a pod's key whose platform has fallen out since `quote` was attested. Anyone may.
+    pub async fn invalidate(
+        &self,
+        pod: PodId,
+        quote: &QuoteParts,
+        pck: &Pck,
+    ) -> Result<Tx, ChainError> {
+        let (quote, pck) = (contracts::quote(quote), contracts::pck(pck)?);
+        let call = PodRegistry::invalidateCall { podId: pod.0.into(), quote, pck };
+        self.registry("invalidate", call).await
+    }
+
+    /// Says whether a pod may share a machine with pods whose operators say so too.
+    pub async fn set_sharing(
+        &self,
+        pod: PodId,
+        machine: Digest32,
+        shared: bool,
+    ) -> Result<Tx, ChainError> {
+        let call =
+            PodRegistry::setSharingCall { podId: pod.0.into(), machine: machine.0.into(), shared };
+        self.registry("setSharing", call).await
     }
 
     /// Deposits for a user whose account is open, approving the token first where needed.
