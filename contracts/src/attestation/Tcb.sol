@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IAttestationVerifier, TcbStatus, Tee} from "../interfaces/IAttestationVerifier.sol";
+import {TcbInfoJson} from "./TcbInfoJson.sol";
+import {TcbLevelsJson} from "./TcbLevelsJson.sol";
+
+/// @title Security versions against Intel's levels
+/// @notice The rules of Intel's verifier, on what `TcbInfoJson` and `QeIdentityJson` have packed. A
+/// level is met if no component is below it; the first level that is met gives the status.
+library Tcb {
+    /// Every other byte of 16.
+    uint256 private constant EVEN = 0x00ff00ff00ff00ff00ff00ff00ff00ff;
+    /// One above the greatest byte, in each of 16 lanes of 16 bits.
+    uint256 private constant GUARD =
+        0x0100010001000100010001000100010001000100010001000100010001000100;
+    /// The two components of a TD that a module's identity judges.
+    uint256 private constant MODULE_COMPONENTS = 0xffff << 112;
+    /// DEBUG in the attributes of an enclave.
+    uint256 private constant DEBUG = 0x02 << 120;
+    /// Where the levels of a packed QE identity start.
+    uint256 private constant QE_LEVELS = 74;
+
+    /// @notice Status of a platform; for TDX together with its module's.
+    /// @dev Reverts with `NoTcbLevel` or `NoTdxModuleLevel`.
+    /// @param packed From `TcbInfoJson.parse`, for the same `tee`.
+    /// @param teeTcbSvn Of the TD report. Its second byte is the module's version: unless that is
+    /// zero, the first two bytes are left to the module's identity. Does not matter for SGX.
+    function platform(
+        bytes memory packed,
+        Tee tee,
+        bytes16 cpuSvn,
+        uint16 pceSvn,
+        bytes16 teeTcbSvn
+    ) internal pure returns (TcbStatus status) {
+        uint256 size = tee == Tee.Tdx ? TcbInfoJson.TDX_LEVEL : TcbInfoJson.SGX_LEVEL;
+        uint256 cpu = lanes(uint128(cpuSvn));
+        uint256 td = uint128(teeTcbSvn);
+        if (teeTcbSvn[1] != 0) td |= MODULE_COMPONENTS;
+        td = lanes(td);
+        uint256 end = packed.length;
+        for (uint256 level = levelsOf(packed); level < end; level += size) {
+            uint256 head = wordAt(packed, level);
+            if (!meets(cpu, lanes(head >> 128)) || pceSvn < uint16(head >> 112)) continue;
+            if (tee == Tee.Tdx && !meets(td, lanes(wordAt(packed, level + 18) >> 128))) continue;
+            status = TcbStatus(uint8(packed[level + size - 1]));
+            return tee == Tee.Tdx ? converge(status, moduleStatus(packed, teeTcbSvn)) : status;
+        }
+        revert IAttestationVerifier.NoTcbLevel(cpuSvn, pceSvn, teeTcbSvn);
+    }
+
+    /// @notice Checks that a TD runs on the TDX module that the TCB information names for its
+    /// version.
+    /// @dev Reverts with `WrongTdxModule` or `NoTdxModuleLevel`. Like Intel's verifier, this wants
+    /// attribute bits outside the mask to be zero.
+    /// @param packed From `TcbInfoJson.parse`, for TDX.
+    /// @param teeTcbSvn Of the TD report.
+    /// @param module MRSIGNERSEAM 48 ‖ SEAMATTRIBUTES 8 of the TD report: its bytes 64 to 120.
+    function tdxModule(bytes memory packed, bytes16 teeTcbSvn, bytes calldata module)
+        internal
+        pure
+    {
+        bytes32 expected = bytes32(wordAt(packed, digestOf(packed, teeTcbSvn)));
+        bytes32 got = keccak256(module);
+        if (got != expected) revert IAttestationVerifier.WrongTdxModule(expected, got);
+    }
+
+    /// @notice Checks that a quoting enclave is the one Intel names, and gives its status.
+    /// @dev Reverts with `WrongQuotingEnclave`, with masked values, or `NoQeLevel`. An enclave in
+    /// debug mode has wrong attributes whatever the mask.
+    /// @param packed From `QeIdentityJson.parse`.
+    /// @param report The enclave's report, 384 bytes.
+    function quotingEnclave(bytes memory packed, bytes calldata report)
+        internal
+        pure
+        returns (TcbStatus)
+    {
+        identity(packed, report);
+        uint256 isvSvn = littleEndian16(report, 258);
+        (bool found, TcbStatus status) = isvLevel(packed, QE_LEVELS, packed.length, isvSvn);
+        if (!found) revert IAttestationVerifier.NoQeLevel(isvSvn);
+        return status;
+    }
+
+    /// @notice Status of a platform whose TDX module or quoting enclave has the status `component`.
+    /// @dev Only `OutOfDate` and `Revoked` of a component matter.
+    function converge(TcbStatus status, TcbStatus component) internal pure returns (TcbStatus) {
+        if (component == TcbStatus.Revoked) return component;
+        if (component != TcbStatus.OutOfDate) return status;
+        if (status == TcbStatus.UpToDate || status == TcbStatus.SWHardeningNeeded) {
+            return component;
+        }
+        if (
+            status == TcbStatus.ConfigurationNeeded
+                || status == TcbStatus.ConfigurationAndSWHardeningNeeded
+        ) return TcbStatus.OutOfDateConfigurationNeeded;
+        return status;
+    }
+
+    /// @notice Status of a TD 1.5 from that at its launch and that of the TCB it runs on now.
+    /// @dev Refuse `Revoked` of either first: this does not.
+    function relaunch(TcbStatus launch, TcbStatus current) internal pure returns (TcbStatus) {
+        bool stale =
+            launch == TcbStatus.OutOfDate || launch == TcbStatus.OutOfDateConfigurationNeeded;
+        // UpToDate, SWHardeningNeeded, ConfigurationNeeded, ConfigurationAndSWHardeningNeeded.
+        bool renewed = current < TcbStatus.OutOfDate;
+        if (!stale || !renewed) return launch;
+        bool configuration = launch == TcbStatus.OutOfDateConfigurationNeeded
+            || current == TcbStatus.ConfigurationNeeded
+            || current == TcbStatus.ConfigurationAndSWHardeningNeeded;
+        return configuration
+            ? TcbStatus.TDRelaunchAdvisedConfigurationNeeded
+            : TcbStatus.TDRelaunchAdvised;
+    }
+
+    /// @notice The 16 bytes of `svns` in lanes of 16 bits: all bytes of even places, then the rest.
+    function lanes(uint256 svns) internal pure returns (uint256) {
+        return (svns & EVEN) | ((svns >> 8 & EVEN) << 128);
+    }
+
+    /// @notice Whether no lane of `have` is below the same lane of `needed`; lanes hold bytes.
+    function meets(uint256 have, uint256 needed) internal pure returns (bool) {
+        unchecked {
+            // A lane keeps its guard bit unless it is less. Nothing is borrowed from the next lane.
+            return ((have | GUARD) - needed) & GUARD == GUARD;
+        }
+    }
+
+    /// Checks everything in the report of a quoting enclave that its identity fixes.
+    function identity(bytes memory packed, bytes calldata report) private pure {
+        uint256 got = uint256(bytes32(report[128:160]));
+        same(IAttestationVerifier.QeField.MrSigner, wordAt(packed, 0), got);
+
+        got = uint128(bytes16(report[48:64]));
+        same(IAttestationVerifier.QeField.Attributes, 0, got & DEBUG);
+        uint256 wanted = wordAt(packed, 32);
+        same(IAttestationVerifier.QeField.Attributes, wanted >> 128, got & uint128(wanted));
+
+        wanted = wordAt(packed, 64);
+        got = littleEndian16(report, 256);
+        same(IAttestationVerifier.QeField.IsvProdId, uint16(wanted >> 176), got);
+        got = uint32(bytes4(report[16:20])) & uint32(wanted >> 192);
+        same(IAttestationVerifier.QeField.MiscSelect, wanted >> 224, got);
+    }
+
+    function same(IAttestationVerifier.QeField field, uint256 expected, uint256 got) private pure {
+        if (got == expected) return;
+        revert IAttestationVerifier.WrongQuotingEnclave(field, bytes32(expected), bytes32(got));
+    }
+
+    /// Status of the TDX module; `UpToDate`, which changes nothing, if it has no version.
+    function moduleStatus(bytes memory packed, bytes16 teeTcbSvn) private pure returns (TcbStatus) {
+        if (teeTcbSvn[1] == 0) return TcbStatus.UpToDate;
+        uint256 start = digestOf(packed, teeTcbSvn) + 33;
+        uint256 end = start + uint8(packed[start - 1]) * TcbLevelsJson.ISV_LEVEL;
+        uint256 isvSvn = uint8(teeTcbSvn[0]);
+        (bool found, TcbStatus status) = isvLevel(packed, start, end, isvSvn);
+        if (!found) {
+            revert IAttestationVerifier.NoTdxModuleLevel(uint8(teeTcbSvn[1]), isvSvn);
+        }
+        return status;
+    }
+
+    /// Where the digest of the TDX module of this version is: the base module has version zero.
+    function digestOf(bytes memory packed, bytes16 teeTcbSvn) private pure returns (uint256) {
+        uint256 version = uint8(teeTcbSvn[1]);
+        if (version == 0) return 2;
+        uint256 end = levelsOf(packed);
+        uint256 offset = 34;
+        while (offset < end) {
+            if (uint8(packed[offset]) == version) return offset + 1;
+            offset += TcbInfoJson.IDENTITY + uint8(packed[offset + TcbInfoJson.IDENTITY - 1])
+            * TcbLevelsJson.ISV_LEVEL;
+        }
+        revert IAttestationVerifier.NoTdxModuleLevel(version, uint8(teeTcbSvn[0]));
+    }
+
+    /// The first of the packed ISV levels from `start` to `end` that `isvSvn` is not below.
+    function isvLevel(bytes memory packed, uint256 start, uint256 end, uint256 isvSvn)
+        private
+        pure
+        returns (bool found, TcbStatus status)
+    {
+        for (uint256 level = start; level < end; level += TcbLevelsJson.ISV_LEVEL) {
+            uint256 word = wordAt(packed, level);
+            if (isvSvn >= word >> 240) return (true, TcbStatus(uint8(word >> 232)));
+        }
+    }
+
+    /// Where the levels of packed TCB information start.
+    function levelsOf(bytes memory packed) private pure returns (uint256) {
+        return wordAt(packed, 0) >> 240;
+    }
+
+    /// The 32 bytes from `offset` on.
+    function wordAt(bytes memory packed, uint256 offset) private pure returns (uint256 word) {
+        assembly ("memory-safe") {
+            word := mload(add(add(packed, 0x20), offset))
+        }
+    }
+
+    /// Two bytes of a report, the lower one first.
+    function littleEndian16(bytes calldata report, uint256 offset) private pure returns (uint256) {
+        return uint256(uint8(report[offset])) | uint256(uint8(report[offset + 1])) << 8;
+    }
+}
