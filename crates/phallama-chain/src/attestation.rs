@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// What made a quote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "lowercase")]
 pub enum TeeKind {
     /// Intel SGX, quote version 3.
     Sgx,

@@ -51,6 +51,7 @@ mod generated {
             error WrongTdxModule(bytes32 expected, bytes32 got);
             error TcbRevoked();
             error ForbiddenAttributes(uint256 attributes, uint256 forbidden);
+            error BoundToServiceTd();
             error UnknownPck(bytes32 tbsHash);
         }
     }
