@@ -40,10 +40,10 @@ library Tcb {
         td = lanes(td);
         uint256 end = packed.length;
         for (uint256 level = levelsOf(packed); level < end; level += size) {
-            uint256 head = wordAt(packed, level);
-            if (!meets(cpu, lanes(head >> 128)) || pceSvn < uint16(head >> 112)) continue;
-            if (tee == Tee.Tdx && !meets(td, lanes(wordAt(packed, level + 18) >> 128))) continue;
-            status = TcbStatus(uint8(packed[level + size - 1]));
+            if (!meets(cpu, lanes(valueAt(packed, level, 16)))) continue;
+            if (pceSvn < valueAt(packed, level + 16, 2)) continue;
+            if (tee == Tee.Tdx && !meets(td, lanes(valueAt(packed, level + 18, 16)))) continue;
+            status = TcbStatus(valueAt(packed, level + size - 1, 1));
             return tee == Tee.Tdx ? converge(status, moduleStatus(packed, teeTcbSvn)) : status;
         }
         revert IAttestationVerifier.NoTcbLevel(cpuSvn, pceSvn, teeTcbSvn);
@@ -60,7 +60,7 @@ library Tcb {
         internal
         pure
     {
-        bytes32 expected = bytes32(wordAt(packed, digestOf(packed, teeTcbSvn)));
+        bytes32 expected = bytes32(valueAt(packed, digestOf(packed, teeTcbSvn), 32));
         bytes32 got = keccak256(module);
         if (got != expected) revert IAttestationVerifier.WrongTdxModule(expected, got);
     }
@@ -129,18 +129,15 @@ library Tcb {
     /// Checks everything in the report of a quoting enclave that its identity fixes.
     function identity(bytes memory packed, bytes calldata report) private pure {
         uint256 got = uint256(bytes32(report[128:160]));
-        same(IAttestationVerifier.QeField.MrSigner, wordAt(packed, 0), got);
-
+        same(IAttestationVerifier.QeField.MrSigner, valueAt(packed, 0, 32), got);
         got = uint128(bytes16(report[48:64]));
         same(IAttestationVerifier.QeField.Attributes, 0, got & DEBUG);
-        uint256 wanted = wordAt(packed, 32);
-        same(IAttestationVerifier.QeField.Attributes, wanted >> 128, got & uint128(wanted));
-
-        wanted = wordAt(packed, 64);
+        uint256 mask = valueAt(packed, 48, 16);
+        same(IAttestationVerifier.QeField.Attributes, valueAt(packed, 32, 16), got & mask);
         got = littleEndian16(report, 256);
-        same(IAttestationVerifier.QeField.IsvProdId, uint16(wanted >> 176), got);
-        got = uint32(bytes4(report[16:20])) & uint32(wanted >> 192);
-        same(IAttestationVerifier.QeField.MiscSelect, wanted >> 224, got);
+        same(IAttestationVerifier.QeField.IsvProdId, valueAt(packed, 72, 2), got);
+        got = uint32(bytes4(report[16:20])) & valueAt(packed, 68, 4);
+        same(IAttestationVerifier.QeField.MiscSelect, valueAt(packed, 64, 4), got);
     }
 
     function same(IAttestationVerifier.QeField field, uint256 expected, uint256 got) private pure {
@@ -152,7 +149,7 @@ library Tcb {
     function moduleStatus(bytes memory packed, bytes16 teeTcbSvn) private pure returns (TcbStatus) {
         if (teeTcbSvn[1] == 0) return TcbStatus.UpToDate;
         uint256 start = digestOf(packed, teeTcbSvn) + 33;
-        uint256 end = start + uint8(packed[start - 1]) * TcbLevelsJson.ISV_LEVEL;
+        uint256 end = start + valueAt(packed, start - 1, 1) * TcbLevelsJson.ISV_LEVEL;
         uint256 isvSvn = uint8(teeTcbSvn[0]);
         (bool found, TcbStatus status) = isvLevel(packed, start, end, isvSvn);
         if (!found) {
@@ -168,8 +165,8 @@ library Tcb {
         uint256 end = levelsOf(packed);
         uint256 offset = 34;
         while (offset < end) {
-            if (uint8(packed[offset]) == version) return offset + 1;
-            offset += TcbInfoJson.IDENTITY + uint8(packed[offset + TcbInfoJson.IDENTITY - 1])
+            if (valueAt(packed, offset, 1) == version) return offset + 1;
+            offset += TcbInfoJson.IDENTITY + valueAt(packed, offset + TcbInfoJson.IDENTITY - 1, 1)
             * TcbLevelsJson.ISV_LEVEL;
         }
         revert IAttestationVerifier.NoTdxModuleLevel(version, uint8(teeTcbSvn[0]));
@@ -182,20 +179,24 @@ library Tcb {
         returns (bool found, TcbStatus status)
     {
         for (uint256 level = start; level < end; level += TcbLevelsJson.ISV_LEVEL) {
-            uint256 word = wordAt(packed, level);
-            if (isvSvn >= word >> 240) return (true, TcbStatus(uint8(word >> 232)));
+            if (isvSvn < valueAt(packed, level, 2)) continue;
+            return (true, TcbStatus(valueAt(packed, level + 2, 1)));
         }
     }
 
     /// Where the levels of packed TCB information start.
     function levelsOf(bytes memory packed) private pure returns (uint256) {
-        return wordAt(packed, 0) >> 240;
+        return valueAt(packed, 0, 2);
     }
 
-    /// The 32 bytes from `offset` on.
-    function wordAt(bytes memory packed, uint256 offset) private pure returns (uint256 word) {
+    /// The `length ≤ 32` bytes from `offset` on as a number.
+    function valueAt(bytes memory packed, uint256 offset, uint256 length)
+        private
+        pure
+        returns (uint256 value)
+    {
         assembly ("memory-safe") {
-            word := mload(add(add(packed, 0x20), offset))
+            value := shr(sub(256, shl(3, length)), mload(add(add(packed, 0x20), offset)))
         }
     }
 
