@@ -32,6 +32,7 @@ interface Vm {
     function expectEmit(address emitter) external;
     function expectRevert(bytes calldata revertData) external;
     function lastCallGas() external view returns (Gas memory);
+    function parseBytes(string calldata text) external pure returns (bytes memory);
     function parseJsonAddress(string calldata json, string calldata key)
         external
         pure
@@ -44,12 +45,20 @@ interface Vm {
         external
         pure
         returns (bytes32);
+    function parseJsonString(string calldata json, string calldata key)
+        external
+        pure
+        returns (string memory);
     function parseJsonUint(string calldata json, string calldata key)
         external
         pure
         returns (uint256);
     function prank(address sender) external;
     function readFile(string calldata path) external view returns (string memory);
+    function replace(string calldata text, string calldata from, string calldata to)
+        external
+        pure
+        returns (string memory);
     function roll(uint256 blockNumber) external;
     function signCompact(uint256 privateKey, bytes32 digest)
         external
