@@ -54,6 +54,7 @@ interface Vm {
         pure
         returns (uint256);
     function prank(address sender) external;
+    function publicKeyP256(uint256 privateKey) external pure returns (uint256 x, uint256 y);
     function readFile(string calldata path) external view returns (string memory);
     function replace(string calldata text, string calldata from, string calldata to)
         external
@@ -64,7 +65,15 @@ interface Vm {
         external
         pure
         returns (bytes32 r, bytes32 vs);
+    function signP256(uint256 privateKey, bytes32 digest)
+        external
+        pure
+        returns (bytes32 r, bytes32 s);
     function snapshotValue(string calldata group, string calldata name, uint256 value) external;
+    function split(string calldata text, string calldata delimiter)
+        external
+        pure
+        returns (string[] memory);
     function startPrank(address sender) external;
     function stopPrank() external;
     function store(address target, bytes32 slot, bytes32 value) external;
