@@ -60,6 +60,7 @@ interface Vm {
         external
         pure
         returns (string memory);
+    function revertToState(uint256 id) external returns (bool done);
     function roll(uint256 blockNumber) external;
     function signCompact(uint256 privateKey, bytes32 digest)
         external
@@ -69,6 +70,7 @@ interface Vm {
         external
         pure
         returns (bytes32 r, bytes32 s);
+    function snapshotState() external returns (uint256 id);
     function snapshotValue(string calldata group, string calldata name, uint256 value) external;
     function split(string calldata text, string calldata delimiter)
         external
