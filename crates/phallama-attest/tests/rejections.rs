@@ -309,7 +309,7 @@ fn rejects_another_quoting_enclave() {
         (signer.as_str(), "00".repeat(32).as_str()),
         (r#""isvprodid":1"#, r#""isvprodid":2"#),
         (r#""miscselect":"00000000""#, r#""miscselect":"00000001""#),
-        (r#""attributes":"15"#, r#""attributes":"05"#),
+        (r#""attributes":"11"#, r#""attributes":"01"#),
         (r#""id":"QE""#, r#""id":"TD_QE""#),
         (r#""isvsvn":8"#, r#""isvsvn":9"#),
     ] {

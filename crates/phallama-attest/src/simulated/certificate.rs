@@ -1,11 +1,8 @@
 //! X.509 v3 certificates and v2 revocation lists (RFC 5280), shaped like those of Intel's SGX PKI.
 
+use super::dates::{self, Validity};
 use super::der;
 use super::keys::Key;
-
-/// Validity of every certificate: fixed, so that certificates are the same in every process.
-pub(super) const NOT_BEFORE: &str = "200101000000Z";
-pub(super) const NOT_AFTER: &str = "451231235959Z";
 
 const ECDSA_WITH_SHA256: &[u32] = &[1, 2, 840, 10_045, 4, 3, 2];
 const EC_PUBLIC_KEY: &[u32] = &[1, 2, 840, 10_045, 2, 1];
@@ -16,7 +13,42 @@ const SUBJECT_KEY_ID: &[u32] = &[2, 5, 29, 14];
 const KEY_USAGE: &[u32] = &[2, 5, 29, 15];
 const BASIC_CONSTRAINTS: &[u32] = &[2, 5, 29, 19];
 const CRL_NUMBER: &[u32] = &[2, 5, 29, 20];
+const REASON_CODE: &[u32] = &[2, 5, 29, 21];
 const AUTHORITY_KEY_ID: &[u32] = &[2, 5, 29, 35];
+/// Reason code 1, which every entry of Intel's lists has.
+const KEY_COMPROMISE: u8 = 1;
+
+/// An extension of a certificate or revocation list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtensionSpec {
+    /// Object identifier, arc by arc.
+    pub oid: Vec<u32>,
+    /// Whether who does not know it must refuse.
+    pub critical: bool,
+    /// DER of its value.
+    pub value: Vec<u8>,
+}
+
+impl ExtensionSpec {
+    fn to_der(&self) -> Vec<u8> {
+        extension(&self.oid, self.critical, &self.value)
+    }
+}
+
+/// A revocation list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrlSpec {
+    /// Issue date, seconds since 1970 (UTC).
+    pub this_update_unix_s: u64,
+    /// When the next list is due, seconds since 1970 (UTC).
+    pub next_update_unix_s: u64,
+    /// CRL number (RFC 5280, section 5.2.3). Intel's own lists all have number 1.
+    pub number: u64,
+    /// Serial numbers of the revoked certificates, big-endian.
+    pub revoked: Vec<Vec<u8>>,
+    /// Further extensions of the list.
+    pub extensions: Vec<ExtensionSpec>,
+}
 
 /// Who signs: a name and its key.
 pub(super) struct Issuer<'a> {
@@ -28,10 +60,12 @@ pub(super) struct Issuer<'a> {
 pub(super) struct Subject<'a> {
     pub(super) name: &'a str,
     pub(super) key: &'a Key,
+    pub(super) serial: &'a [u8],
+    pub(super) validity: Validity,
     /// `Some(path length)` for a CA.
     pub(super) ca_path_length: Option<u8>,
-    /// Further extensions, encoded by [`extension`].
-    pub(super) extra: Vec<Vec<u8>>,
+    /// Further extensions, after the usual ones.
+    pub(super) extensions: &'a [ExtensionSpec],
 }
 
 /// Serial number of the certificate for `key`: its key id, made positive.
@@ -41,28 +75,21 @@ pub(super) fn serial(key: &Key) -> [u8; 20] {
     serial
 }
 
-/// One extension: OID, critical flag, DER value.
-pub(super) fn extension(oid: &[u32], critical: bool, value: &[u8]) -> Vec<u8> {
-    let flag = if critical { der::boolean(true) } else { Vec::new() };
-    der::sequence(&[&der::oid(oid), &flag, &der::octet_string(value)])
-}
-
 /// A DER certificate for `subject`, signed by `issuer`.
 pub(super) fn certificate(issuer: &Issuer<'_>, subject: &Subject<'_>) -> Vec<u8> {
-    let validity = der::sequence(&[&der::utc_time(NOT_BEFORE), &der::utc_time(NOT_AFTER)]);
     let mut extensions = vec![
         authority_key_id(issuer.key),
         extension(SUBJECT_KEY_ID, false, &der::octet_string(&subject.key.id())),
         key_usage(subject.ca_path_length.is_some()),
         basic_constraints(subject.ca_path_length),
     ];
-    extensions.extend(subject.extra.iter().cloned());
+    extensions.extend(subject.extensions.iter().map(ExtensionSpec::to_der));
     let tbs = der::sequence(&[
         &der::explicit(0, &der::integer(&[2])),
-        &der::integer(&serial(subject.key)),
+        &der::integer(subject.serial),
         &signature_algorithm(),
         &name(issuer.name),
-        &validity,
+        &subject.validity.to_der(),
         &name(subject.name),
         &public_key_info(subject.key),
         &der::explicit(3, &der::tlv(0x30, &extensions.concat())),
@@ -70,40 +97,47 @@ pub(super) fn certificate(issuer: &Issuer<'_>, subject: &Subject<'_>) -> Vec<u8>
     signed(&tbs, issuer.key)
 }
 
-/// A DER revocation list of `serials`, signed by `issuer`; dates as UTCTime text.
-pub(super) fn revocation_list(
-    issuer: &Issuer<'_>,
-    this_update: &str,
-    next_update: &str,
-    serials: &[Vec<u8>],
-) -> Vec<u8> {
-    let entries: Vec<u8> = serials
-        .iter()
-        .flat_map(|serial| der::sequence(&[&der::integer(serial), &der::utc_time(this_update)]))
-        .collect();
+/// A DER revocation list, signed by `issuer`.
+pub(super) fn revocation_list(issuer: &Issuer<'_>, spec: &CrlSpec) -> Vec<u8> {
+    let this_update = dates::time(spec.this_update_unix_s);
+    let entry = |serial: &Vec<u8>| revoked_certificate(serial, &this_update);
+    let entries: Vec<u8> = spec.revoked.iter().flat_map(entry).collect();
     // RFC 5280, 5.1.2.6: the list is absent when nothing is revoked.
     let revoked = if entries.is_empty() { entries } else { der::tlv(0x30, &entries) };
-    let extensions = der::sequence(&[
-        &extension(CRL_NUMBER, false, &der::integer(&[1])),
-        &authority_key_id(issuer.key),
-    ]);
+    let mut extensions = vec![
+        extension(CRL_NUMBER, false, &der::integer(&spec.number.to_be_bytes())),
+        authority_key_id(issuer.key),
+    ];
+    extensions.extend(spec.extensions.iter().map(ExtensionSpec::to_der));
     let tbs = der::sequence(&[
         &der::integer(&[1]),
         &signature_algorithm(),
         &name(issuer.name),
-        &der::utc_time(this_update),
-        &der::utc_time(next_update),
+        &this_update,
+        &dates::time(spec.next_update_unix_s),
         &revoked,
-        &der::explicit(0, &extensions),
+        &der::explicit(0, &der::tlv(0x30, &extensions.concat())),
     ]);
     signed(&tbs, issuer.key)
 }
 
-fn signed(tbs: &[u8], key: &Key) -> Vec<u8> {
+/// A certificate or revocation list: `tbs`, and the signature of `key` over it.
+pub(super) fn signed(tbs: &[u8], key: &Key) -> Vec<u8> {
     let signature = key.sign(tbs);
     let (r, s) = signature.split_at(32);
     let signature = der::sequence(&[&der::integer(r), &der::integer(s)]);
     der::sequence(&[tbs, &signature_algorithm(), &der::bit_string(0, &signature)])
+}
+
+fn revoked_certificate(serial: &[u8], date: &[u8]) -> Vec<u8> {
+    let reason = extension(REASON_CODE, false, &der::enumerated(KEY_COMPROMISE));
+    der::sequence(&[&der::integer(serial), date, &der::sequence(&[&reason])])
+}
+
+/// One extension: OID, critical flag, DER value.
+fn extension(oid: &[u32], critical: bool, value: &[u8]) -> Vec<u8> {
+    let flag = if critical { der::boolean(true) } else { Vec::new() };
+    der::sequence(&[&der::oid(oid), &flag, &der::octet_string(value)])
 }
 
 fn signature_algorithm() -> Vec<u8> {

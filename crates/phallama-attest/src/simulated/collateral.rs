@@ -1,16 +1,21 @@
 use crate::evidence::Collateral;
 use crate::tcb_status::TcbStatus;
+use crate::tee::Tee;
 
-use super::dates::{iso8601, utc_time};
+use super::authorities::{Authority, DevelopmentRoot, PckCa};
+use super::certificate::CrlSpec;
+use super::enclave::QE_ISV_SVN;
 use super::platform::SimulatedPlatform;
-use super::root::DevelopmentRoot;
+use super::qe_identity::QeIdentitySpec;
+use super::tcb_info::{
+    IsvLevelSpec, Rating, TcbInfoSpec, TcbLevelSpec, TdxModuleIdentitySpec, TdxModuleSpec,
+};
+use super::trust_domain::TEE_TCB_SVN;
 
 const HOUR_S: u64 = 3600;
 const DAY_S: u64 = 24 * HOUR_S;
 /// Intel's collateral is valid for 30 days.
 const VALIDITY_S: u64 = 30 * DAY_S;
-/// Date of every TCB level.
-const TCB_DATE: &str = "2024-03-13T00:00:00Z";
 
 /// A certificate that a revocation list names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,20 +24,22 @@ pub enum RevokedCertificate {
     Root,
     /// The signer of TCB information and QE identity.
     TcbSigner,
-    /// The CA of the PCK certificates.
+    /// The Platform CA.
     PlatformCa,
+    /// The Processor CA.
+    ProcessorCa,
     /// This machine's PCK certificate.
     Pck,
-    /// Another PCK certificate, by serial number (big-endian).
+    /// Another PCK certificate of the same CA, by serial number (big-endian).
     PckSerial(Vec<u8>),
 }
 
-/// What the authorities say about a machine, and when.
+/// What the authorities say about a machine, and when: one level of everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CollateralSpec {
-    /// Issue date of every item, seconds since 1970 (UTC). Years 2000 to 2049.
+    /// Issue date of every item, seconds since 1970 (UTC).
     pub issued_at_unix_s: u64,
-    /// Next update of every item, seconds since 1970 (UTC). Years 2000 to 2049.
+    /// Next update of every item, seconds since 1970 (UTC).
     pub next_update_unix_s: u64,
     /// `tcbEvaluationDataNumber` of TCB information and QE identity.
     pub tcb_evaluation_number: u32,
@@ -55,7 +62,11 @@ pub struct CollateralSpec {
 impl CollateralSpec {
     /// Everything up to date, issued an hour before `now_unix_s`, valid for 30 days.
     pub fn fresh(now_unix_s: u64) -> Self {
-        let issued_at_unix_s = now_unix_s.saturating_sub(HOUR_S);
+        Self::issued(now_unix_s.saturating_sub(HOUR_S))
+    }
+
+    /// Everything up to date, issued at `issued_at_unix_s`, valid for 30 days.
+    pub fn issued(issued_at_unix_s: u64) -> Self {
         Self {
             issued_at_unix_s,
             next_update_unix_s: issued_at_unix_s.saturating_add(VALIDITY_S),
@@ -63,7 +74,7 @@ impl CollateralSpec {
             tcb_status: TcbStatus::UpToDate,
             advisory_ids: Vec::new(),
             qe_status: TcbStatus::UpToDate,
-            qe_isv_svn_min: 8,
+            qe_isv_svn_min: QE_ISV_SVN,
             fmspc: None,
             cpu_svn_min: None,
             revoked: Vec::new(),
@@ -71,103 +82,125 @@ impl CollateralSpec {
     }
 }
 
-/// Everything that `root` publishes for `platform`, as `spec` says.
-pub(super) fn collateral(
-    root: &DevelopmentRoot,
-    platform: &SimulatedPlatform,
-    spec: &CollateralSpec,
-) -> Collateral {
-    let dates = [utc_time(spec.issued_at_unix_s), utc_time(spec.next_update_unix_s)];
-    let dates = [dates[0].as_str(), dates[1].as_str()];
-    let (by_root, by_platform_ca) = revoked_serials(root, platform, spec);
-    let tcb_info = tcb_info(platform, spec);
-    let qe_identity = qe_identity(platform, spec);
-    Collateral {
-        pck_crl_issuer_chain: root.platform_ca_chain_pem(),
-        root_ca_crl: root.root_crl(dates, &by_root),
-        pck_crl: root.pck_crl(dates, &by_platform_ca),
-        tcb_info_issuer_chain: root.tcb_signer_chain_pem(),
-        tcb_info_signature: root.sign_collateral(&tcb_info),
-        tcb_info,
-        qe_identity_issuer_chain: root.tcb_signer_chain_pem(),
-        qe_identity_signature: root.sign_collateral(&qe_identity),
-        qe_identity,
-        pck_certificate_chain: None,
+/// Everything that the authorities publish for a machine and a TEE, every field of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CollateralItems {
+    /// TCB information.
+    pub tcb_info: TcbInfoSpec,
+    /// Identity of the quoting enclave.
+    pub qe_identity: QeIdentitySpec,
+    /// The root's revocation list.
+    pub root_crl: CrlSpec,
+    /// The revocation list of the CA that issued the PCK certificate.
+    pub pck_crl: CrlSpec,
+}
+
+impl CollateralItems {
+    /// What `spec` says about quotes of `tee` from `platform`.
+    pub fn new(platform: &SimulatedPlatform, tee: Tee, spec: &CollateralSpec) -> Self {
+        let (by_root, by_pck_ca) = revoked_serials(platform, spec);
+        let crl = |revoked| CrlSpec {
+            this_update_unix_s: spec.issued_at_unix_s,
+            next_update_unix_s: spec.next_update_unix_s,
+            number: 1,
+            revoked,
+            extensions: Vec::new(),
+        };
+        Self {
+            tcb_info: tcb_info(platform, tee, spec),
+            qe_identity: qe_identity(platform, tee, spec),
+            root_crl: crl(by_root),
+            pck_crl: crl(by_pck_ca),
+        }
+    }
+
+    /// The items, signed by the authorities of `root`; `ca` issued the machine's PCK certificate.
+    pub fn sign(&self, root: &DevelopmentRoot, ca: PckCa) -> Collateral {
+        let tcb_info = self.tcb_info.to_json();
+        let qe_identity = self.qe_identity.to_json();
+        Collateral {
+            pck_crl_issuer_chain: root.chain_pem(ca.authority()),
+            root_ca_crl: root.crl(Authority::Root, &self.root_crl),
+            pck_crl: root.crl(ca.authority(), &self.pck_crl),
+            tcb_info_issuer_chain: root.chain_pem(Authority::TcbSigner),
+            tcb_info_signature: root.sign_collateral(&tcb_info),
+            tcb_info,
+            qe_identity_issuer_chain: root.chain_pem(Authority::TcbSigner),
+            qe_identity_signature: root.sign_collateral(&qe_identity),
+            qe_identity,
+            pck_certificate_chain: None,
+        }
     }
 }
 
-/// Serials for the root's list and for the Platform CA's.
+/// Serials for the root's list and for the list of the machine's CA.
 fn revoked_serials(
-    root: &DevelopmentRoot,
     platform: &SimulatedPlatform,
     spec: &CollateralSpec,
 ) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
-    let (mut by_root, mut by_platform_ca) = (Vec::new(), Vec::new());
+    let root = platform.root();
+    let (mut by_root, mut by_pck_ca) = (Vec::new(), Vec::new());
     for revoked in &spec.revoked {
         match revoked {
-            RevokedCertificate::Root => by_root.push(root.root_serial().to_vec()),
-            RevokedCertificate::TcbSigner => by_root.push(root.tcb_signer_serial().to_vec()),
-            RevokedCertificate::PlatformCa => by_root.push(root.platform_ca_serial().to_vec()),
-            RevokedCertificate::Pck => by_platform_ca.push(platform.pck_serial()),
-            RevokedCertificate::PckSerial(serial) => by_platform_ca.push(serial.clone()),
+            RevokedCertificate::Root => by_root.push(root.serial(Authority::Root)),
+            RevokedCertificate::TcbSigner => by_root.push(root.serial(Authority::TcbSigner)),
+            RevokedCertificate::PlatformCa => by_root.push(root.serial(Authority::PlatformCa)),
+            RevokedCertificate::ProcessorCa => by_root.push(root.serial(Authority::ProcessorCa)),
+            RevokedCertificate::Pck => by_pck_ca.push(platform.pck_serial()),
+            RevokedCertificate::PckSerial(serial) => by_pck_ca.push(serial.clone()),
         }
     }
-    (by_root, by_platform_ca)
+    (by_root, by_pck_ca)
 }
 
-/// TCB information, version 3, with one level: exactly the bytes that get signed.
-fn tcb_info(platform: &SimulatedPlatform, spec: &CollateralSpec) -> String {
-    let machine = platform.spec();
-    let components: Vec<String> = spec
-        .cpu_svn_min
-        .unwrap_or(machine.cpu_svn)
-        .iter()
-        .map(|svn| format!(r#"{{"svn":{svn}}}"#))
-        .collect();
-    format!(
-        concat!(
-            r#"{{"id":"SGX","version":3,{dates},"fmspc":"{fmspc}","pceId":"0000","tcbType":0,"#,
-            r#""tcbEvaluationDataNumber":{number},"tcbLevels":[{{"tcb":{{"sgxtcbcomponents":[{svns}],"#,
-            r#""pcesvn":{pce_svn}}},{rating}}}]}}"#
-        ),
-        dates = dates(spec),
-        fmspc = hex::encode_upper(spec.fmspc.unwrap_or(machine.fmspc)),
-        number = spec.tcb_evaluation_number,
-        svns = components.join(","),
-        pce_svn = machine.pce_svn,
-        rating = rating(spec.tcb_status, &spec.advisory_ids),
-    )
+fn tcb_info(platform: &SimulatedPlatform, tee: Tee, spec: &CollateralSpec) -> TcbInfoSpec {
+    let (machine, tdx) = (platform.spec(), tee == Tee::Tdx);
+    let [module_svn, module_version, others @ ..] = TEE_TCB_SVN;
+    let mut tdx_components = [module_svn, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    tdx_components[2..].copy_from_slice(&others);
+    let rating = Rating { advisory_ids: spec.advisory_ids.clone(), ..Rating::new(spec.tcb_status) };
+    let module = TdxModuleIdentitySpec {
+        version: module_version,
+        module: TdxModuleSpec::default(),
+        levels: vec![IsvLevelSpec::new(module_svn.into(), TcbStatus::UpToDate)],
+    };
+    TcbInfoSpec {
+        tee,
+        issued_at_unix_s: spec.issued_at_unix_s,
+        next_update_unix_s: spec.next_update_unix_s,
+        fmspc: spec.fmspc.unwrap_or(machine.fmspc),
+        pce_id: machine.pce_id,
+        evaluation_number: spec.tcb_evaluation_number,
+        tdx_module: tdx.then(TdxModuleSpec::default),
+        tdx_module_identities: if tdx { vec![module] } else { Vec::new() },
+        levels: vec![TcbLevelSpec {
+            sgx: spec.cpu_svn_min.unwrap_or(machine.cpu_svn),
+            pce_svn: machine.pce_svn,
+            tdx: tdx.then_some(tdx_components),
+            rating,
+        }],
+        describes_components: tdx,
+    }
 }
 
-/// Quoting-enclave identity, version 2, with one level: exactly the bytes that get signed.
-fn qe_identity(platform: &SimulatedPlatform, spec: &CollateralSpec) -> String {
-    let quoting_enclave = &platform.spec().quoting_enclave;
-    format!(
-        concat!(
-            r#"{{"id":"QE","version":2,{dates},"tcbEvaluationDataNumber":{number},"#,
-            r#""miscselect":"00000000","miscselectMask":"FFFFFFFF","#,
-            r#""attributes":"15000000000000000000000000000000","#,
-            r#""attributesMask":"FBFFFFFFFFFFFFFF0000000000000000","#,
-            r#""mrsigner":"{mr_signer}","isvprodid":{isv_prod_id},"#,
-            r#""tcbLevels":[{{"tcb":{{"isvsvn":{isv_svn}}},{rating}}}]}}"#
-        ),
-        dates = dates(spec),
-        number = spec.tcb_evaluation_number,
-        mr_signer = hex::encode_upper(quoting_enclave.mr_signer),
-        isv_prod_id = quoting_enclave.isv_prod_id,
-        isv_svn = spec.qe_isv_svn_min,
-        rating = rating(spec.qe_status, &[]),
-    )
-}
-
-fn dates(spec: &CollateralSpec) -> String {
-    let issued = iso8601(spec.issued_at_unix_s);
-    let next = iso8601(spec.next_update_unix_s);
-    format!(r#""issueDate":"{issued}","nextUpdate":"{next}""#)
-}
-
-fn rating(status: TcbStatus, advisory_ids: &[String]) -> String {
-    let quoted: Vec<String> = advisory_ids.iter().map(|id| format!(r#""{id}""#)).collect();
-    let advisories = quoted.join(",");
-    format!(r#""tcbDate":"{TCB_DATE}","tcbStatus":"{status}","advisoryIDs":[{advisories}]"#)
+fn qe_identity(platform: &SimulatedPlatform, tee: Tee, spec: &CollateralSpec) -> QeIdentitySpec {
+    let quoting_enclave = platform.quoting_enclave(tee);
+    let mut attributes = [0; 16];
+    attributes[0] = 0x11;
+    let mut attributes_mask = [0; 16];
+    attributes_mask[..8].copy_from_slice(&[0xfb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+    QeIdentitySpec {
+        tee,
+        version: 2,
+        issued_at_unix_s: spec.issued_at_unix_s,
+        next_update_unix_s: spec.next_update_unix_s,
+        evaluation_number: spec.tcb_evaluation_number,
+        misc_select: [0; 4],
+        misc_select_mask: [0xff; 4],
+        attributes,
+        attributes_mask,
+        mr_signer: quoting_enclave.mr_signer,
+        isv_prod_id: quoting_enclave.isv_prod_id,
+        levels: vec![IsvLevelSpec::new(spec.qe_isv_svn_min, spec.qe_status)],
+    }
 }

@@ -1,5 +1,30 @@
 //! Dates of certificates and collateral, from seconds since 1970-01-01T00:00:00Z.
 
+use super::der;
+
+/// When a certificate is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// First second, since 1970 (UTC).
+    pub not_before_unix_s: u64,
+    /// Last second, since 1970 (UTC).
+    pub not_after_unix_s: u64,
+}
+
+impl Default for Validity {
+    /// 2020-01-01T00:00:00Z to 2045-12-31T23:59:59Z: fixed, so that certificates are the same in
+    /// every process.
+    fn default() -> Self {
+        Self { not_before_unix_s: 1_577_836_800, not_after_unix_s: 2_398_377_599 }
+    }
+}
+
+impl Validity {
+    pub(super) fn to_der(self) -> Vec<u8> {
+        der::sequence(&[&time(self.not_before_unix_s), &time(self.not_after_unix_s)])
+    }
+}
+
 /// Year, month, day, hour, minute, second in the proleptic Gregorian calendar, UTC.
 fn civil(unix_s: u64) -> [u64; 6] {
     let (mut days, of_day) = (unix_s / 86_400, unix_s % 86_400);
@@ -31,11 +56,15 @@ pub(super) fn iso8601(unix_s: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// For DER: `261123000000Z`. Years 2000 to 2049, which is what two digits can mean after 1999.
-pub(super) fn utc_time(unix_s: u64) -> String {
+/// In DER: UTCTime through 2049, GeneralizedTime from 2050 on (RFC 5280, section 4.1.2.5).
+pub(super) fn time(unix_s: u64) -> Vec<u8> {
     let [year, month, day, hour, minute, second] = civil(unix_s);
-    let short = year.checked_sub(2000).filter(|short| *short < 50).expect("a year 2000 to 2049");
-    format!("{short:02}{month:02}{day:02}{hour:02}{minute:02}{second:02}Z")
+    let rest = format!("{month:02}{day:02}{hour:02}{minute:02}{second:02}Z");
+    if year < 2050 {
+        der::utc_time(&format!("{:02}{rest}", year % 100))
+    } else {
+        der::generalized_time(&format!("{year:04}{rest}"))
+    }
 }
 
 #[cfg(test)]
@@ -59,7 +88,13 @@ mod tests {
     }
 
     #[test]
-    fn utc_time_has_two_digits_of_year() {
-        assert_eq!(utc_time(1_709_164_801), "240229000001Z");
+    fn years_have_two_digits_before_2050_and_four_from_then_on() {
+        for (unix_s, tag, text) in [
+            (1_709_164_801, 0x17, "240229000001Z"),
+            (2_524_607_999, 0x17, "491231235959Z"),
+            (2_524_608_000, 0x18, "20500101000000Z"),
+        ] {
+            assert_eq!(time(unix_s), der::tlv(tag, text.as_bytes()));
+        }
     }
 }

@@ -6,9 +6,14 @@ pub(super) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     match content.len() {
         length @ 0..=0x7f => out.push(length as u8),
         length @ 0x80..=0xff => out.extend([0x81, length as u8]),
-        length => {
+        length @ 0x100..=0xffff => {
             out.push(0x82);
-            out.extend(u16::try_from(length).expect("values are under 64 KiB").to_be_bytes());
+            out.extend((length as u16).to_be_bytes());
+        }
+        length => {
+            out.push(0x83);
+            let length = u32::try_from(length).expect("values are under 16 MiB");
+            out.extend(&length.to_be_bytes()[1..]);
         }
     }
     out.extend_from_slice(content);
@@ -62,6 +67,31 @@ pub(super) fn utf8_string(text: &str) -> Vec<u8> {
 /// UTCTime, from text such as `200101000000Z`.
 pub(super) fn utc_time(text: &str) -> Vec<u8> {
     tlv(0x17, text.as_bytes())
+}
+
+/// GeneralizedTime, from text such as `20500101000000Z`.
+pub(super) fn generalized_time(text: &str) -> Vec<u8> {
+    tlv(0x18, text.as_bytes())
+}
+
+/// The signed part of a certificate or revocation list: its first element, header included.
+///
+/// # Panics
+/// If `der` is not what [`DevelopmentRoot`](super::DevelopmentRoot) or a platform made.
+pub fn signed_part(der: &[u8]) -> &[u8] {
+    let content = &der[header_bytes(der)..];
+    let digits = &content[2..header_bytes(content)];
+    let length = match digits {
+        [] => usize::from(content[1]),
+        _ => digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit)),
+    };
+    &content[..header_bytes(content) + length]
+}
+
+/// Bytes of tag and length.
+fn header_bytes(element: &[u8]) -> usize {
+    let first = usize::from(element[1]);
+    2 + first.saturating_sub(0x80)
 }
 
 /// An OBJECT IDENTIFIER from its arcs.
@@ -131,10 +161,24 @@ mod tests {
 
     #[test]
     fn lengths_take_the_shortest_form() {
-        for (length, header) in [(127, "047f"), (128, "048180"), (255, "0481ff"), (256, "04820100")]
-        {
+        for (length, header) in [
+            (127, "047f"),
+            (128, "048180"),
+            (255, "0481ff"),
+            (256, "04820100"),
+            (65_535, "0482ffff"),
+            (65_536, "0483010000"),
+        ] {
             let encoded = octet_string(&vec![0; length]);
             assert_eq!(hex::encode(&encoded[..encoded.len() - length]), header);
+        }
+    }
+
+    #[test]
+    fn the_signed_part_is_the_first_element_with_its_header() {
+        for length in [0, 127, 128, 256, 70_000] {
+            let inner = octet_string(&vec![7; length]);
+            assert_eq!(signed_part(&sequence(&[&inner, &boolean(true)])), inner);
         }
     }
 

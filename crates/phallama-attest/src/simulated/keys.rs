@@ -37,6 +37,11 @@ impl Key {
         signature.to_bytes().into()
     }
 
+    /// The private scalar, big-endian.
+    pub(super) fn scalar(&self) -> [u8; 32] {
+        self.signing.to_bytes().into()
+    }
+
     /// Subject key identifier: the first 20 bytes of SHA-256 of the public key.
     pub(super) fn id(&self) -> [u8; 20] {
         let digest: [u8; 32] = Sha256::digest(self.public()).into();

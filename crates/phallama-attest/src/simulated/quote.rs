@@ -1,160 +1,81 @@
-//! SGX quotes, version 3, byte for byte as Intel's DCAP quoting library lays them out.
+//! SGX quotes v3 and TDX quotes v4 and v5, byte for byte as Intel's DCAP quoting libraries lay them
+//! out.
 
-use sha2::{Digest, Sha256};
-
-use super::keys::Key;
-
-/// Attributes of a production enclave: INIT and MODE64BIT, with x87, SSE and AVX in XFRM.
-pub const ATTRIBUTES: [u8; 16] = [0x05, 0, 0, 0, 0, 0, 0, 0, 0xe7, 0, 0, 0, 0, 0, 0, 0];
-/// In byte 0 of the attributes: the enclave can be debugged, so nothing in it is secret.
-pub const DEBUG_BIT: u8 = 0x02;
-/// In byte 0 of the attributes: the enclave may use the provisioning key.
-pub const PROVISION_KEY_BIT: u8 = 0x10;
-/// In byte 0 of the attributes: the enclave may use the launch-token key.
-pub const EINITTOKEN_KEY_BIT: u8 = 0x20;
+use crate::tee::Tee;
 
 /// Intel's quoting-enclave vendor id, which the verifier requires.
 const QE_VENDOR_ID: [u8; 16] = [
     0x93, 0x9a, 0x72, 0x33, 0xf7, 0x9c, 0x4c, 0xa9, 0x94, 0x0a, 0x0d, 0xb3, 0x95, 0x7f, 0x06, 0x07,
 ];
-const QUOTE_VERSION: u16 = 3;
+pub(super) const SGX_QUOTE_VERSION: u16 = 3;
 const ECDSA_P256: u16 = 2;
 const TEE_TYPE_SGX: u32 = 0;
+const TEE_TYPE_TDX: u32 = 0x81;
 /// Certification data type 5: the PEM chain of the PCK certificate.
 const PCK_CERT_CHAIN: u16 = 5;
+/// Certification data type 6, around type 5 in quotes v4 and v5.
+const QE_REPORT_CERTIFICATION: u16 = 6;
 
-/// The enclave that a quote describes.
+/// A quote in its parts. Whoever changes one signs it again with the keys of
+/// [`SimulatedPlatform`](super::SimulatedPlatform), or leaves the signature wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EnclaveSpec {
-    /// Measurement of the code and its initial data.
-    pub mr_enclave: [u8; 32],
-    /// Hash of the key that signed the enclave.
-    pub mr_signer: [u8; 32],
-    /// Product id under that signer.
-    pub isv_prod_id: u16,
-    /// Security version of the enclave.
-    pub isv_svn: u16,
-    /// FLAGS (8 bytes) ‖ XFRM (8 bytes); [`ATTRIBUTES`] for a production enclave.
-    pub attributes: [u8; 16],
-    /// The 64 bytes the enclave chose; see [`report_data`](crate::report_data).
-    pub report_data: [u8; 64],
+pub struct QuoteParts {
+    /// Header and body: what the attestation key signs.
+    pub signed: Vec<u8>,
+    /// r ‖ s of the attestation key over `signed`.
+    pub signature: [u8; 64],
+    /// The attestation key: x ‖ y.
+    pub attestation_key: [u8; 64],
+    /// Report of the quoting enclave, 384 bytes.
+    pub qe_report: Vec<u8>,
+    /// r ‖ s of the PCK over `qe_report`.
+    pub qe_report_signature: [u8; 64],
+    /// What the quoting enclave's report data covers after the attestation key, 32 bytes.
+    pub qe_authentication_data: Vec<u8>,
+    /// PEM chain of the PCK certificate, leaf first.
+    pub pck_chain: String,
 }
 
-impl EnclaveSpec {
-    /// A production enclave with this measurement and report data; the rest is fixed.
-    pub fn new(mr_enclave: [u8; 32], report_data: [u8; 64]) -> Self {
-        Self {
-            mr_enclave,
-            mr_signer: Sha256::digest(b"phallama/1 simulated enclave signer").into(),
-            isv_prod_id: 1,
-            isv_svn: 1,
-            attributes: ATTRIBUTES,
-            report_data,
+impl QuoteParts {
+    /// The raw quote. Its first two bytes, the version, decide between the shapes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut certified = self.qe_report.clone();
+        certified.extend(self.qe_report_signature);
+        certified.extend((self.qe_authentication_data.len() as u16).to_le_bytes());
+        certified.extend(&self.qe_authentication_data);
+        certified.extend(typed(PCK_CERT_CHAIN, self.pck_chain.as_bytes()));
+        if self.signed[..2] != SGX_QUOTE_VERSION.to_le_bytes() {
+            certified = typed(QE_REPORT_CERTIFICATION, &certified);
         }
+        let authentication = [&self.signature[..], &self.attestation_key, &certified].concat();
+        let mut quote = self.signed.clone();
+        quote.extend((authentication.len() as u32).to_le_bytes());
+        quote.extend(authentication);
+        quote
     }
 }
 
-/// The quoting enclave that certifies the attestation key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QuotingEnclaveSpec {
-    /// Signer, which the QE identity names.
-    pub mr_signer: [u8; 32],
-    /// Product id, which the QE identity names.
-    pub isv_prod_id: u16,
-    /// Security version, which the QE identity rates.
-    pub isv_svn: u16,
-}
-
-impl Default for QuotingEnclaveSpec {
-    fn default() -> Self {
-        let mr_signer = Sha256::digest(b"phallama/1 simulated quoting enclave signer").into();
-        Self { mr_signer, isv_prod_id: 1, isv_svn: 8 }
-    }
-}
-
-/// What signs a quote, from the machine's side.
-pub(super) struct Signers<'a> {
-    pub(super) pck: &'a Key,
-    pub(super) attestation: &'a Key,
-    pub(super) quoting_enclave: &'a QuotingEnclaveSpec,
-    pub(super) cpu_svn: [u8; 16],
-    pub(super) pce_svn: u16,
-    /// PEM chain, leaf first.
-    pub(super) pck_chain: &'a str,
-}
-
-/// The raw quote of `enclave`.
-pub(super) fn quote(enclave: &EnclaveSpec, signers: &Signers<'_>) -> Vec<u8> {
-    let mut quote = header(signers);
-    quote.extend(report(enclave, signers.cpu_svn));
-    let authentication = authentication(&quote, signers);
-    quote.extend((authentication.len() as u32).to_le_bytes());
-    quote.extend(authentication);
-    quote
-}
-
-fn header(signers: &Signers<'_>) -> Vec<u8> {
+/// The 48-byte header.
+pub(super) fn header(version: u16, tee: Tee, qe_svn: u16, pce_svn: u16) -> Vec<u8> {
+    let tee_type = match tee {
+        Tee::Sgx => TEE_TYPE_SGX,
+        Tee::Tdx => TEE_TYPE_TDX,
+    };
     let mut out = Vec::new();
-    out.extend(QUOTE_VERSION.to_le_bytes());
+    out.extend(version.to_le_bytes());
     out.extend(ECDSA_P256.to_le_bytes());
-    out.extend(TEE_TYPE_SGX.to_le_bytes());
-    out.extend(signers.quoting_enclave.isv_svn.to_le_bytes());
-    out.extend(signers.pce_svn.to_le_bytes());
+    out.extend(tee_type.to_le_bytes());
+    out.extend(qe_svn.to_le_bytes());
+    out.extend(pce_svn.to_le_bytes());
     out.extend(QE_VENDOR_ID);
     out.extend([0; 20]);
     out
 }
 
-/// The 384-byte report body of an enclave.
-fn report(enclave: &EnclaveSpec, cpu_svn: [u8; 16]) -> Vec<u8> {
-    let mut out = Vec::new();
-    out.extend(cpu_svn);
-    out.extend([0; 4 + 28]);
-    out.extend(enclave.attributes);
-    out.extend(enclave.mr_enclave);
-    out.extend([0; 32]);
-    out.extend(enclave.mr_signer);
-    out.extend([0; 96]);
-    out.extend(enclave.isv_prod_id.to_le_bytes());
-    out.extend(enclave.isv_svn.to_le_bytes());
-    out.extend([0; 60]);
-    out.extend(enclave.report_data);
+/// Certification data: type, length, content.
+fn typed(certification_type: u16, content: &[u8]) -> Vec<u8> {
+    let mut out = certification_type.to_le_bytes().to_vec();
+    out.extend((content.len() as u32).to_le_bytes());
+    out.extend(content);
     out
-}
-
-/// Signature of the attestation key over `signed`, and the PCK's certificate of that key.
-fn authentication(signed: &[u8], signers: &Signers<'_>) -> Vec<u8> {
-    let qe_authentication_data = [0x20; 32];
-    let qe_report = quoting_enclave_report(&qe_authentication_data, signers);
-    let mut out = Vec::new();
-    out.extend(signers.attestation.sign(signed));
-    out.extend(signers.attestation.public());
-    out.extend(&qe_report);
-    out.extend(signers.pck.sign(&qe_report));
-    out.extend((qe_authentication_data.len() as u16).to_le_bytes());
-    out.extend(qe_authentication_data);
-    out.extend(PCK_CERT_CHAIN.to_le_bytes());
-    out.extend((signers.pck_chain.len() as u32).to_le_bytes());
-    out.extend(signers.pck_chain.as_bytes());
-    out
-}
-
-/// The quoting enclave's report: its report data is SHA-256(attestation key ‖ data), then zeros.
-fn quoting_enclave_report(authentication_data: &[u8], signers: &Signers<'_>) -> Vec<u8> {
-    let mut report_data = [0; 64];
-    let bound = Sha256::new()
-        .chain_update(signers.attestation.public())
-        .chain_update(authentication_data)
-        .finalize();
-    report_data[..32].copy_from_slice(&bound);
-    let quoting_enclave = EnclaveSpec {
-        mr_enclave: Sha256::digest(b"phallama/1 simulated quoting enclave").into(),
-        mr_signer: signers.quoting_enclave.mr_signer,
-        isv_prod_id: signers.quoting_enclave.isv_prod_id,
-        isv_svn: signers.quoting_enclave.isv_svn,
-        // The quoting enclave does hold the provisioning key's attribute: that is its job.
-        attributes: [0x15, 0, 0, 0, 0, 0, 0, 0, 0xe7, 0, 0, 0, 0, 0, 0, 0],
-        report_data,
-    };
-    report(&quoting_enclave, signers.cpu_svn)
 }

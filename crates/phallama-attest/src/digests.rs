@@ -1,0 +1,37 @@
+//! Digests that client, host and chain share. `spec/attestation.md` has their exact bytes.
+
+use sha2::{Digest, Sha256};
+
+/// Domain tags, without their terminating zero byte.
+const MACHINE_TAG: &[u8] = b"phallama/1 machine";
+const TD_MEASUREMENT_TAG: &[u8] = b"phallama/1 td measurement";
+
+/// Length of MRTD ‖ MRCONFIGID ‖ MROWNER ‖ MROWNERCONFIG ‖ RTMR0 ‖ RTMR1 ‖ RTMR2 ‖ RTMR3 in bytes.
+pub const TD_REGISTERS_BYTES: usize = 8 * 48;
+
+/// What a chain stores of a machine: SHA-256 over the tagged PPID. One value per machine.
+pub fn machine_digest(ppid: &[u8; 16]) -> [u8; 32] {
+    tagged(MACHINE_TAG, ppid)
+}
+
+/// What a policy lists and a chain stores of a trust domain: SHA-256 over its tagged measurement
+/// registers, bytes 136 to 519 of its report.
+pub fn td_measurement(registers: &[u8; TD_REGISTERS_BYTES]) -> [u8; 32] {
+    tagged(TD_MEASUREMENT_TAG, registers)
+}
+
+/// Everything that hardware and Intel said in a quote, and nothing that a third party could vary:
+/// SHA-256(header and body ‖ report of the quoting enclave ‖ SHA-256 of the signed part of the PCK
+/// certificate).
+pub fn evidence_digest(signed: &[u8], qe_report: &[u8], pck_tbs_hash: &[u8; 32]) -> [u8; 32] {
+    Sha256::new()
+        .chain_update(signed)
+        .chain_update(qe_report)
+        .chain_update(pck_tbs_hash)
+        .finalize()
+        .into()
+}
+
+fn tagged(tag: &[u8], content: &[u8]) -> [u8; 32] {
+    Sha256::new().chain_update(tag).chain_update([0]).chain_update(content).finalize().into()
+}
