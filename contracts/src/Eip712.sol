@@ -13,6 +13,10 @@ library Eip712 {
     );
     bytes32 internal constant OPEN_ACCOUNT_TYPE =
         keccak256("OpenAccount(address user,address owner)");
+    bytes32 internal constant WITHDRAW_TYPE =
+        keccak256("Withdraw(address user,uint96 amount,uint64 nonce,uint40 deadline)");
+    /// Not signed as such: its struct hash is the nonce of an EIP-3009 authorization.
+    bytes32 internal constant DEPOSIT_TYPE = keccak256("Deposit(address user,bytes32 salt)");
     bytes32 internal constant ALLOCATION_TYPE = keccak256(
         "Allocation(bytes32 podId,uint96 total,bytes32 termsHash,uint24 epoch,uint40 deadline)"
     );
@@ -82,6 +86,13 @@ library Eip712 {
         returns (address)
     {
         return recover(digest_, signature.r, signature.vs);
+    }
+
+    /// @notice `v` (27 or 28) and `s` of an EIP-2098 compact signature, for contracts that take three
+    /// parts.
+    function expand(bytes32 vs) internal pure returns (uint8 v, bytes32 s) {
+        v = uint256(vs) >> 255 == 0 ? 27 : 28;
+        s = (vs << 1) >> 1;
     }
 
     /// @notice Memory in which `voucherSigner` works: everything that is the same for all rows of a

@@ -3,12 +3,15 @@ pragma solidity 0.8.37;
 
 import {SafeTransferLib} from "solady/utils/SafeTransferLib.sol";
 import {Eip712} from "./Eip712.sol";
+import {IDepositToken} from "./interfaces/IDepositToken.sol";
 import {
     Account,
+    Authorization,
     Channel,
     CompactSignature,
     IEscrow,
     LockRow,
+    Permit,
     ReceiptRow
 } from "./interfaces/IEscrow.sol";
 import {IPodRegistry, PodId} from "./interfaces/IPodRegistry.sol";
@@ -38,6 +41,7 @@ contract Escrow is IEscrow {
     // The pod comes first, so that a batch hashes it once.
     mapping(PodId podId => mapping(address user => Channel)) private _channels;
     mapping(PodId podId => uint256) private _credits;
+    mapping(address user => uint64) private _withdrawNonces;
     bool private transient _depositing;
 
     /// @param token The ERC-20 of all amounts. A token that changes balances by itself is not
@@ -58,6 +62,22 @@ contract Escrow is IEscrow {
         _;
     }
 
+    /// Adds to the free part of `user` what the body brings. A second deposit from inside the token
+    /// would be counted in both; whatever leaves meanwhile (a withdrawal, a collection) only makes
+    /// the difference smaller.
+    modifier deposits(address user, address payer) {
+        require(_accounts[user].owner != address(0), NotOpen(user));
+        require(!_depositing, Reentered());
+        _depositing = true;
+        uint256 before = TOKEN.balanceOf(address(this));
+        _;
+        uint256 held = TOKEN.balanceOf(address(this));
+        _depositing = false;
+        require(held > before, NothingArrived());
+        _addFree(user, held - before);
+        emit Deposited(user, payer, held - before);
+    }
+
     /// @inheritdoc IEscrow
     function open(address user, address owner, CompactSignature calldata signature) public {
         address current = _accounts[user].owner;
@@ -70,19 +90,34 @@ contract Escrow is IEscrow {
     }
 
     /// @inheritdoc IEscrow
-    function deposit(address user, uint256 amount) public {
-        require(_accounts[user].owner != address(0), NotOpen(user));
-        // What counts is what arrives; a second deposit from inside the token would be counted in
-        // both.
-        require(!_depositing, Reentered());
-        _depositing = true;
-        uint256 before = TOKEN.balanceOf(address(this));
+    function deposit(address user, uint256 amount) public deposits(user, msg.sender) {
         TOKEN.safeTransferFrom(msg.sender, address(this), amount);
-        uint256 arrived = TOKEN.balanceOf(address(this)) - before;
-        _depositing = false;
-        require(arrived != 0, NothingArrived());
-        _addFree(user, arrived);
-        emit Deposited(user, msg.sender, arrived);
+    }
+
+    /// @inheritdoc IEscrow
+    function depositWithPermit(address user, Permit calldata permit) public {
+        _permit(permit);
+        deposit(user, permit.amount);
+    }
+
+    /// @inheritdoc IEscrow
+    function depositWithAuthorization(address user, Authorization calldata authorization)
+        public
+        deposits(user, authorization.from)
+    {
+        (uint8 v, bytes32 s) = Eip712.expand(authorization.signature.vs);
+        IDepositToken(TOKEN)
+            .receiveWithAuthorization(
+                authorization.from,
+                address(this),
+                authorization.amount,
+                authorization.validAfter,
+                authorization.validBefore,
+                depositNonce(user, authorization.salt),
+                v,
+                authorization.signature.r,
+                s
+            );
     }
 
     /// @inheritdoc IEscrow
@@ -92,18 +127,55 @@ contract Escrow is IEscrow {
         CompactSignature calldata signature,
         uint256 amount
     ) external {
-        if (owner == address(0) || _accounts[user].owner != owner) open(user, owner, signature);
+        _openOnce(user, owner, signature);
         deposit(user, amount);
     }
 
     /// @inheritdoc IEscrow
+    function openAndDepositWithPermit(
+        address user,
+        address owner,
+        CompactSignature calldata signature,
+        Permit calldata permit
+    ) external {
+        _openOnce(user, owner, signature);
+        depositWithPermit(user, permit);
+    }
+
+    /// @inheritdoc IEscrow
+    function openAndDepositWithAuthorization(
+        address user,
+        address owner,
+        CompactSignature calldata signature,
+        Authorization calldata authorization
+    ) external {
+        _openOnce(user, owner, signature);
+        depositWithAuthorization(user, authorization);
+    }
+
+    /// @inheritdoc IEscrow
     function withdraw(address user, uint256 amount) external onlyOwner(user) {
-        uint256 free = _accounts[user].free;
-        require(amount <= free, InsufficientFree(user, free, amount));
-        // forge-lint: disable-next-line(unsafe-typecast): less than `free`, which fits
-        _accounts[user].free = uint96(free - amount);
-        emit Withdrawn(user, msg.sender, amount);
-        TOKEN.safeTransfer(msg.sender, amount);
+        _withdraw(user, msg.sender, amount);
+    }
+
+    /// @inheritdoc IEscrow
+    function withdrawFor(
+        address user,
+        uint96 amount,
+        uint64 nonce,
+        uint40 deadline,
+        CompactSignature calldata signature
+    ) external {
+        require(block.timestamp <= deadline, Expired(deadline, block.timestamp));
+        uint64 current = _withdrawNonces[user];
+        require(nonce == current, WrongNonce(current, nonce));
+        address owner = _accounts[user].owner;
+        require(owner != address(0), NotOpen(user));
+        bytes32 structHash =
+            keccak256(abi.encode(Eip712.WITHDRAW_TYPE, user, amount, nonce, deadline));
+        _requireSigner(user, structHash, signature);
+        _withdrawNonces[user] = current + 1;
+        _withdraw(user, owner, amount);
     }
 
     /// @inheritdoc IEscrow
@@ -247,11 +319,50 @@ contract Escrow is IEscrow {
     }
 
     /// @inheritdoc IEscrow
+    function depositNonce(address user, bytes32 salt) public pure returns (bytes32) {
+        return keccak256(abi.encode(Eip712.DEPOSIT_TYPE, user, salt));
+    }
+
+    /// @inheritdoc IEscrow
+    function withdrawNonce(address user) external view returns (uint64) {
+        return _withdrawNonces[user];
+    }
+
+    /// @inheritdoc IEscrow
     function DOMAIN_SEPARATOR() public view returns (bytes32) {
         // After a fork of the chain the stored one would be valid on both sides.
         return block.chainid == _DEPLOYMENT_CHAIN_ID
             ? _DEPLOYMENT_SEPARATOR
             : Eip712.domain(address(this));
+    }
+
+    /// A second opening by the same owner, perhaps sent by somebody faster, is no failure.
+    function _openOnce(address user, address owner, CompactSignature calldata signature) private {
+        if (owner == address(0) || _accounts[user].owner != owner) open(user, owner, signature);
+    }
+
+    /// Only the caller's own permit: else anybody could turn an allowance into a deposit for
+    /// himself.
+    function _permit(Permit calldata permit) private {
+        (uint8 v, bytes32 s) = Eip712.expand(permit.signature.vs);
+        IDepositToken token = IDepositToken(TOKEN);
+        try token.permit(
+            msg.sender, address(this), permit.amount, permit.deadline, v, permit.signature.r, s
+        ) {}
+        catch (bytes memory reason) {
+            // Somebody may have sent the permit before: what counts is the allowance.
+            uint256 allowed = token.allowance(msg.sender, address(this));
+            require(allowed >= permit.amount, PermitRefused(reason));
+        }
+    }
+
+    function _withdraw(address user, address owner, uint256 amount) private {
+        uint256 free = _accounts[user].free;
+        require(amount <= free, InsufficientFree(user, free, amount));
+        // forge-lint: disable-next-line(unsafe-typecast): less than `free`, which fits
+        _accounts[user].free = uint96(free - amount);
+        emit Withdrawn(user, owner, amount);
+        TOKEN.safeTransfer(owner, amount);
     }
 
     /// Step 2. Zero: the row changed nothing.

@@ -45,6 +45,32 @@ struct ReceiptRow {
     CompactSignature settlement;
 }
 
+/// @notice An EIP-2612 permit for the escrow, by the caller.
+/// @param amount What is allowed and deposited, in the token's smallest unit.
+/// @param deadline Unix seconds; the last second in which the token takes it.
+/// @param signature `Permit` in the token's domain.
+struct Permit {
+    uint256 amount;
+    uint256 deadline;
+    CompactSignature signature;
+}
+
+/// @notice An EIP-3009 authorization to pay the escrow.
+/// @param from Who pays.
+/// @param amount In the token's smallest unit.
+/// @param validAfter Unix seconds; valid after this second.
+/// @param validBefore Unix seconds; valid before this second.
+/// @param salt 32 bytes that `from` chose; the signed nonce is `depositNonce(user, salt)`.
+/// @param signature `ReceiveWithAuthorization` in the token's domain, by `from`.
+struct Authorization {
+    address from;
+    uint256 amount;
+    uint256 validAfter;
+    uint256 validBefore;
+    bytes32 salt;
+    CompactSignature signature;
+}
+
 /// @notice A user's account; one storage slot.
 /// @param owner Who may withdraw, exit and close; set once.
 /// @param free Not reserved for any pod, in the token's smallest unit.
@@ -66,10 +92,33 @@ struct Channel {
 }
 
 /// @title Escrow of one ERC-20 token: users reserve for pods, pods are paid what both sides signed
-/// @notice Amounts are in the token's smallest unit. Nothing is rounded here: a claim is an integer
-/// that the enclave rounded up once per answer, and a refund is the exact remainder.
-/// @dev No owner, no upgrade, no fee. While settling, only the precompile at 0x01 and the immutable
-/// registry are called. Digests: `spec/billing.md`.
+///
+/// @notice **Token.** One ERC-20 for all amounts, in its smallest unit, immutable. What counts on a
+/// deposit is what arrives, so a fee on transfer is the payer's. A token must not change balances by
+/// itself (rebasing), and must exist fewer than 2^96 times, or `FreeTooLarge` can stop an exit until
+/// the owner withdraws. Its issuer can stop what moves the token (deposit, withdrawal, collection),
+/// for all or for one address; it cannot stop locks, settlements and exits, which do not call it.
+///
+/// **Rounding.** None. A claim is an integer that the enclave rounded up once per answer; a pod gets
+/// `min(claimed, cap, locked)` less what it got before, and a refund is the exact remainder.
+///
+/// **Safety.** The balance is at least all free parts, unclaimed locks and credits: nothing a caller
+/// does can make the escrow owe more than it holds. `claimed` never decreases, never exceeds
+/// `locked`, and grows only by what the user key (or, in `close`, the owner) and an identity key of
+/// the pod both signed for this epoch, pod, escrow and chain. Free parts leave to the account's
+/// owner only, credits to the pod's payout address only. Assumed: secp256k1 and Keccak hold, user
+/// keys are secret, and the registry accepts for a pod only keys it may sign with; a false key can
+/// take what the user's vouchers allow, no more.
+///
+/// **Liveness.** A user needs nobody: `EXIT_WINDOW` seconds after `startExit` everything unclaimed
+/// can be made free by anyone and withdrawn; no call by another party delays that, and a running
+/// exit is ended early only by `close`, to which the owner or the user key agrees. A pod needs
+/// nobody: anyone may settle and collect for it, until the exit is finished. Assumed: the chain takes
+/// a transaction within the window, and somebody pays for its gas. An epoch counts to 2^24 − 1; only
+/// the owner and the user key can use epochs up.
+///
+/// @dev No owner, no upgrade, no fee, no pause. Locking and settling call only the precompile at
+/// 0x01 and the immutable registry. Digests: `spec/billing.md`.
 interface IEscrow {
     /// @notice The account of `user` now belongs to `owner`.
     event AccountOpened(address indexed user, address indexed owner);
@@ -110,12 +159,18 @@ interface IEscrow {
     error IdentityNotAccepted(PodId podId, address identity, uint256 goodUntil);
     /// @notice A deposit was entered again from inside the token.
     error Reentered();
+    /// @notice The token refused the permit with `reason`, and the caller's allowance is too small.
+    error PermitRefused(bytes reason);
     /// @notice The token moved nothing to the escrow.
     error NothingArrived();
     /// @notice The free part would exceed 2^96 − 1; withdraw some first.
     error FreeTooLarge(address user, uint256 free, uint256 added);
     /// @notice Withdrawal of more than the free part.
     error InsufficientFree(address user, uint256 free, uint256 asked);
+    /// @notice The signature is for another withdrawal of this account; see `withdrawNonce`.
+    error WrongNonce(uint256 current, uint256 got);
+    /// @notice `deadline` was the last second in which the signature counted.
+    error Expired(uint256 deadline, uint256 timestamp);
     /// @notice A batch has at least one row.
     error NoRows();
     /// @notice `rows` is a whole number of rows, at least one.
@@ -141,6 +196,14 @@ interface IEscrow {
     /// of `user`. The account must be open.
     function deposit(address user, uint256 amount) external;
 
+    /// @notice `deposit` with the caller's EIP-2612 permit instead of an allowance. A permit that
+    /// somebody else has already sent to the token is fine.
+    function depositWithPermit(address user, Permit calldata permit) external;
+
+    /// @notice `deposit` paid by `authorization.from`, who signed an EIP-3009 authorization. Anyone
+    /// may send it: the signed nonce names the user, so it cannot be turned to another account.
+    function depositWithAuthorization(address user, Authorization calldata authorization) external;
+
     /// @notice `open` and `deposit`. An account already open for the same owner is fine.
     function openAndDeposit(
         address user,
@@ -149,8 +212,37 @@ interface IEscrow {
         uint256 amount
     ) external;
 
+    /// @notice `open` and `depositWithPermit`. An account already open for the same owner is fine.
+    function openAndDepositWithPermit(
+        address user,
+        address owner,
+        CompactSignature calldata signature,
+        Permit calldata permit
+    ) external;
+
+    /// @notice `open` and `depositWithAuthorization`. An account already open for the same owner is
+    /// fine.
+    function openAndDepositWithAuthorization(
+        address user,
+        address owner,
+        CompactSignature calldata signature,
+        Authorization calldata authorization
+    ) external;
+
     /// @notice Sends `amount` of the free part to the owner, at once. Owner only.
     function withdraw(address user, uint256 amount) external;
+
+    /// @notice The same, to the owner too, with a `Withdraw` by the user key. Anyone may send it.
+    /// @param nonce `withdrawNonce(user)`; each is taken once.
+    /// @param deadline Unix seconds; the last second in which it counts.
+    /// @param signature `Withdraw` by the user key.
+    function withdrawFor(
+        address user,
+        uint96 amount,
+        uint64 nonce,
+        uint40 deadline,
+        CompactSignature calldata signature
+    ) external;
 
     /// @notice Reserves for the pod what users allocated. Anyone may send it. A row is skipped, and
     /// changes nothing, unless its epoch is the channel's, its deadline is not past, no exit runs,
@@ -215,6 +307,13 @@ interface IEscrow {
     /// @notice Sends the pod's credit to its payout address. Anyone may send it.
     /// @return amount What was sent.
     function collect(PodId podId) external returns (uint256 amount);
+
+    /// @notice Nonce of the EIP-3009 authorization that pays for `user`:
+    /// `keccak256(abi.encode(keccak256("Deposit(address user,bytes32 salt)"), user, salt))`.
+    function depositNonce(address user, bytes32 salt) external pure returns (bytes32);
+
+    /// @notice How many `withdrawFor` of the account there were: the nonce of the next.
+    function withdrawNonce(address user) external view returns (uint64);
 
     /// @notice The one token of this escrow.
     function TOKEN() external view returns (address);
