@@ -21,7 +21,7 @@ mod generated {
             }
             enum CertificateFault {
                 NotACa, IsACa, KeyUsage, Algorithm, UnknownCriticalExtension, NoSgxExtension,
-                SgxField
+                SgxField, NoKeyIdentifier
             }
             enum QuotePart {
                 Signed, Auth, Version, KeyType, TeeType, Vendor, BodyType, BodySize
@@ -32,7 +32,7 @@ mod generated {
             error BadDer(uint256 offset);
             error BadCertificate(CertificateFault fault);
             error BadSignature(Signed what);
-            error WrongIssuer(bytes32 expectedName, bytes32 gotName);
+            error WrongIssuer(bytes32 expected, bytes32 got);
             error UnknownCa(bytes32 ca);
             error UnknownSigner(bytes32 signer);
             error NotValidNow(Signed what, uint256 start, uint256 end, uint256 time);
@@ -97,13 +97,14 @@ pub(crate) fn name(reason: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use alloy::primitives::{B256, U256};
+    use alloy::primitives::{Address, B256, FixedBytes, U256};
     use alloy::sol_types::SolError;
 
-    use super::generated::QuoteErrors::{self as errors, Signed};
+    use super::generated::QuoteErrors::{
+        self as errors, CertificateFault, QeField, QuotePart, Signed,
+    };
     use super::*;
-    use crate::contracts::AttestationVerifier::AttestationVerifierErrors;
-    use crate::contracts::PodRegistry::MachineTaken;
+    use crate::contracts::PodRegistry as registry;
 
     const INTERFACE: &str =
         include_str!("../../../contracts/src/interfaces/IAttestationVerifier.sol");
@@ -112,19 +113,98 @@ mod tests {
         assert_eq!(reason(&error.abi_encode().into()), expected);
     }
 
+    const WORD: B256 = B256::repeat_byte(0xab);
+    const OTHER: B256 = B256::repeat_byte(0xcd);
+
+    fn number(value: u64) -> U256 {
+        U256::from(value)
+    }
+
     #[test]
-    fn an_error_has_its_name_and_arguments() {
-        let (stored, offered) = (U256::from(7), U256::from(6));
+    fn errors_about_certificates_have_their_names_and_arguments() {
+        check(&errors::NoP256Precompile {}, "NoP256Precompile");
+        check(&errors::BadDer { offset: number(9) }, "BadDer { offset: 9 }");
+        let fault = CertificateFault::NoSgxExtension;
+        check(&errors::BadCertificate { fault }, "BadCertificate { fault: NoSgxExtension }");
+        check(&errors::BadSignature { what: Signed::QeReport }, "BadSignature { what: QeReport }");
+        let error = errors::WrongIssuer { expected: WORD, got: OTHER };
+        check(&error, &format!("WrongIssuer {{ expected: {WORD}, got: {OTHER} }}"));
+        check(&errors::UnknownCa { ca: WORD }, &format!("UnknownCa {{ ca: {WORD} }}"));
+        let error = errors::UnknownSigner { signer: WORD };
+        check(&error, &format!("UnknownSigner {{ signer: {WORD} }}"));
+        let (start, end, time) = (number(1), number(2), number(3));
+        let error = errors::NotValidNow { what: Signed::RootCrl, start, end, time };
+        check(&error, "NotValidNow { what: RootCrl, start: 1, end: 2, time: 3 }");
+        let error = errors::Revoked { what: Signed::Ca, serial: number(5) };
+        check(&error, "Revoked { what: Ca, serial: 5 }");
+        let error = errors::TooMany { what: Signed::Signer, max: number(16) };
+        check(&error, "TooMany { what: Signer, max: 16 }");
+        let error = errors::UnknownPck { tbsHash: WORD };
+        check(&error, &format!("UnknownPck {{ tbsHash: {WORD} }}"));
+    }
+
+    #[test]
+    fn errors_about_collateral_have_their_names_and_arguments() {
+        let error = errors::Missing { what: Signed::TcbInfo, key: WORD };
+        check(&error, &format!("Missing {{ what: TcbInfo, key: {WORD} }}"));
+        let (stored, offered) = (number(7), number(6));
         let error = errors::NotNewer { what: Signed::PckCrl, stored, offered };
         check(&error, "NotNewer { what: PckCrl, stored: 7, offered: 6 }");
-        check(&errors::TcbRevoked {}, "TcbRevoked");
-        check(&StatusNotAccepted { status: 4 }, "StatusNotAccepted { status: OutOfDate }");
-        let (machine, holder) = (B256::repeat_byte(1), B256::repeat_byte(2));
-        let taken = MachineTaken { machine, holder, until: U256::from(9) };
+        check(&errors::BadJson { offset: number(4) }, "BadJson { offset: 4 }");
+        let field = QeField::MiscSelect;
+        let error = errors::WrongQuotingEnclave { field, expected: WORD, got: OTHER };
         check(
-            &taken,
-            &format!("MachineTaken {{ machine: {machine}, holder: {holder}, until: 9 }}"),
+            &error,
+            &format!("WrongQuotingEnclave {{ field: MiscSelect, expected: {WORD}, got: {OTHER} }}"),
         );
+        check(&errors::NoQeLevel { isvSvn: number(2) }, "NoQeLevel { isvSvn: 2 }");
+        let svn = FixedBytes::repeat_byte(0x0b);
+        let error = errors::NoTcbLevel { cpuSvn: svn, pceSvn: 13, teeTcbSvn: svn };
+        check(&error, &format!("NoTcbLevel {{ cpuSvn: {svn}, pceSvn: 13, teeTcbSvn: {svn} }}"));
+        let error = errors::NoTdxModuleLevel { moduleVersion: number(1), isvSvn: number(2) };
+        check(&error, "NoTdxModuleLevel { moduleVersion: 1, isvSvn: 2 }");
+        let error = errors::WrongTdxModule { expected: WORD, got: OTHER };
+        check(&error, &format!("WrongTdxModule {{ expected: {WORD}, got: {OTHER} }}"));
+        check(&errors::TcbRevoked {}, "TcbRevoked");
+    }
+
+    #[test]
+    fn errors_about_quotes_have_their_names_and_arguments() {
+        let error = errors::BadLength { part: QuotePart::Auth, got: number(607) };
+        check(&error, "BadLength { part: Auth, got: 607 }");
+        let error = errors::UnsupportedQuote { part: QuotePart::TeeType, got: number(3) };
+        check(&error, "UnsupportedQuote { part: TeeType, got: 3 }");
+        let error = errors::AttestationKeyNotBound { expected: WORD, got: OTHER };
+        check(&error, &format!("AttestationKeyNotBound {{ expected: {WORD}, got: {OTHER} }}"));
+        let (attributes, forbidden) = (number(7), number(2));
+        let error = errors::ForbiddenAttributes { attributes, forbidden };
+        check(&error, "ForbiddenAttributes { attributes: 7, forbidden: 2 }");
+        check(&errors::BoundToServiceTd {}, "BoundToServiceTd");
+    }
+
+    #[test]
+    fn errors_of_the_registry_have_their_names_and_arguments() {
+        check(&StatusNotAccepted { status: 4 }, "StatusNotAccepted { status: OutOfDate }");
+        let taken = registry::MachineTaken { machine: WORD, holder: OTHER, until: number(9) };
+        check(&taken, &format!("MachineTaken {{ machine: {WORD}, holder: {OTHER}, until: 9 }}"));
+        let error = registry::WrongReportData { expected: WORD, got: OTHER, nonce: B256::ZERO };
+        let zero = B256::ZERO;
+        check(
+            &error,
+            &format!("WrongReportData {{ expected: {WORD}, got: {OTHER}, nonce: {zero} }}"),
+        );
+        let error = registry::OtherEvidence { expected: WORD, got: OTHER };
+        check(&error, &format!("OtherEvidence {{ expected: {WORD}, got: {OTHER} }}"));
+        check(&registry::StillGood { podId: WORD }, &format!("StillGood {{ podId: {WORD} }}"));
+        check(&registry::NoKey { podId: WORD }, &format!("NoKey {{ podId: {WORD} }}"));
+        check(&registry::ZeroIdentity {}, "ZeroIdentity");
+        let account = Address::repeat_byte(0x11);
+        check(&registry::NoCode { account }, &format!("NoCode {{ account: {account:?} }}"));
+    }
+
+    #[test]
+    fn what_is_no_error_of_ours_is_shown_as_it_came() {
+        assert_eq!(reason(&Bytes::from_static(&[0xff, 2, 3, 4])), "0xff020304");
     }
 
     #[test]
@@ -136,12 +216,15 @@ mod tests {
     }
 
     #[test]
-    fn every_error_of_the_verifier_is_known_here() {
-        let mut known: Vec<_> = VerifierErrors::selectors().collect();
-        let mut declared: Vec<_> = AttestationVerifierErrors::selectors().collect();
-        known.sort_unstable();
+    fn every_error_of_the_interface_is_here_word_for_word() {
+        let errors = |text: &str| -> Vec<String> {
+            let lines = text.lines().map(str::trim).filter(|line| line.ends_with(");"));
+            lines.filter(|line| line.starts_with("error ")).map(str::to_owned).collect()
+        };
+        let (mut declared, mut here) = (errors(INTERFACE), errors(include_str!("refusal.rs")));
         declared.sort_unstable();
-        assert_eq!(known, declared);
+        here.sort_unstable();
+        assert_eq!(here, declared);
     }
 
     #[test]
