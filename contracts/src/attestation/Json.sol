@@ -23,10 +23,23 @@ library Json {
         bytes record;
     }
 
+    /// Constants are written out: an expression would be computed, and checked, at every use.
     uint256 private constant ONES =
         0x0101010101010101010101010101010101010101010101010101010101010101;
-    uint256 private constant TOP_BITS = 0x80 * ONES;
-    uint256 private constant LOW_BITS = 0x7f * ONES;
+    uint256 private constant TOP_BITS =
+        0x8080808080808080808080808080808080808080808080808080808080808080;
+    uint256 private constant LOW_BITS =
+        0x7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f;
+
+    /// The lower half of every lane of 16, 32, 64 or 128 bits.
+    uint256 private constant LANES_16 =
+        0x00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff;
+    uint256 private constant LANES_32 =
+        0x0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff;
+    uint256 private constant LANES_64 =
+        0x00000000ffffffff00000000ffffffff00000000ffffffff00000000ffffffff;
+    uint256 private constant LANES_128 =
+        0x0000000000000000ffffffffffffffff0000000000000000ffffffffffffffff;
 
     bytes32 private constant DATE = "0000-00-00T00:00:00Z";
     uint256 private constant DATE_LENGTH = 20;
@@ -72,63 +85,75 @@ library Json {
     {
         assembly ("memory-safe") {
             let next := mload(walk)
-            let differs := shr(sub(256, shl(3, length)), xor(calldataload(next), literal))
-            accepted := iszero(differs)
-            mstore(walk, add(next, mul(length, accepted)))
+            if iszero(shr(sub(256, shl(3, length)), xor(calldataload(next), literal))) {
+                accepted := 1
+                mstore(walk, add(next, length))
+            }
         }
     }
 
     /// @notice Moves over `literal` of `length ≤ 32` characters, which must come next.
     function expect(Walk memory walk, bytes32 literal, uint256 length) internal pure {
-        if (!accept(walk, literal, length)) fail(walk);
+        uint256 differs;
+        assembly ("memory-safe") {
+            let next := mload(walk)
+            differs := shr(sub(256, shl(3, length)), xor(calldataload(next), literal))
+            if iszero(differs) { mstore(walk, add(next, length)) }
+        }
+        if (differs != 0) fail(walk);
     }
 
     /// @notice Reads a decimal number up to `max`, without sign, leading zero, fraction or exponent.
     function number(Walk memory walk, uint256 max) internal pure returns (uint256 value) {
-        uint256 digits;
+        uint256 digits = 1;
+        bool bad;
         assembly ("memory-safe") {
             let word := calldataload(mload(walk))
-            let digit := sub(byte(0, word), 48)
-            // A zero stands alone. Behind the word's last byte `byte` gives zero, no digit: at most
-            // 32 digits, which cannot overflow.
-            for {} lt(digit, 10) {} {
+            value := sub(byte(0, word), 48)
+            bad := gt(value, 9)
+            // Behind the word's last byte `byte` gives zero, no digit: at most 32 digits, which
+            // cannot overflow.
+            for { let digit := sub(byte(1, word), 48) } lt(digit, 10) {} {
                 value := add(mul(value, 10), digit)
                 digits := add(digits, 1)
-                if iszero(value) { break }
                 digit := sub(byte(digits, word), 48)
             }
+            bad := or(or(bad, gt(value, max)), and(gt(digits, 1), eq(byte(0, word), 48)))
         }
-        if (digits == 0 || value > max) fail(walk);
+        if (bad) fail(walk);
         advance(walk, digits);
     }
 
-    /// @notice Reads `length ≤ 32` bytes in hex of either case; the last one is the lowest of
+    /// @notice Reads `length ≤ 16` bytes in hex of either case; the last one is the lowest of
     /// `value`.
     function hexBytes(Walk memory walk, uint256 length) internal pure returns (uint256 value) {
-        bool bad;
-        assembly ("memory-safe") {
-            let next := mload(walk)
-            for { let end := add(next, shl(1, length)) } lt(next, end) { next := add(next, 1) } {
-                let character := byte(0, calldataload(next))
-                let digit := sub(character, 48)
-                if gt(digit, 9) {
-                    digit := sub(or(character, 0x20), 87)
-                    bad := or(bad, gt(sub(digit, 10), 5))
-                }
-                value := or(shl(4, value), digit)
-            }
+        unchecked {
+            uint256 unused = 256 - 16 * length;
+            uint256 word = uint256(load(walk.next)) >> unused;
+            uint256 low = word & LOW_BITS;
+            uint256 lowerCase = low | 0x20 * ONES;
+            // Each sum has a byte's top bit if the byte is at least 0x30, 0x3a, 0x61 or 0x67.
+            uint256 digits = (low + 0x50 * ONES) & ~(low + 0x46 * ONES);
+            uint256 letters = (lowerCase + 0x1f * ONES) & ~(lowerCase + 0x19 * ONES) & TOP_BITS;
+            uint256 good = (digits | letters) & ~word;
+            if (~good & TOP_BITS & type(uint256).max >> unused != 0) fail(walk);
+            value = joined((word & 0x0f * ONES) + (letters >> 7) * 9);
+            advance(walk, 2 * length);
         }
-        if (bad) fail(walk);
-        advance(walk, 2 * length);
     }
 
-    /// @notice Moves over the rest of a string and its closing quote: ASCII without control
-    /// characters and escapes.
+    /// @notice Reads 32 bytes in hex of either case.
+    function hexWord(Walk memory walk) internal pure returns (uint256 value) {
+        value = hexBytes(walk, 16) << 128;
+        value |= hexBytes(walk, 16);
+    }
+
+    /// @notice Moves to the end of a string, where the caller must expect its quote: to the first
+    /// character that is a quote, a backslash, a control character or not ASCII.
     function text(Walk memory walk) internal pure {
         uint256 stops;
         while ((stops = stopsAt(walk.next)) == 0) advance(walk, 32);
         advance(walk, bytesBefore(stops));
-        expect(walk, "\"", 1);
     }
 
     /// @notice Reads a date `YYYY-MM-DDThh:mm:ssZ` from 1970 on, in unix seconds.
@@ -196,6 +221,15 @@ library Json {
             count := or(count, shl(1, iszero(shr(240, shl(shl(3, count), word)))))
             count := or(count, iszero(shr(248, shl(shl(3, count), word))))
         }
+    }
+
+    /// 32 bytes of four bits each as 16 bytes.
+    function joined(uint256 nibbles) private pure returns (uint256 value) {
+        value = (nibbles | nibbles >> 4) & LANES_16;
+        value = (value | value >> 8) & LANES_32;
+        value = (value | value >> 16) & LANES_64;
+        value = (value | value >> 32) & LANES_128;
+        value = (value | value >> 64) & type(uint128).max;
     }
 
     /// The date whose digits stand where those of `DATE` do, as values.

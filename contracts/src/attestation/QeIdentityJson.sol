@@ -51,7 +51,7 @@ library QeIdentityJson {
         walk.expect("\",\"attributesMask\":\"", 20);
         uint256 attributesMask = walk.hexBytes(16);
         walk.expect("\",\"mrsigner\":\"", 14);
-        walk.put(walk.hexBytes(32), 32);
+        walk.put(walk.hexWord(), 32);
         walk.put(attributes & attributesMask, 16);
         walk.put(attributesMask, 16);
         walk.put(miscSelect & miscSelectMask, 4);

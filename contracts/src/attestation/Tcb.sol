@@ -18,6 +18,9 @@ library Tcb {
     uint256 private constant MODULE_COMPONENTS = 0xffff << 112;
     /// DEBUG in the attributes of an enclave.
     uint256 private constant DEBUG = 0x02 << 120;
+    /// Where packed TCB information for TDX has the base module's digest, and the identities.
+    uint256 private constant BASE_MODULE = 2;
+    uint256 private constant MODULE_IDENTITIES = 34;
     /// Where the levels of a packed QE identity start.
     uint256 private constant QE_LEVELS = 74;
 
@@ -32,21 +35,14 @@ library Tcb {
         bytes16 cpuSvn,
         uint16 pceSvn,
         bytes16 teeTcbSvn
-    ) internal pure returns (TcbStatus status) {
-        uint256 size = tee == Tee.Tdx ? TcbInfoJson.TDX_LEVEL : TcbInfoJson.SGX_LEVEL;
-        uint256 cpu = lanes(uint128(cpuSvn));
+    ) internal pure returns (TcbStatus) {
+        bool tdx = tee == Tee.Tdx;
         uint256 td = uint128(teeTcbSvn);
         if (teeTcbSvn[1] != 0) td |= MODULE_COMPONENTS;
-        td = lanes(td);
-        uint256 end = packed.length;
-        for (uint256 level = levelsOf(packed); level < end; level += size) {
-            if (!meets(cpu, lanes(valueAt(packed, level, 16)))) continue;
-            if (pceSvn < valueAt(packed, level + 16, 2)) continue;
-            if (tee == Tee.Tdx && !meets(td, lanes(valueAt(packed, level + 18, 16)))) continue;
-            status = TcbStatus(valueAt(packed, level + size - 1, 1));
-            return tee == Tee.Tdx ? converge(status, moduleStatus(packed, teeTcbSvn)) : status;
-        }
-        revert IAttestationVerifier.NoTcbLevel(cpuSvn, pceSvn, teeTcbSvn);
+        (bool found, TcbStatus status) =
+            platformLevel(packed, tdx, lanes(uint128(cpuSvn)), pceSvn, lanes(td));
+        if (!found) revert IAttestationVerifier.NoTcbLevel(cpuSvn, pceSvn, teeTcbSvn);
+        return tdx ? converge(status, moduleStatus(packed, teeTcbSvn)) : status;
     }
 
     /// @notice Checks that a TD runs on the TDX module that the TCB information names for its
@@ -126,6 +122,25 @@ library Tcb {
         }
     }
 
+    /// Status of the first level that is met; `cpu` and `td` in lanes.
+    function platformLevel(bytes memory packed, bool tdx, uint256 cpu, uint256 pceSvn, uint256 td)
+        private
+        pure
+        returns (bool, TcbStatus)
+    {
+        unchecked {
+            uint256 size = tdx ? TcbInfoJson.TDX_LEVEL : TcbInfoJson.SGX_LEVEL;
+            uint256 end = packed.length;
+            for (uint256 level = levelsOf(packed); level < end; level += size) {
+                uint256 svns = valueAt(packed, level, 18);
+                if (pceSvn < svns & 0xffff || !meets(cpu, lanes(svns >> 16))) continue;
+                if (tdx && !meets(td, lanes(valueAt(packed, level + 18, 16)))) continue;
+                return (true, TcbStatus(valueAt(packed, level + size - 1, 1)));
+            }
+            return (false, TcbStatus.Revoked);
+        }
+    }
+
     /// Checks everything in the report of a quoting enclave that its identity fixes.
     function identity(bytes memory packed, bytes calldata report) private pure {
         uint256 got = uint256(bytes32(report[128:160]));
@@ -147,41 +162,51 @@ library Tcb {
 
     /// Status of the TDX module; `UpToDate`, which changes nothing, if it has no version.
     function moduleStatus(bytes memory packed, bytes16 teeTcbSvn) private pure returns (TcbStatus) {
-        if (teeTcbSvn[1] == 0) return TcbStatus.UpToDate;
-        uint256 start = digestOf(packed, teeTcbSvn) + 33;
-        uint256 end = start + valueAt(packed, start - 1, 1) * TcbLevelsJson.ISV_LEVEL;
-        uint256 isvSvn = uint8(teeTcbSvn[0]);
-        (bool found, TcbStatus status) = isvLevel(packed, start, end, isvSvn);
-        if (!found) {
-            revert IAttestationVerifier.NoTdxModuleLevel(uint8(teeTcbSvn[1]), isvSvn);
+        (uint256 isvSvn, uint256 version) = moduleOf(teeTcbSvn);
+        if (version == 0) return TcbStatus.UpToDate;
+        uint256 digestAt = digestOf(packed, teeTcbSvn);
+        unchecked {
+            uint256 start = digestAt + 32;
+            uint256 end = start + valueAt(packed, digestAt - 1, 1) * TcbLevelsJson.ISV_LEVEL;
+            (bool found, TcbStatus status) = isvLevel(packed, start, end, isvSvn);
+            if (!found) revert IAttestationVerifier.NoTdxModuleLevel(version, isvSvn);
+            return status;
         }
-        return status;
     }
 
     /// Where the digest of the TDX module of this version is: the base module has version zero.
     function digestOf(bytes memory packed, bytes16 teeTcbSvn) private pure returns (uint256) {
-        uint256 version = uint8(teeTcbSvn[1]);
-        if (version == 0) return 2;
+        (uint256 isvSvn, uint256 version) = moduleOf(teeTcbSvn);
+        if (version == 0) return BASE_MODULE;
         uint256 end = levelsOf(packed);
-        uint256 offset = 34;
-        while (offset < end) {
-            if (valueAt(packed, offset, 1) == version) return offset + 1;
-            offset += TcbInfoJson.IDENTITY + valueAt(packed, offset + TcbInfoJson.IDENTITY - 1, 1)
-            * TcbLevelsJson.ISV_LEVEL;
+        unchecked {
+            for (uint256 offset = MODULE_IDENTITIES; offset < end;) {
+                uint256 head = valueAt(packed, offset, 2);
+                if (head >> 8 == version) return offset + 2;
+                offset += TcbInfoJson.IDENTITY + (head & 0xff) * TcbLevelsJson.ISV_LEVEL;
+            }
         }
-        revert IAttestationVerifier.NoTdxModuleLevel(version, uint8(teeTcbSvn[0]));
+        revert IAttestationVerifier.NoTdxModuleLevel(version, isvSvn);
+    }
+
+    /// ISV SVN and version of a TDX module: the first two bytes.
+    function moduleOf(bytes16 teeTcbSvn) private pure returns (uint256 isvSvn, uint256 version) {
+        return (uint8(teeTcbSvn[0]), uint8(teeTcbSvn[1]));
     }
 
     /// The first of the packed ISV levels from `start` to `end` that `isvSvn` is not below.
     function isvLevel(bytes memory packed, uint256 start, uint256 end, uint256 isvSvn)
         private
         pure
-        returns (bool found, TcbStatus status)
+        returns (bool, TcbStatus)
     {
-        for (uint256 level = start; level < end; level += TcbLevelsJson.ISV_LEVEL) {
-            if (isvSvn < valueAt(packed, level, 2)) continue;
-            return (true, TcbStatus(valueAt(packed, level + 2, 1)));
+        unchecked {
+            for (uint256 offset = start; offset < end; offset += TcbLevelsJson.ISV_LEVEL) {
+                uint256 level = valueAt(packed, offset, TcbLevelsJson.ISV_LEVEL);
+                if (isvSvn >= level >> 8) return (true, TcbStatus(level & 0xff));
+            }
         }
+        return (false, TcbStatus.Revoked);
     }
 
     /// Where the levels of packed TCB information start.

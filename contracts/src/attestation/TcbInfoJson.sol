@@ -27,7 +27,7 @@ struct CollateralHeader {
 /// @dev Packed, for `Tcb.platform` and `Tcb.tdxModule`:
 /// - 2 bytes: where the levels start;
 /// - TDX only: digest 32 of the base module, then the module identities in Intel's order: `version
-///   1 | digest 32 | number of levels 1 |` levels in Intel's order, `isvsvn 2 | status 1` each;
+///   1 | number of levels 1 | digest 32 |` levels in Intel's order, `isvsvn 2 | status 1` each;
 /// - the platform's levels, greatest first, up to the end: `SGX components 16 | PCE SVN 2 | [TDX:
 ///   components 16] | status 1`.
 /// A module's digest is keccak256(signer 48 ‖ masked attributes 8).
@@ -108,10 +108,10 @@ library TcbInfoJson {
             walk.expect("{\"id\":\"TDX_", 11);
             walk.put(walk.hexBytes(1), 1);
             walk.expect("\",", 2);
-            module(walk);
-            walk.expect(",", 1);
             uint256 countAt = walk.out;
             walk.put(0, 1);
+            module(walk);
+            walk.expect(",", 1);
             uint256 levelCount = walk.isvLevels(type(uint8).max, MODULE_STATUSES);
             assembly ("memory-safe") {
                 mstore8(countAt, levelCount)
@@ -122,7 +122,7 @@ library TcbInfoJson {
     /// Reads a module's signer and attributes and writes their digest.
     function module(Json.Walk memory walk) private pure {
         walk.expect("\"mrsigner\":\"", 12);
-        uint256 signerHead = walk.hexBytes(32);
+        uint256 signerHead = walk.hexWord();
         uint256 signerTail = walk.hexBytes(16);
         walk.expect("\",\"attributes\":\"", 16);
         uint256 attributes = walk.hexBytes(8);
@@ -166,15 +166,31 @@ library TcbInfoJson {
         walk.put(uint256(walk.rating(STATUSES)), 1);
     }
 
-    /// Reads 16 components; what they are called and of what kind they are does not matter.
+    /// Reads 16 components.
     function components(Json.Walk memory walk) private pure {
-        for (uint256 i; i < 16; ++i) {
-            if (i != 0) walk.expect(",", 1);
-            walk.expect("{\"svn\":", 7);
-            walk.put(walk.number(type(uint8).max), 1);
-            if (walk.accept(",\"category\":\"", 13)) walk.text();
-            if (walk.accept(",\"type\":\"", 9)) walk.text();
-            walk.expect("}", 1);
+        uint256 svns;
+        walk.expect("{\"svn\":", 7);
+        for (uint256 i; i < 15; ++i) {
+            svns = svns << 8 | walk.number(type(uint8).max);
+            // Most components are their SVN only.
+            if (walk.accept("},{\"svn\":", 9)) continue;
+            labels(walk);
+            walk.expect("},{\"svn\":", 9);
+        }
+        walk.put(svns << 8 | walk.number(type(uint8).max), 16);
+        labels(walk);
+        walk.expect("}", 1);
+    }
+
+    /// Moves over what a component may say about itself; it decides nothing.
+    function labels(Json.Walk memory walk) private pure {
+        if (walk.accept(",\"category\":\"", 13)) {
+            walk.text();
+            walk.expect("\"", 1);
+        }
+        if (walk.accept(",\"type\":\"", 9)) {
+            walk.text();
+            walk.expect("\"", 1);
         }
     }
 

@@ -68,7 +68,13 @@ library TcbLevelsJson {
             walk.next = start;
             walk.fail();
         }
-        if (walk.accept(",\"advisoryIDs\":[", 16)) advisories(walk);
+        if (walk.accept(",\"advisoryIDs\":[", 16) && !walk.accept("]", 1)) {
+            walk.expect("\"", 1);
+            do {
+                walk.text();
+            } while (walk.accept("\",\"", 3));
+            walk.expect("\"]", 2);
+        }
         walk.expect("}", 1);
     }
 
@@ -85,15 +91,5 @@ library TcbLevelsJson {
         walk.expect("ConfigurationAndSWHardeningNeede", 32);
         walk.expect("d\"", 2);
         return TcbStatus.ConfigurationAndSWHardeningNeeded;
-    }
-
-    /// Moves over the rest of a list of advisories.
-    function advisories(Json.Walk memory walk) private pure {
-        if (walk.accept("]", 1)) return;
-        do {
-            walk.expect("\"", 1);
-            walk.text();
-        } while (walk.accept(",", 1));
-        walk.expect("]", 1);
     }
 }
