@@ -1,0 +1,6 @@
+//! Collateral from services that work, fail and lie, over real HTTP on this machine.
+
+mod fixture;
+mod intel;
+mod lies;
+mod outages;
