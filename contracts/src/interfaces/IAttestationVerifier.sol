@@ -118,15 +118,16 @@ interface IAttestationVerifier {
 
     /// @notice The P-256 precompile at 0x100 is missing or wrong on this chain.
     error NoP256Precompile();
-    /// @notice DER that is not the expected element at `offset`.
+    /// @notice DER that is not the expected element at byte `offset` of the call's data.
     error BadDer(uint256 offset);
     /// @notice A certificate lacks what its role needs.
     error BadCertificate(CertificateFault fault);
     /// @notice A signature does not verify.
     error BadSignature(Signed what);
-    /// @notice A certificate or a list was issued by somebody else.
-    error WrongIssuer(bytes32 expectedName, bytes32 gotName);
-    /// @notice The issuer is not admitted.
+    /// @notice A certificate or a list was issued by somebody else: keccak256 of Names or of key
+    /// identifiers.
+    error WrongIssuer(bytes32 expected, bytes32 got);
+    /// @notice The issuer is not admitted: its id, or keccak256 of its key identifier.
     error UnknownCa(bytes32 ca);
     /// @notice The signer is not admitted.
     error UnknownSigner(bytes32 signer);
@@ -138,7 +139,8 @@ interface IAttestationVerifier {
     error TooMany(Signed what, uint256 max);
     /// @notice There is none yet, or none for this platform. Bring it first.
     error Missing(Signed what, bytes32 key);
-    /// @notice What is stored is as new or newer: issue dates in unix seconds, or list numbers.
+    /// @notice What is stored is as new or newer: dates in unix seconds, numbers of lists, or
+    /// evaluation numbers.
     error NotNewer(Signed what, uint256 stored, uint256 offered);
     /// @notice JSON differs from Intel's canonical form at byte `offset`.
     error BadJson(uint256 offset);
@@ -190,7 +192,8 @@ interface IAttestationVerifier {
         Algorithm,
         UnknownCriticalExtension,
         NoSgxExtension,
-        SgxField
+        SgxField,
+        NoKeyIdentifier
     }
 
     /// @notice A part of a quote.

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IAttestationVerifier as V, Pck} from "../interfaces/IAttestationVerifier.sol";
+import {Der} from "./Der.sol";
+import {SgxExtension} from "./SgxExtension.sol";
+import {X509} from "./X509.sol";
+
+/// @notice What an X.509 certificate of this PKI says.
+/// @param tbsHash SHA-256 of the signed part.
+/// @param r First half of its signature.
+/// @param s Second half of its signature.
+/// @param serial Serial number.
+/// @param issuerName keccak256 of the issuer's Name in DER.
+/// @param subjectName keccak256 of the subject's Name in DER.
+/// @param notBefore Unix seconds, first second of validity.
+/// @param notAfter Unix seconds, last second of validity.
+/// @param x Public key, P-256.
+/// @param y Public key, P-256.
+/// @param authorityKeyId keccak256 of the issuer's key identifier; zero without the extension.
+/// @param keyId keccak256 of the subject's key identifier; zero without the extension.
+/// @param keyUsage First byte of the bit string: bit 7 is digitalSignature.
+/// @param isCa cA of the basic constraints.
+/// @param sgxAt Where in the call's data the value of the SGX extension begins; zero without it.
+/// @param sgxEnd Where it ends.
+struct Certificate {
+    bytes32 tbsHash;
+    bytes32 r;
+    bytes32 s;
+    uint256 serial;
+    bytes32 issuerName;
+    bytes32 subjectName;
+    uint256 notBefore;
+    uint256 notAfter;
+    bytes32 x;
+    bytes32 y;
+    bytes32 authorityKeyId;
+    bytes32 keyId;
+    uint256 keyUsage;
+    bool isCa;
+    uint256 sgxAt;
+    uint256 sgxEnd;
+}
+
+/// @title X.509 certificates as Intel's SGX PKI issues them
+/// @notice Version 3, P-256 keys (RFC 5280; Intel, *SGX PCK Certificate and CRL Profile
+/// Specification*). Reads and checks the form; signatures, dates and revocation are for the caller.
+library Certificates {
+    // [0] {INTEGER 2}: version 3.
+    uint256 private constant VERSION_3 = 0xa003020102;
+    // SubjectPublicKeyInfo of an uncompressed P-256 point, up to the point.
+    uint256 private constant P256_KEY = 0x3059301306072a8648ce3d020106082a8648ce3d03010703420004;
+    uint256 private constant EXTENSIONS = 0xa3;
+    // BOOLEAN TRUE.
+    uint256 private constant TRUE = 0x0101ff;
+
+    uint256 private constant DIGITAL_SIGNATURE = 0x80;
+    uint256 private constant KEY_CERT_SIGN_AND_CRL_SIGN = 0x06;
+
+    /// @notice Reads a certificate.
+    function parse(bytes calldata der) internal view returns (Certificate memory c) {
+        (uint256 cursor, uint256 end, bytes32 tbsHash, bytes32 r, bytes32 s) = X509.open(der);
+        (c.tbsHash, c.r, c.s) = (tbsHash, r, s);
+        require(Der.word(cursor) >> 216 == VERSION_3, V.BadDer(cursor));
+        (c.serial, cursor) = Der.unsigned(cursor + 5, end);
+        (c.issuerName, cursor) = X509.name(X509.algorithm(cursor), end);
+        cursor = _validity(cursor, end, c);
+        (c.subjectName, cursor) = X509.name(cursor, end);
+        cursor = _key(cursor, c);
+        uint256 next;
+        (cursor, next) = Der.open(cursor, end, EXTENSIONS);
+        Der.done(next, end);
+        (cursor, next) = Der.open(cursor, end, Der.SEQUENCE);
+        Der.done(next, end);
+        _extensions(cursor, end, c);
+    }
+
+    /// @notice Reads the certificate of a machine's provisioning certification key.
+    /// @return pck_ What it says, but for `issuer`, which is zero.
+    /// @return c The same, and who signed it how.
+    function pck(bytes calldata leaf)
+        internal
+        view
+        returns (Pck memory pck_, Certificate memory c)
+    {
+        c = parse(leaf);
+        requireEndEntity(c);
+        require(c.sgxAt != 0, V.BadCertificate(V.CertificateFault.NoSgxExtension));
+        SgxExtension.read(c.sgxAt, c.sgxEnd, pck_);
+        (pck_.tbsHash, pck_.x, pck_.y, pck_.serial) = (c.tbsHash, c.x, c.y, c.serial);
+        // Dates have four digits of year.
+        (pck_.notBefore, pck_.notAfter) = (uint40(c.notBefore), uint40(c.notAfter));
+    }
+
+    /// @notice A CA: it may sign certificates and lists, and has a key identifier to bind them to.
+    function requireCa(Certificate memory c) internal pure {
+        require(c.isCa, V.BadCertificate(V.CertificateFault.NotACa));
+        bool mayIssue = c.keyUsage & KEY_CERT_SIGN_AND_CRL_SIGN == KEY_CERT_SIGN_AND_CRL_SIGN;
+        require(mayIssue, V.BadCertificate(V.CertificateFault.KeyUsage));
+        require(c.keyId != 0, V.BadCertificate(V.CertificateFault.NoKeyIdentifier));
+    }
+
+    /// @notice Not a CA; it may sign data.
+    function requireEndEntity(Certificate memory c) internal pure {
+        require(!c.isCa, V.BadCertificate(V.CertificateFault.IsACa));
+        bool maySign = c.keyUsage & DIGITAL_SIGNATURE != 0;
+        require(maySign, V.BadCertificate(V.CertificateFault.KeyUsage));
+    }
+
+    function _validity(uint256 cursor, uint256 end, Certificate memory c)
+        private
+        pure
+        returns (uint256 next)
+    {
+        (cursor, next) = Der.open(cursor, end, Der.SEQUENCE);
+        (c.notBefore, cursor) = Der.time(cursor, next);
+        (c.notAfter, cursor) = Der.time(cursor, next);
+        Der.done(cursor, next);
+    }
+
+    /// @dev The element that follows is opened next, and finds out if this one was too long.
+    function _key(uint256 cursor, Certificate memory c) private pure returns (uint256 next) {
+        bool known = Der.word(cursor) >> 40 == P256_KEY;
+        require(known, V.BadCertificate(V.CertificateFault.Algorithm));
+        c.x = bytes32(Der.word(cursor + 27));
+        c.y = bytes32(Der.word(cursor + 59));
+        next = cursor + 91;
+    }
+
+    function _extensions(uint256 cursor, uint256 end, Certificate memory c) private pure {
+        uint256 seen;
+        while (cursor < end) {
+            (uint256 id, bool critical, uint256 value, uint256 next) = X509.extension(cursor, end);
+            // No extension twice (RFC 5280, 4.2).
+            require(id == 0 || seen & (1 << id) == 0, V.BadDer(cursor));
+            seen |= 1 << id;
+            if (id == X509.SGX) {
+                (c.sgxAt, c.sgxEnd) = (value, next);
+            } else if (id == X509.AUTHORITY_KEY_ID) {
+                c.authorityKeyId = X509.authorityKeyId(value, next);
+            } else if (id == X509.SUBJECT_KEY_ID) {
+                c.keyId = X509.keyId(value, next, Der.OCTET_STRING);
+            } else if (id == X509.KEY_USAGE) {
+                c.keyUsage = _keyUsage(value, next);
+            } else if (id == X509.BASIC_CONSTRAINTS) {
+                c.isCa = _isCa(value, next);
+            } else {
+                require(!critical, V.BadCertificate(V.CertificateFault.UnknownCriticalExtension));
+            }
+            cursor = next;
+        }
+    }
+
+    /// @dev First byte of a BIT STRING of one or two bytes.
+    function _keyUsage(uint256 cursor, uint256 end) private pure returns (uint256) {
+        (uint256 content, uint256 next) = Der.open(cursor, end, Der.BIT_STRING);
+        Der.done(next, end);
+        uint256 size = end - content;
+        require(size == 2 || size == 3, V.BadDer(cursor));
+        return (Der.word(content) >> 240) & 0xff;
+    }
+
+    /// @dev `SEQUENCE {cA BOOLEAN DEFAULT FALSE, pathLenConstraint INTEGER OPTIONAL}`. Chains here
+    /// have one CA below the root: no length is too short for a leaf.
+    function _isCa(uint256 cursor, uint256 end) private pure returns (bool) {
+        uint256 next;
+        (cursor, next) = Der.open(cursor, end, Der.SEQUENCE);
+        Der.done(next, end);
+        if (cursor == end) return false;
+        require(Der.word(cursor) >> 232 == TRUE, V.BadDer(cursor));
+        cursor += 3;
+        if (cursor != end) (, cursor) = Der.unsigned(cursor, end);
+        Der.done(cursor, end);
+        return true;
+    }
+}
