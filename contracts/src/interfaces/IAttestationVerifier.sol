@@ -247,11 +247,10 @@ interface IAttestationVerifier {
     /// @notice Verifies a PCK certificate and remembers it, so that later quotes of the machine
     /// need not carry it. Anyone may call.
     /// @param leaf Certificate in DER.
-    /// @param hints Offsets in `leaf`, see `Certificates.sol`; wrong ones make the call fail.
-    function admitPck(bytes calldata leaf, uint256 hints) external returns (Pck memory pck);
+    function admitPck(bytes calldata leaf) external returns (Pck memory pck);
 
     /// @notice Verifies a quote and the PCK certificate it was made under.
-    function verify(Quote calldata quote, bytes calldata leaf, uint256 hints)
+    function verify(Quote calldata quote, bytes calldata leaf)
         external
         view
         returns (Verdict memory);
@@ -263,7 +262,7 @@ interface IAttestationVerifier {
         returns (Verdict memory);
 
     /// @notice `verify`, and remembers the PCK certificate as `admitPck` does. Anyone may call.
-    function verifyAndAdmit(Quote calldata quote, bytes calldata leaf, uint256 hints)
+    function verifyAndAdmit(Quote calldata quote, bytes calldata leaf)
         external
         returns (Verdict memory);
 
