@@ -1,16 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {IPodRegistry, IdentityKey, Offer, Pod, PodId} from "./interfaces/IPodRegistry.sol";
+import {Quotes} from "./attestation/Quotes.sol";
+import {
+    IAttestationVerifier,
+    Pck,
+    Quote,
+    TcbStatus,
+    Verdict
+} from "./interfaces/IAttestationVerifier.sol";
+import {AttestedKey, Binding, IPodRegistry, Offer, Pod, PodId} from "./interfaces/IPodRegistry.sol";
 
 /// @title The list of pods
-/// @notice See `IPodRegistry`. Quotes are not verified on chain yet: each client verifies them
-/// itself.
+/// @notice See `IPodRegistry`.
 contract PodRegistry is IPodRegistry {
+    /// @inheritdoc IPodRegistry
+    IAttestationVerifier public immutable VERIFIER;
     /// @inheritdoc IPodRegistry
     uint256 public constant KEY_LIFE_MAX = 7 days;
     /// @inheritdoc IPodRegistry
     uint256 public constant KEY_GRACE = 7 days;
+    /// @inheritdoc IPodRegistry
+    uint256 public constant KEY_GRACE_FALLEN = 1 days;
 
     uint256 private constant URI_MAX_BYTES = 256;
     uint256 private constant MODEL_MAX_BYTES = 64;
@@ -22,9 +33,24 @@ contract PodRegistry is IPodRegistry {
     // RFC 3986: 0x21..0x7e without `" < > \ ^ ` { | }`
     uint256 private constant URI_CHARACTERS = 0x47fffffeafffffffaffffffa00000000;
 
+    /// One storage word. `holder`: first bytes of a pod's id.
+    struct Tenancy {
+        bytes26 holder;
+        uint48 until;
+    }
+
     mapping(PodId podId => Pod) private _pods;
+    // Former keys; that of the current one follows from its expiry.
     mapping(PodId podId => mapping(address identity => uint256)) private _goodUntil;
+    mapping(bytes32 machine => Tenancy) private _tenancies;
+    mapping(bytes26 podId => mapping(bytes32 machine => bool)) private _sharing;
     PodId[] private _ids;
+
+    /// @param verifier Whose verdicts count, for good.
+    constructor(IAttestationVerifier verifier) {
+        require(address(verifier).code.length != 0, NoCode(address(verifier)));
+        VERIFIER = verifier;
+    }
 
     modifier onlyOperator(PodId podId) {
         address operator = _known(podId).operator;
@@ -33,13 +59,10 @@ contract PodRegistry is IPodRegistry {
     }
 
     /// @inheritdoc IPodRegistry
-    function register(
-        bytes32 salt,
-        string calldata url,
-        address payout,
-        Offer[] calldata offers,
-        IdentityKey calldata key
-    ) external returns (PodId podId) {
+    function register(bytes32 salt, string calldata url, address payout, Offer[] calldata offers)
+        external
+        returns (PodId podId)
+    {
         podId = podIdOf(msg.sender, salt);
         Pod storage record = _pods[podId];
         require(record.operator == address(0), AlreadyRegistered(podId));
@@ -49,9 +72,8 @@ contract PodRegistry is IPodRegistry {
         _setUrl(record, url);
         _setPayout(record, payout);
         _setOffers(record, offers);
-        emit Registered(podId, msg.sender, payout, url, record.offersHash);
-        _setKey(record, key);
         _touch(record);
+        emit Registered(podId, msg.sender, payout, url, record.offersHash);
     }
 
     /// @inheritdoc IPodRegistry
@@ -76,9 +98,44 @@ contract PodRegistry is IPodRegistry {
     }
 
     /// @inheritdoc IPodRegistry
-    function setKey(PodId podId, IdentityKey calldata key) external onlyOperator(podId) {
-        _setKey(_pods[podId], key);
-        _touch(_pods[podId]);
+    function attest(
+        PodId podId,
+        Binding calldata binding,
+        Quote calldata quote,
+        bytes calldata leaf
+    ) external onlyOperator(podId) {
+        _attest(podId, binding, VERIFIER.verifyAndAdmit(quote, leaf));
+    }
+
+    /// @inheritdoc IPodRegistry
+    function attestKnown(
+        PodId podId,
+        Binding calldata binding,
+        Quote calldata quote,
+        Pck calldata pck
+    ) external onlyOperator(podId) {
+        _attest(podId, binding, VERIFIER.verifyKnown(quote, pck));
+    }
+
+    /// @inheritdoc IPodRegistry
+    function invalidate(PodId podId, Quote calldata quote, Pck calldata pck) external {
+        AttestedKey storage key = _known(podId).key;
+        address identity = key.identity;
+        uint256 goodUntil = keyGoodUntil(podId, identity);
+        require(block.timestamp <= goodUntil, NoKey(podId));
+        bytes32 evidence = Quotes.evidence(quote, pck.tbsHash);
+        require(evidence == key.evidence, OtherEvidence(key.evidence, evidence));
+        uint256 end = _endOfFallen(podId, quote, pck);
+        if (end < goodUntil) goodUntil = end;
+        _goodUntil[podId][identity] = goodUntil;
+        delete _pods[podId].key;
+        emit Invalidated(podId, identity, goodUntil);
+    }
+
+    /// @inheritdoc IPodRegistry
+    function setSharing(PodId podId, bytes32 machine, bool shared) external onlyOperator(podId) {
+        _sharing[_holder(podId)][machine] = shared;
+        emit SharingSet(podId, machine, shared);
     }
 
     /// @inheritdoc IPodRegistry
@@ -94,8 +151,15 @@ contract PodRegistry is IPodRegistry {
     }
 
     /// @inheritdoc IPodRegistry
-    function keyGoodUntil(PodId podId, address identity) external view returns (uint256) {
-        return _goodUntil[podId][identity];
+    function machineOf(bytes32 machine) external view returns (bytes26 holder, uint40 until) {
+        Tenancy memory tenancy = _tenancies[machine];
+        // forge-lint: disable-next-line(unsafe-typecast): made of 40 bits
+        return (tenancy.holder, uint40(tenancy.until));
+    }
+
+    /// @inheritdoc IPodRegistry
+    function sharing(PodId podId, bytes32 machine) external view returns (bool) {
+        return _sharing[_holder(podId)][machine];
     }
 
     /// @inheritdoc IPodRegistry
@@ -128,6 +192,18 @@ contract PodRegistry is IPodRegistry {
             pods[i] = _pods[_ids[cursor + i]];
         }
         next = cursor + size;
+    }
+
+    /// @inheritdoc IPodRegistry
+    function keyGoodUntil(PodId podId, address identity) public view returns (uint256) {
+        AttestedKey storage key = _pods[podId].key;
+        bool current = key.identity == identity && identity != address(0);
+        return current ? key.expiry + KEY_GRACE : _goodUntil[podId][identity];
+    }
+
+    /// @inheritdoc IPodRegistry
+    function accepts(TcbStatus status) public pure returns (bool) {
+        return status <= TcbStatus.ConfigurationAndSWHardeningNeeded;
     }
 
     /// @inheritdoc IPodRegistry
@@ -185,27 +261,90 @@ contract PodRegistry is IPodRegistry {
         );
     }
 
-    function _setKey(Pod storage record, IdentityKey calldata key) private {
+    /// Everything about a verdict that is the registry's to judge, then the record.
+    function _attest(PodId podId, Binding calldata binding, Verdict memory verdict) private {
+        address identity = binding.identity;
+        require(identity != address(0), ZeroIdentity());
+        bytes32 expected = _reportData(podId, binding);
         require(
-            key.identity != address(0) && key.quoteHash != 0,
-            IncompleteKey(key.identity, key.quoteHash)
+            verdict.reportData == expected && verdict.nonce == 0,
+            WrongReportData(expected, verdict.reportData, verdict.nonce)
         );
-        uint256 latest = block.timestamp + KEY_LIFE_MAX;
-        require(
-            key.expiry > block.timestamp && key.expiry <= latest,
-            BadExpiry(key.expiry, block.timestamp, latest)
+        require(accepts(verdict.status), StatusNotAccepted(verdict.status));
+        // forge-lint: disable-next-line(unsafe-typecast): seconds fit in 40 bits for 34,000 years
+        uint40 expiry = uint40(block.timestamp + KEY_LIFE_MAX);
+        if (verdict.expiry < expiry) expiry = verdict.expiry;
+        _occupy(verdict.machine, podId, expiry);
+        _replaceKey(podId, _keyOf(identity, expiry, verdict));
+        emit Attested(
+            podId,
+            identity,
+            verdict.machine,
+            verdict.measurement,
+            verdict.evidence,
+            expiry,
+            verdict.status
         );
-        require(_isUri(bytes(key.evidenceUri)), BadEvidenceUri(key.evidenceUri, URI_MAX_BYTES));
-        PodId podId = record.podId;
-        mapping(address => uint256) storage goodUntil = _goodUntil[podId];
-        address replaced = record.key.identity;
-        uint256 graceEnd = block.timestamp + KEY_GRACE;
-        if (goodUntil[replaced] > graceEnd) goodUntil[replaced] = graceEnd;
-        goodUntil[key.identity] = key.expiry + KEY_GRACE;
-        record.key = key;
-        emit KeySet(
-            podId, key.identity, key.expiry, key.measurement, key.quoteHash, key.evidenceUri
+    }
+
+    function _keyOf(address identity, uint40 expiry, Verdict memory verdict)
+        private
+        pure
+        returns (AttestedKey memory)
+    {
+        return AttestedKey(
+            identity,
+            expiry,
+            verdict.tee,
+            verdict.status,
+            verdict.evaluationNumber,
+            verdict.measurement,
+            verdict.evidence
         );
+    }
+
+    function _replaceKey(PodId podId, AttestedKey memory key) private {
+        address former = _pods[podId].key.identity;
+        if (former != key.identity && former != address(0)) {
+            uint256 goodUntil = keyGoodUntil(podId, former);
+            uint256 graceEnd = block.timestamp + KEY_GRACE;
+            _goodUntil[podId][former] = goodUntil < graceEnd ? goodUntil : graceEnd;
+        }
+        _pods[podId].key = key;
+    }
+
+    /// One machine backs one pod, unless both agreed to share it.
+    function _occupy(bytes32 machine, PodId podId, uint40 until) private {
+        Tenancy memory current = _tenancies[machine];
+        bytes26 holder = _holder(podId);
+        uint48 last = until;
+        if (block.timestamp < current.until) {
+            bytes26 other = current.holder;
+            require(
+                other == holder || (_sharing[other][machine] && _sharing[holder][machine]),
+                MachineTaken(machine, other, current.until)
+            );
+            // Those who share it stay protected from those who did not agree.
+            if (current.until > last) last = current.until;
+        }
+        _tenancies[machine] = Tenancy(holder, last);
+    }
+
+    /// Until when a key may settle whose quote no longer verifies, or is no longer accepted.
+    function _endOfFallen(PodId podId, Quote calldata quote, Pck calldata pck)
+        private
+        view
+        returns (uint256)
+    {
+        try VERIFIER.verifyKnown(quote, pck) returns (Verdict memory verdict) {
+            require(!accepts(verdict.status), StillGood(podId));
+        } catch (bytes memory reason) {
+            // forge-lint: disable-next-line(unsafe-typecast): pads what is shorter with zeros
+            bytes4 selector = bytes4(reason);
+            if (_isRevocation(selector, reason)) return block.timestamp - 1;
+            if (!_isFall(selector)) _revertWith(reason);
+        }
+        return block.timestamp + KEY_GRACE_FALLEN;
     }
 
     function _setRetired(PodId podId, bool retired) private {
@@ -213,6 +352,52 @@ contract PodRegistry is IPodRegistry {
         require(record.retired != retired, RetiredAlready(podId, retired));
         record.retired = retired;
         _touch(record);
+    }
+
+    function _reportData(PodId podId, Binding calldata binding) private view returns (bytes32) {
+        return sha256(
+            abi.encodePacked(
+                "phallama/1 report data\x00",
+                uint64(block.chainid),
+                address(this),
+                podId,
+                binding.identity,
+                binding.modelSetRoot,
+                binding.policyDigest
+            )
+        );
+    }
+
+    function _holder(PodId podId) private pure returns (bytes26) {
+        return bytes26(PodId.unwrap(podId));
+    }
+
+    /// The platform's certificate, its CA's, or its TCB level is revoked.
+    function _isRevocation(bytes4 selector, bytes memory reason) private pure returns (bool) {
+        if (selector != IAttestationVerifier.Revoked.selector) {
+            return selector == IAttestationVerifier.TcbRevoked.selector;
+        }
+        uint256 what;
+        assembly ("memory-safe") {
+            what := mload(add(reason, 0x24))
+        }
+        return what == uint256(IAttestationVerifier.Signed.Pck)
+            || what == uint256(IAttestationVerifier.Signed.Ca);
+    }
+
+    /// The platform is not one that Intel's current collateral knows as good.
+    function _isFall(bytes4 selector) private pure returns (bool) {
+        return selector == IAttestationVerifier.NoTcbLevel.selector
+            || selector == IAttestationVerifier.NoQeLevel.selector
+            || selector == IAttestationVerifier.NoTdxModuleLevel.selector
+            || selector == IAttestationVerifier.WrongQuotingEnclave.selector
+            || selector == IAttestationVerifier.WrongTdxModule.selector;
+    }
+
+    function _revertWith(bytes memory reason) private pure {
+        assembly ("memory-safe") {
+            revert(add(reason, 0x20), mload(reason))
+        }
     }
 
     function _startsWith(bytes calldata text, bytes memory prefix) private pure returns (bool) {

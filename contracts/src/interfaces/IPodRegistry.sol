@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {IAttestationVerifier, Pck, Quote, TcbStatus, Tee} from "./IAttestationVerifier.sol";
+
 /// @notice `keccak256(abi.encode(address operator, bytes32 salt))`: known before registration, so
 /// that an enclave can bind it into its quote.
 type PodId is bytes32;
@@ -21,20 +23,33 @@ struct Offer {
     uint32 maxOutputTokens;
 }
 
-/// @notice The enclave key a pod signs with, and where the evidence for it is.
-/// @param identity Address of the enclave's secp256k1 identity key; not zero.
-/// @param expiry Unix seconds; in the future, at most 7 days ahead.
-/// @param measurement What the operator says the enclave measures as (MRENCLAVE); the quote proves
-/// it.
-/// @param quoteHash SHA-256 of the quote; not zero.
-/// @param evidenceUri Where the quote and its collateral can be fetched; 0..256 URI bytes. Empty:
-/// at the pod.
-struct IdentityKey {
+/// @notice The enclave key a pod signs with, as a verified quote vouches for it. All zero while
+/// none is attested.
+/// @param identity Address of the enclave's secp256k1 identity key.
+/// @param expiry Unix seconds; from this second on clients refuse the key.
+/// @param tee What made the quote.
+/// @param status See `TcbStatus`; one that `accepts` says yes to.
+/// @param evaluationNumber TCB evaluation data number that the quote was judged by.
+/// @param measurement See `Verdict.measurement`.
+/// @param evidence See `Verdict.evidence`: names the quote that was verified.
+struct AttestedKey {
     address identity;
     uint40 expiry;
+    Tee tee;
+    TcbStatus status;
+    uint32 evaluationNumber;
     bytes32 measurement;
-    bytes32 quoteHash;
-    string evidenceUri;
+    bytes32 evidence;
+}
+
+/// @notice What a quote binds its enclave to, beside chain, registry and pod.
+/// @param identity Address of the enclave's identity key; not zero.
+/// @param modelSetRoot Root of the models it serves (spec/attestation.md).
+/// @param policyDigest Digest of the policy it runs under (spec/wire.md).
+struct Binding {
+    address identity;
+    bytes32 modelSetRoot;
+    bytes32 policyDigest;
 }
 
 /// @notice Everything a client needs to know about one pod.
@@ -44,8 +59,8 @@ struct IdentityKey {
 /// @param url Base URL of the pod's host, `http://` or `https://`, at most 256 bytes.
 /// @param offers 1..32 offers in the order that `offersHash` covers.
 /// @param offersHash `keccak256(abi.encode(offers))`, the `termsHash` of allocations.
-/// @param key The current identity key.
-/// @param updatedAtBlock Block of the last change of anything here.
+/// @param key The current identity key; all zero before the first `attest`.
+/// @param updatedAtBlock Block of the last change of anything here but `key`.
 /// @param updatedAt Unix seconds of that block.
 /// @param retired The operator takes no new users; claims still settle.
 struct Pod {
@@ -55,20 +70,19 @@ struct Pod {
     string url;
     Offer[] offers;
     bytes32 offersHash;
-    IdentityKey key;
+    AttestedKey key;
     uint64 updatedAtBlock;
     uint40 updatedAt;
     bool retired;
 }
 
 /// @title The list of pods: who runs them, where they are, what they sell, which key they sign with
-/// @notice QUOTES ARE NOT VERIFIED ON CHAIN YET. The registry stores the hash of a pod's quote and
-/// the place to fetch it; an operator can write any key and any measurement here. Each client must
-/// fetch the quote, check it against `quoteHash`, verify it and compare its report data with this
-/// record before it trusts the key.
+/// @notice A pod's key is recorded only with a quote that `VERIFIER` accepts and that binds the key
+/// to this chain, this registry and this pod. What the operator says about itself (URL, offers,
+/// payout) is not attested.
 /// @dev No owner, no upgrade, no fee. Only a pod's operator changes its record.
 interface IPodRegistry {
-    /// @notice A pod was registered; `KeySet` follows in the same transaction.
+    /// @notice A pod was registered. It has no key yet.
     event Registered(
         PodId indexed podId,
         address indexed operator,
@@ -82,15 +96,21 @@ interface IPodRegistry {
     event OffersUpdated(PodId indexed podId, bytes32 offersHash);
     /// @notice Future collections go to `payout`.
     event PayoutUpdated(PodId indexed podId, address payout);
-    /// @notice The pod signs with `identity` until `expiry` (unix seconds).
-    event KeySet(
+    /// @notice The pod signs with `identity` until `expiry` (unix seconds); see `AttestedKey`.
+    event Attested(
         PodId indexed podId,
         address indexed identity,
-        uint40 expiry,
+        bytes32 indexed machine,
         bytes32 measurement,
-        bytes32 quoteHash,
-        string evidenceUri
+        bytes32 evidence,
+        uint40 expiry,
+        TcbStatus status
     );
+    /// @notice The pod's key ended early, because its platform fell out. `goodUntil`: as
+    /// `keyGoodUntil` now says.
+    event Invalidated(PodId indexed podId, address indexed identity, uint256 goodUntil);
+    /// @notice The operator lets this pod share a machine with others, or no longer.
+    event SharingSet(PodId indexed podId, bytes32 indexed machine, bool shared);
     /// @notice The pod takes no new users.
     event Retired(PodId indexed podId);
     /// @notice The pod takes users again.
@@ -106,14 +126,25 @@ interface IPodRegistry {
     error RetiredAlready(PodId podId, bool retired);
     /// @notice A URL is `http://` or `https://`, a host, and at most `max` bytes.
     error BadUrl(string url, uint256 max);
-    /// @notice An evidence location is at most `max` bytes, all of them allowed in a URI.
-    error BadEvidenceUri(string uri, uint256 max);
     /// @notice The payout address is zero.
     error ZeroPayout();
-    /// @notice The identity address or the quote hash is zero.
-    error IncompleteKey(address identity, bytes32 quoteHash);
-    /// @notice A key's expiry (unix seconds) is after `earliest` and not after `latest`.
-    error BadExpiry(uint256 expiry, uint256 earliest, uint256 latest);
+    /// @notice The identity address is zero.
+    error ZeroIdentity();
+    /// @notice The quote binds other things: report data and nonce it should have, and has.
+    error WrongReportData(bytes32 expected, bytes32 got, bytes32 nonce);
+    /// @notice The platform's TCB status is not accepted here.
+    error StatusNotAccepted(TcbStatus status);
+    /// @notice The machine backs pod `holder` until `until` (unix seconds), and not both pods
+    /// agreed to share it.
+    error MachineTaken(bytes32 machine, bytes32 holder, uint256 until);
+    /// @notice The pod has no key that is still good.
+    error NoKey(PodId podId);
+    /// @notice This is not the quote that the pod's key was attested with.
+    error OtherEvidence(bytes32 expected, bytes32 got);
+    /// @notice The platform has not fallen out: it is still accepted.
+    error StillGood(PodId podId);
+    /// @notice There is no contract at this address.
+    error NoCode(address account);
     /// @notice A pod has 1 to `max` offers.
     error BadOfferCount(uint256 count, uint256 max);
     /// @notice A model name is 1 to `max` bytes of `[a-z0-9._:/-]`.
@@ -128,15 +159,10 @@ interface IPodRegistry {
     /// @param url See `Pod.url`.
     /// @param payout See `Pod.payout`.
     /// @param offers See `Offer`; 1..32.
-    /// @param key See `IdentityKey`.
     /// @return podId `podIdOf(msg.sender, salt)`.
-    function register(
-        bytes32 salt,
-        string calldata url,
-        address payout,
-        Offer[] calldata offers,
-        IdentityKey calldata key
-    ) external returns (PodId podId);
+    function register(bytes32 salt, string calldata url, address payout, Offer[] calldata offers)
+        external
+        returns (PodId podId);
 
     /// @notice Changes the base URL. Operator only.
     function updateUrl(PodId podId, string calldata url) external;
@@ -147,15 +173,65 @@ interface IPodRegistry {
     /// @notice Changes where earnings go, including those already credited. Operator only.
     function updatePayout(PodId podId, address payout) external;
 
-    /// @notice Replaces or renews the identity key. A replaced key may still settle for `KEY_GRACE`
-    /// seconds from now, never longer than it could before. Operator only.
-    function setKey(PodId podId, IdentityKey calldata key) external;
+    /// @notice Sets or renews the pod's key: verifies the quote, remembers its PCK certificate, and
+    /// checks that report data is SHA-256("phallama/1 report data" ‖ 0 ‖ chain id 8 ‖ registry 20 ‖
+    /// pod id 32 ‖ identity 20 ‖ model-set root 32 ‖ policy digest 32) ‖ 32 zero bytes. The key is
+    /// good until the earlier of `KEY_LIFE_MAX` from now and the verdict's expiry. A replaced key
+    /// may still settle for `KEY_GRACE` seconds from now, never longer than it could before.
+    /// Operator only.
+    /// @param leaf PCK certificate in DER.
+    function attest(
+        PodId podId,
+        Binding calldata binding,
+        Quote calldata quote,
+        bytes calldata leaf
+    ) external;
+
+    /// @notice As `attest`, for a machine whose PCK certificate is remembered: about half the gas.
+    /// Operator only.
+    function attestKnown(
+        PodId podId,
+        Binding calldata binding,
+        Quote calldata quote,
+        Pck calldata pck
+    ) external;
+
+    /// @notice Ends a pod's key whose platform has fallen out since it was attested: its certificate
+    /// or its TCB level is revoked, or the status is no longer accepted under current collateral.
+    /// The pod is left without a key; what the key signed may settle for `KEY_GRACE_FALLEN` more
+    /// seconds, and not at all after a revocation. Collateral that is missing or expired is no
+    /// ground: the verifier's error is passed on. Anyone may call.
+    /// @param quote The quote that the key was attested with.
+    /// @param pck The PCK certificate of that quote.
+    function invalidate(PodId podId, Quote calldata quote, Pck calldata pck) external;
+
+    /// @notice Says whether this pod may share `machine` with other pods whose operators say so
+    /// too. Not retroactive. Operator only.
+    function setSharing(PodId podId, bytes32 machine, bool shared) external;
 
     /// @notice Says that the pod takes no new users. Its claims still settle. Operator only.
     function retire(PodId podId) external;
 
     /// @notice Undoes `retire`. Operator only.
     function unretire(PodId podId) external;
+
+    /// @notice What verifies the quotes.
+    function VERIFIER() external view returns (IAttestationVerifier);
+
+    /// @notice Whether a platform of this status may back a pod: up to date, or in need of software
+    /// hardening or configuration. Out of date, at launch or now, and revoked may not.
+    function accepts(TcbStatus status) external pure returns (bool);
+
+    /// @notice The pod that a machine backs, as the first 26 bytes of its id, and until when (unix
+    /// seconds) nobody else may use it without consent. Zero if none.
+    function machineOf(bytes32 machine) external view returns (bytes26 holder, uint40 until);
+
+    /// @notice Whether the pod's operator agreed to share the machine.
+    function sharing(PodId podId, bytes32 machine) external view returns (bool);
+
+    /// @notice Seconds for which a key may still settle after its platform fell out without being
+    /// revoked: 86,400 (1 day).
+    function KEY_GRACE_FALLEN() external view returns (uint256);
 
     /// @notice Seconds a key may live: 604,800 (7 days).
     function KEY_LIFE_MAX() external view returns (uint256);
@@ -168,7 +244,8 @@ interface IPodRegistry {
 
     /// @notice Unix seconds up to and including which settlements signed by `identity` are accepted
     /// for the pod: its expiry plus the grace, or the time of its replacement plus the grace if
-    /// that is earlier. Zero for a key the pod never had. Costs one storage read.
+    /// that is earlier, or what `invalidate` left it. Zero for a key the pod never had. Costs one
+    /// storage read for the current key, two for others.
     function keyGoodUntil(PodId podId, address identity) external view returns (uint256);
 
     /// @notice Where the pod's earnings go.
