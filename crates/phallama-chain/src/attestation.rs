@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use alloy::primitives::keccak256;
 use phallama_protocol::ids::{Address, Digest32};
 use serde::{Deserialize, Serialize};
 
@@ -154,16 +155,6 @@ pub struct QuoteParts {
     pub auth: Vec<u8>,
 }
 
-/// The PCK certificate of a quote.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PckLeaf {
-    /// X.509 in DER.
-    pub der: Vec<u8>,
-    /// Where its fields are, a big-endian number of 256 bits (`Certificates.sol`). Wrong ones make
-    /// the contract refuse, never misread.
-    pub hints: [u8; 32],
-}
-
 /// What a verified PCK certificate says about its machine; names the certificate to a contract
 /// that remembers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,7 +165,7 @@ pub struct Pck {
     pub x: [u8; 32],
     /// Public key, P-256, big endian.
     pub y: [u8; 32],
-    /// `keccak256(x ‖ y)` of the CA that signed it.
+    /// [`key_id`] of the CA that signed it.
     pub issuer: Digest32,
     /// Serial number, big endian.
     pub serial: [u8; 32],
@@ -194,6 +185,11 @@ pub struct Pck {
     pub not_before_unix_s: u64,
     /// Last second of validity, since 1970.
     pub not_after_unix_s: u64,
+}
+
+/// By which the contracts know CAs and signers: Keccak-256 of their public key x ‖ y.
+pub fn key_id(key: &[u8; 64]) -> Digest32 {
+    Digest32(keccak256(key).0)
 }
 
 /// What a quote that passed every check of the contract says.

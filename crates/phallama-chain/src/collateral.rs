@@ -7,9 +7,9 @@ use crate::attestation::TeeKind;
 /// Which collateral a quote needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CollateralKeys {
-    /// `keccak256(x ‖ y)` of the CA that issued the PCK certificate.
+    /// [`key_id`](crate::key_id) of the CA that issued the PCK certificate.
     pub ca: Digest32,
-    /// `keccak256(x ‖ y)` of the signer of TCB information and QE identity.
+    /// [`key_id`](crate::key_id) of the signer of TCB information and QE identity.
     pub signer: Digest32,
     /// What made the quote.
     pub tee: TeeKind,

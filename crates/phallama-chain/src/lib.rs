@@ -22,8 +22,8 @@ mod verifier;
 mod write;
 
 pub use attestation::{
-    AttestedKey, KeyBinding, MachineHolder, Pck, PckLeaf, QuoteParts, TcbStatusCode, TeeKind,
-    UnknownCode, Verdict,
+    AttestedKey, KeyBinding, MachineHolder, Pck, QuoteParts, TcbStatusCode, TeeKind, UnknownCode,
+    Verdict, key_id,
 };
 pub use chain::Chain;
 pub use collateral::{CollateralKeys, CollateralState, Stored, StoredCa, StoredCrl, StoredSigner};

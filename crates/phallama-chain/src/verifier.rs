@@ -5,7 +5,7 @@ use alloy::primitives::U256;
 use alloy::sol_types::SolCall;
 use phallama_protocol::ids::Digest32;
 
-use crate::attestation::{Pck, PckLeaf, QuoteParts, Verdict};
+use crate::attestation::{Pck, QuoteParts, Verdict};
 use crate::chain::Chain;
 use crate::collateral::{
     CollateralKeys, CollateralState, Stored, StoredCa, StoredCrl, StoredSigner,
@@ -86,19 +86,19 @@ impl Chain {
         })
     }
 
-    /// What the verifier says about a quote, without sending anything.
+    /// What the verifier says about a quote, without sending anything. `leaf` is the PCK
+    /// certificate in DER.
     ///
     /// # Errors
     /// [`ChainError::Reverted`] with the check that failed; otherwise [`ChainError`].
     pub async fn verify_quote(
         &self,
         quote: &QuoteParts,
-        leaf: &PckLeaf,
+        leaf: &[u8],
     ) -> Result<Verdict, ChainError> {
         let call = Verifier::verifyCall {
             quote: contracts::verifier_quote(quote),
-            leaf: leaf.der.clone().into(),
-            hints: U256::from_be_bytes(leaf.hints),
+            leaf: leaf.to_vec().into(),
         };
         contracts::verdict(&self.verifier_read("verify", call).await?)
     }
@@ -196,12 +196,8 @@ impl Sender {
         self.verifier("upsertQeIdentity", call).await
     }
 
-    /// Verifies a PCK certificate and has it remembered.
-    pub async fn admit_pck(&self, leaf: &PckLeaf) -> Result<Tx, ChainError> {
-        let call = Verifier::admitPckCall {
-            leaf: leaf.der.clone().into(),
-            hints: U256::from_be_bytes(leaf.hints),
-        };
-        self.verifier("admitPck", call).await
+    /// Verifies a PCK certificate and has it remembered; `leaf` is in DER.
+    pub async fn admit_pck(&self, leaf: &[u8]) -> Result<Tx, ChainError> {
+        self.verifier("admitPck", Verifier::admitPckCall { leaf: leaf.to_vec().into() }).await
     }
 }

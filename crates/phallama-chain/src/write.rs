@@ -1,13 +1,12 @@
 //! The contracts' functions, as a sender calls them.
 
-use alloy::primitives::U256;
 use alloy::sol_types::{SolCall, SolEvent};
 use phallama_protocol::eip712::settle_row;
 use phallama_protocol::ids::{Address, Amount, Digest32, PodId};
 use phallama_protocol::keys::Signature;
 use phallama_protocol::offers::Offer;
 
-use crate::attestation::{KeyBinding, Pck, PckLeaf, QuoteParts};
+use crate::attestation::{KeyBinding, Pck, QuoteParts};
 use crate::contracts::{self, Escrow, PodRegistry, TestToken, compact};
 use crate::convert::{saturating_u128, to_address, to_u24, to_u40, to_u96, to_u256};
 use crate::error::ChainError;
@@ -74,20 +73,20 @@ impl Sender {
         }
     }
 
-    /// Sets or renews a pod's key with a quote and the PCK certificate it was made under.
+    /// Sets or renews a pod's key with a quote and the PCK certificate it was made under, in
+    /// DER.
     pub async fn attest(
         &self,
         pod: PodId,
         binding: &KeyBinding,
         quote: &QuoteParts,
-        leaf: &PckLeaf,
+        leaf: &[u8],
     ) -> Result<Tx, ChainError> {
         let call = PodRegistry::attestCall {
             podId: pod.0.into(),
             binding: contracts::binding(binding),
             quote: contracts::quote(quote),
-            leaf: leaf.der.clone().into(),
-            hints: U256::from_be_bytes(leaf.hints),
+            leaf: leaf.to_vec().into(),
         };
         self.registry("attest", call).await
     }
