@@ -6,18 +6,16 @@ use sha2::{Digest, Sha256};
 const MACHINE_TAG: &[u8] = b"phallama/1 machine";
 const TD_MEASUREMENT_TAG: &[u8] = b"phallama/1 td measurement";
 
-/// Length of MRTD ‖ MRCONFIGID ‖ MROWNER ‖ MROWNERCONFIG ‖ RTMR0 ‖ RTMR1 ‖ RTMR2 ‖ RTMR3 in bytes.
-pub const TD_REGISTERS_BYTES: usize = 8 * 48;
-
 /// What a chain stores of a machine: SHA-256 over the tagged PPID. One value per machine.
 pub fn machine_digest(ppid: &[u8; 16]) -> [u8; 32] {
     tagged(MACHINE_TAG, ppid)
 }
 
 /// What a policy lists and a chain stores of a trust domain: SHA-256 over its tagged measurement
-/// registers, bytes 136 to 519 of its report.
-pub fn td_measurement(registers: &[u8; TD_REGISTERS_BYTES]) -> [u8; 32] {
-    tagged(TD_MEASUREMENT_TAG, registers)
+/// registers MRTD, MRCONFIGID, MROWNER, MROWNERCONFIG and RTMR0 to RTMR3, which are bytes 136 to
+/// 519 of its report.
+pub fn td_measurement(registers: &[[u8; 48]; 8]) -> [u8; 32] {
+    tagged(TD_MEASUREMENT_TAG, registers.as_flattened())
 }
 
 /// Everything that hardware and Intel said in a quote, and nothing that a third party could vary:

@@ -10,6 +10,7 @@
 //!   [`Binding`] with [`report_data`] (what ties a quote to a pod) and [`model_set_root`].
 //! - Feature `verify`: [`verify()`], [`Policy`], [`VerifiedEvidence`]. For relying parties. A
 //!   [`VerifiedEvidence`] can only be made by a verification that succeeded.
+//!   With it comes [`onchain`]: the same evidence as the contracts take it.
 //! - Feature `simulated`: a software SGX and TDX platform under a development root. Its evidence goes
 //!   through the same verifier as hardware evidence: development is another root key, never another
 //!   code path. Its seed is public, so it proves nothing about any machine.
@@ -32,6 +33,8 @@ mod evidence;
 mod tcb_status;
 mod tee;
 
+#[cfg(feature = "verify")]
+pub mod onchain;
 #[cfg(feature = "simulated")]
 pub mod simulated;
 #[cfg(feature = "verify")]
@@ -40,7 +43,7 @@ mod verify;
 pub use binding::{
     Binding, MODEL_NAME_MAX_BYTES, ModelSetError, NONCE_ON_CHAIN, model_set_root, report_data,
 };
-pub use digests::{TD_REGISTERS_BYTES, evidence_digest, machine_digest, td_measurement};
+pub use digests::{evidence_digest, machine_digest, td_measurement};
 pub use evidence::{Collateral, EVIDENCE_MAX_BYTES, EVIDENCE_PATH, Evidence, EvidenceError};
 pub use tcb_status::{TcbStatus, UnknownTcbStatus};
 pub use tee::Tee;

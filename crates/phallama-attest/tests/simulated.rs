@@ -10,7 +10,7 @@ use phallama_attest::simulated::{
     CollateralSpec, DevelopmentRoot, PlatformSpec, RevokedCertificate, SimulatedPlatform,
 };
 use phallama_attest::{
-    AcceptedTcb, CheckName, CheckState, Evidence, Rejection, RootKind, TcbStatus, TrustRoot,
+    AcceptedTcb, CheckName, CheckState, Evidence, Rejection, RootKind, TcbStatus, Tee, TrustRoot,
 };
 
 #[test]
@@ -19,7 +19,8 @@ fn a_simulated_quote_is_accepted_under_its_root() {
     let verified = case.accepted();
     assert_eq!(verified.root(), RootKind::Development);
     assert_eq!(verified.measurement(), MEASUREMENT);
-    assert_eq!(verified.mr_signer(), case.enclave.mr_signer);
+    assert_eq!(verified.tee(), Tee::Sgx);
+    assert_eq!(verified.mr_signer(), Some(case.enclave.mr_signer));
     assert_eq!(verified.report_data(), case.expected.report_data);
     assert_eq!(verified.tcb_status(), TcbStatus::UpToDate);
     assert_eq!(verified.advisory_ids(), [""; 0]);

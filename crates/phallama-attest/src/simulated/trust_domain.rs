@@ -109,9 +109,17 @@ impl TrustDomainSpec {
 
     /// What a policy must list to accept the trust domain.
     pub fn measurement(&self) -> [u8; 32] {
-        let registers = [self.mr_td, self.mr_config_id, self.mr_owner, self.mr_owner_config];
-        let registers = [registers.as_flattened(), self.rt_mr.as_flattened()].concat();
-        td_measurement(&registers.try_into().expect("eight registers of 48 bytes"))
+        let [firmware, boot_loader, kernel, applications] = self.rt_mr;
+        td_measurement(&[
+            self.mr_td,
+            self.mr_config_id,
+            self.mr_owner,
+            self.mr_owner_config,
+            firmware,
+            boot_loader,
+            kernel,
+            applications,
+        ])
     }
 
     /// The body: in quotes v5 with its type and size before it.

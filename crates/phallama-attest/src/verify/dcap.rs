@@ -62,7 +62,7 @@ pub(super) fn claims(
 }
 
 /// The PCK certificates that the quote carries, in DER, leaf first.
-pub(super) fn quote_certificates(quote: &[u8]) -> Result<Vec<Vec<u8>>, Rejection> {
+pub(crate) fn quote_certificates(quote: &[u8]) -> Result<Vec<Vec<u8>>, Rejection> {
     let malformed = |error: &dyn Display| Rejection::QuoteMalformed { detail: error.to_string() };
     let quote = Quote::parse(quote).map_err(|error| malformed(&error))?;
     dcap_qvl::intel::extract_cert_chain(&quote).map_err(|error| malformed(&error))
@@ -195,8 +195,12 @@ fn by_text(text: &str, evidence: &Evidence) -> Refusal {
         (Step::QeReport, Rejection::AttestationKeyNotBound)
     } else if has("ISV enclave report signature is invalid") {
         (Step::QuoteSignature, Rejection::QuoteSignature)
-    } else if has("No matching TCB level found") || has("is below minimum required from TDX") {
+    } else if has("No matching TCB level found") {
         (Step::TcbLevel, Rejection::NoTcbLevel)
+    } else if has("No TDX module identity with id") || has("required from TDX module TCB levels") {
+        (Step::TcbLevel, Rejection::NoTdxModuleLevel { detail: detail() })
+    } else if has("TDX module identity check") {
+        (Step::TcbLevel, Rejection::WrongTdxModule { detail: detail() })
     } else if has("Fmspc mismatch") || has("TCB info in the collateral") {
         (Step::TcbLevel, Rejection::CollateralForOtherPlatform { detail: detail() })
     } else if has("TCB status is invalid: Revoked") {
@@ -234,7 +238,7 @@ fn attributes(text: &str, quote: &[u8]) -> Option<Rejection> {
 }
 
 /// The certificates of a PEM chain in DER, if it is one.
-pub(super) fn pem_certificates(pem: &str) -> Option<Vec<Vec<u8>>> {
+pub(crate) fn pem_certificates(pem: &str) -> Option<Vec<Vec<u8>>> {
     let chain = Certificate::load_pem_chain(pem.trim_end_matches(['\0', '\n']).as_bytes()).ok()?;
     chain.iter().map(|certificate| certificate.to_der().ok()).collect()
 }

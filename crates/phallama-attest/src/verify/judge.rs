@@ -1,9 +1,11 @@
 //! The policy's part of the verdict: what `dcap-qvl` reports, against what is accepted.
 
 use dcap_qvl::QuoteClaims;
-use dcap_qvl::quote::{EnclaveReport, Report};
+use dcap_qvl::quote::{EnclaveReport, Report, TDReport10};
 
+use crate::digests::td_measurement;
 use crate::tcb_status::TcbStatus;
+use crate::tee::Tee;
 
 use super::policy::{Expected, Policy};
 use super::rejection::{Rejection, ReportDataPart, TcbComponent};
@@ -13,14 +15,59 @@ const DEBUG: u8 = 0x02;
 const PROVISION_KEY: u8 = 0x10;
 const EINITTOKEN_KEY: u8 = 0x20;
 
-/// The enclave's report; trust domains are refused by measurement, because none is listed.
-pub(super) fn enclave(report: &Report) -> Result<&EnclaveReport, Rejection> {
-    match report {
-        Report::SgxEnclave(report) => Ok(report),
-        trust_domain => Err(Rejection::TdxNotAccepted {
-            mr_td: trust_domain.as_td10().map(|td| hex::encode(td.mr_td)).unwrap_or_default(),
-        }),
+/// What a report says about the code it is from, whichever TEE made it.
+#[derive(Clone, Copy)]
+pub(super) struct Quoted {
+    pub(super) tee: Tee,
+    /// MRENCLAVE, or the digest of a trust domain's registers.
+    pub(super) measurement: [u8; 32],
+    /// Enclaves only.
+    pub(super) mr_signer: Option<[u8; 32]>,
+    pub(super) report_data: [u8; 64],
+}
+
+impl Quoted {
+    /// `None` only for a kind of report that no quote type here has.
+    pub(super) fn new(report: &Report) -> Option<Self> {
+        if let Some(enclave) = report.as_sgx() {
+            return Some(Self {
+                tee: Tee::Sgx,
+                measurement: enclave.mr_enclave,
+                mr_signer: Some(enclave.mr_signer),
+                report_data: enclave.report_data,
+            });
+        }
+        let domain = report.as_td10()?;
+        Some(Self {
+            tee: Tee::Tdx,
+            measurement: measurement_of(domain),
+            mr_signer: None,
+            report_data: domain.report_data,
+        })
     }
+}
+
+fn measurement_of(domain: &TDReport10) -> [u8; 32] {
+    td_measurement(&[
+        domain.mr_td,
+        domain.mr_config_id,
+        domain.mr_owner,
+        domain.mr_owner_config,
+        domain.rt_mr0,
+        domain.rt_mr1,
+        domain.rt_mr2,
+        domain.rt_mr3,
+    ])
+}
+
+/// The quoting enclave's report data is the hash of the attestation key and nothing else. `dcap-qvl`
+/// leaves out the second half.
+pub(super) fn bound_key(claims: &QuoteClaims) -> Result<(), Rejection> {
+    let (_, rest) = claims.qe.report.report_data.split_at(32);
+    if rest.iter().any(|byte| *byte != 0) {
+        return Err(Rejection::AttestationKeyNotBound);
+    }
+    Ok(())
 }
 
 /// Denies debugging and Intel-only keys. `dcap-qvl` denies the first and all TDX attributes
@@ -38,19 +85,45 @@ pub(super) fn attributes(report: &EnclaveReport) -> Result<(), Rejection> {
 }
 
 /// Judges platform, quoting enclave and their merger one by one: a merger can hide a status.
+///
+/// The one exception: `TDRelaunchAdvised…` replaces the status at launch. It says that the launch
+/// was out of date, and whoever lists it accepts that much, but no platform that still is.
 pub(super) fn tcb_status(claims: &QuoteClaims, policy: &Policy) -> Result<TcbStatus, Rejection> {
-    let platform = &claims.platform;
-    let current = platform.current_tcb_level.as_ref().unwrap_or(&platform.tcb_level);
-    let statuses = [
-        (TcbComponent::Platform, platform.tcb_level.tcb_status),
-        (TcbComponent::Platform, current.tcb_status),
-        (TcbComponent::QuotingEnclave, claims.qe.tcb_level.tcb_status),
-        (TcbComponent::Overall, claims.tcb.status),
-    ];
-    for (component, status) in statuses {
-        accepted(component, status_of(status), &claims.tcb.advisory_ids, policy)?;
+    let (platform, overall) = (&claims.platform, status_of(claims.tcb.status));
+    let launch = if is_relaunch_advised(overall) {
+        overall
+    } else {
+        status_of(platform.tcb_level.tcb_status)
+    };
+    let current = platform.current_tcb_level.as_ref();
+    let current = current.map_or(launch, |level| status_of(level.tcb_status));
+    let advisory_ids = advisory_ids(claims);
+    for (component, status) in [
+        (TcbComponent::Platform, launch),
+        (TcbComponent::Platform, current),
+        (TcbComponent::QuotingEnclave, status_of(claims.qe.tcb_level.tcb_status)),
+        (TcbComponent::Overall, overall),
+    ] {
+        accepted(component, status, &advisory_ids, policy)?;
     }
-    Ok(status_of(claims.tcb.status))
+    Ok(overall)
+}
+
+fn is_relaunch_advised(status: TcbStatus) -> bool {
+    use TcbStatus::{TDRelaunchAdvised, TDRelaunchAdvisedConfigurationNeeded};
+    matches!(status, TDRelaunchAdvised | TDRelaunchAdvisedConfigurationNeeded)
+}
+
+/// Every advisory that applies: those of `dcap-qvl`, and those of a trust domain's current TCB.
+pub(super) fn advisory_ids(claims: &QuoteClaims) -> Vec<String> {
+    let mut all = claims.tcb.advisory_ids.clone();
+    let current = claims.platform.current_tcb_level.iter();
+    for id in current.flat_map(|level| &level.advisory_ids) {
+        if !all.contains(id) {
+            all.push(id.clone());
+        }
+    }
+    all
 }
 
 fn accepted(
@@ -91,19 +164,19 @@ pub(super) fn evaluation_number(claims: &QuoteClaims, policy: &Policy) -> Result
     Ok(got)
 }
 
-/// Exact match of MRENCLAVE with the list.
-pub(super) fn measurement(report: &EnclaveReport, policy: &Policy) -> Result<(), Rejection> {
-    if policy.measurements.contains(&report.mr_enclave) {
+/// Exact match of the measurement with the list.
+pub(super) fn measurement(quoted: &Quoted, policy: &Policy) -> Result<(), Rejection> {
+    if policy.measurements.contains(&quoted.measurement) {
         return Ok(());
     }
     let accepted = policy.measurements.clone();
-    Err(Rejection::MeasurementNotAccepted { got: report.mr_enclave, accepted })
+    Err(Rejection::MeasurementNotAccepted { got: quoted.measurement, accepted })
 }
 
 /// Exact match of both halves of the report data.
-pub(super) fn report_data(report: &EnclaveReport, expected: &Expected) -> Result<(), Rejection> {
+pub(super) fn report_data(quoted: &Quoted, expected: &Expected) -> Result<(), Rejection> {
     let ((got_binding, got_nonce), (binding, nonce)) =
-        (halves(report.report_data), halves(expected.report_data));
+        (halves(quoted.report_data), halves(expected.report_data));
     for (part, got, expected) in
         [(ReportDataPart::Binding, got_binding, binding), (ReportDataPart::Nonce, got_nonce, nonce)]
     {

@@ -1,18 +1,18 @@
 //! The verifier. Steps are numbered as in `spec/attestation.md`.
 
 mod check;
-mod dcap;
+pub(crate) mod dcap;
 mod freshness;
 mod judge;
-mod layout;
+pub(crate) mod layout;
 mod policy;
 mod rejection;
 
 use dcap_qvl::QuoteClaims;
-use dcap_qvl::quote::EnclaveReport;
 
 use crate::evidence::Evidence;
 use crate::tcb_status::TcbStatus;
+use crate::tee::Tee;
 
 pub use check::{Check, CheckName, CheckState, VouchedBy};
 pub use policy::{
@@ -22,13 +22,15 @@ pub use rejection::{CollateralItem, Rejection, ReportDataPart, TcbComponent};
 
 use check::Checks;
 use dcap::Step;
+use judge::Quoted;
 
 /// Evidence that passed every check. Only [`verify()`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedEvidence {
     root: RootKind,
+    tee: Tee,
     measurement: [u8; 32],
-    mr_signer: [u8; 32],
+    mr_signer: Option<[u8; 32]>,
     report_data: [u8; 64],
     tcb_status: TcbStatus,
     advisory_ids: Vec<String>,
@@ -46,13 +48,18 @@ impl VerifiedEvidence {
         self.root
     }
 
-    /// MRENCLAVE, 32 bytes.
+    /// What made the quote.
+    pub fn tee(&self) -> Tee {
+        self.tee
+    }
+
+    /// MRENCLAVE, or [`td_measurement`](crate::td_measurement) of a trust domain.
     pub fn measurement(&self) -> [u8; 32] {
         self.measurement
     }
 
-    /// MRSIGNER, 32 bytes. For display: it is never enough to accept an enclave.
-    pub fn mr_signer(&self) -> [u8; 32] {
+    /// MRSIGNER of an enclave, 32 bytes. For display: it is never enough to accept an enclave.
+    pub fn mr_signer(&self) -> Option<[u8; 32]> {
         self.mr_signer
     }
 
@@ -149,6 +156,7 @@ fn run(
         refusal.rejection
     })?;
     pass_until(None, policy, checks);
+    judge::bound_key(&claims)?;
     // A chain's notAfter counts too, and its end is exclusive like that of every other date.
     let expires_at_unix_s = claims.earliest_expiration_date;
     if now_unix_s >= expires_at_unix_s {
@@ -158,15 +166,19 @@ fn run(
             now_unix_s,
         });
     }
-    let (report, tcb_status) = by_policy(&claims, policy, checks)?;
-    let machine_identity = by_pod(&claims, report, expected, checks)?;
+    let quoted = Quoted::new(&claims.report).ok_or_else(|| Rejection::QuoteMalformed {
+        detail: "its body is neither an enclave's nor a trust domain's".to_owned(),
+    })?;
+    let tcb_status = by_policy(&claims, &quoted, policy, checks)?;
+    let machine_identity = by_pod(&claims, &quoted, expected, checks)?;
     Ok(VerifiedEvidence {
         root: policy.root.kind(),
-        measurement: report.mr_enclave,
-        mr_signer: report.mr_signer,
-        report_data: report.report_data,
+        tee: quoted.tee,
+        measurement: quoted.measurement,
+        mr_signer: quoted.mr_signer,
+        report_data: quoted.report_data,
         tcb_status,
-        advisory_ids: claims.tcb.advisory_ids.clone(),
+        advisory_ids: judge::advisory_ids(&claims),
         fmspc: claims.platform.pck.fmspc,
         machine_identity,
         tcb_evaluation_number: claims.tcb.eval_data_number,
@@ -189,7 +201,7 @@ fn before_cryptography(
     }
     let kind = layout::kind(&evidence.quote)?;
     checks.pass(CheckName::QuoteType, kind.as_str());
-    layout::exact_length(&evidence.quote, kind)?;
+    layout::parts(&evidence.quote, kind)?;
     checks.pass(CheckName::ExactLength, format!("{got} bytes"));
     own_certificates(evidence)?;
     checks.pass(CheckName::OwnCertificates, "the PCK chain is inside the quote");
@@ -225,35 +237,35 @@ fn pass_until(step: Option<Step>, policy: &Policy, checks: &mut Checks) {
 }
 
 /// Steps 7 to 10: what the policy accepts from any pod.
-fn by_policy<'a>(
-    claims: &'a QuoteClaims,
+fn by_policy(
+    claims: &QuoteClaims,
+    quoted: &Quoted,
     policy: &Policy,
     checks: &mut Checks,
-) -> Result<(&'a EnclaveReport, TcbStatus), Rejection> {
+) -> Result<TcbStatus, Rejection> {
     if let Some(report) = claims.report.as_sgx() {
         judge::attributes(report)?;
     }
     checks.pass(CheckName::DebugOff, "no debug, provisioning, launch or migration attribute");
     let status = judge::tcb_status(claims, policy)?;
-    let advisories = claims.tcb.advisory_ids.join(", ");
+    let advisories = judge::advisory_ids(claims).join(", ");
     checks.pass(CheckName::TcbStatus, format!("{status} {advisories}").trim_end());
     let number = judge::evaluation_number(claims, policy)?;
     let min = policy.tcb_evaluation_number_min;
     checks.pass(CheckName::TcbEvaluationNumber, format!("{number}, at least {min}"));
-    let report = judge::enclave(&claims.report)?;
-    judge::measurement(report, policy)?;
-    checks.pass(CheckName::Measurement, hex::encode(report.mr_enclave));
-    Ok((report, status))
+    judge::measurement(quoted, policy)?;
+    checks.pass(CheckName::Measurement, hex::encode(quoted.measurement));
+    Ok(status)
 }
 
 /// Steps 11 and 12: what this pod must prove.
 fn by_pod(
     claims: &QuoteClaims,
-    report: &EnclaveReport,
+    quoted: &Quoted,
     expected: &Expected,
     checks: &mut Checks,
 ) -> Result<[u8; MACHINE_IDENTITY_BYTES], Rejection> {
-    judge::report_data(report, expected)?;
+    judge::report_data(quoted, expected)?;
     checks.pass(CheckName::ReportData, "bound to this pod and nonce");
     let got = &claims.platform.pck.ppid;
     let Ok(machine_identity) = <[u8; MACHINE_IDENTITY_BYTES]>::try_from(got.as_slice()) else {
@@ -289,9 +301,9 @@ mod tests {
         let trust = TrustRoot::Development(root.root_der().to_vec());
         let mut claims = dcap::claims(&evidence, &trust, now).map_err(|r| r.rejection).unwrap();
         claims.platform.pck.ppid.push(0);
-        let report = *claims.report.as_sgx().unwrap();
+        let quoted = Quoted::new(&claims.report).unwrap();
         let expected = Expected { report_data: [2; 64], machine_identity: None };
-        let result = by_pod(&claims, &report, &expected, &mut Checks::default());
+        let result = by_pod(&claims, &quoted, &expected, &mut Checks::default());
         assert_eq!(result, Err(Rejection::MachineIdentityLength { got: 17, expected: 16 }));
     }
 }

@@ -220,6 +220,18 @@ pub enum Rejection {
     /// No TCB level covers the platform's firmware.
     #[error("the TCB information has no level for the platform's firmware versions")]
     NoTcbLevel,
+    /// The TDX module is of an unknown version or below every level of its version.
+    #[error("the TCB information has no level for the TDX module: {detail}")]
+    NoTdxModuleLevel {
+        /// Which version.
+        detail: String,
+    },
+    /// The TDX module is signed by somebody else or has other attributes.
+    #[error("the TDX module is not the one that the TCB information names: {detail}")]
+    WrongTdxModule {
+        /// Which field, with both values.
+        detail: String,
+    },
     /// The platform's keys are revoked.
     #[error("the platform's TCB is revoked")]
     TcbRevoked,
@@ -263,18 +275,10 @@ pub enum Rejection {
     /// The enclave's code is not on the list.
     #[error("the enclave's measurement is {}, which is none of the {} approved", hex::encode(got), accepted.len())]
     MeasurementNotAccepted {
-        /// MRENCLAVE of the quote.
+        /// MRENCLAVE, or the digest of a trust domain's registers.
         got: [u8; 32],
         /// The policy's list.
         accepted: Vec<[u8; 32]>,
-    },
-    /// The quote is from a trust domain, and no policy accepts those yet.
-    #[error(
-        "the quote is from a TDX trust domain (MRTD {mr_td}), which this policy does not accept"
-    )]
-    TdxNotAccepted {
-        /// MRTD in hex.
-        mr_td: String,
     },
     /// The quote is for something else.
     #[error("the report data's {part} is {}, expected {}", hex::encode(got), hex::encode(expected))]
@@ -339,13 +343,13 @@ impl Rejection {
             }
             Self::CollateralForOtherPlatform { .. }
             | Self::NoTcbLevel
+            | Self::NoTdxModuleLevel { .. }
+            | Self::WrongTdxModule { .. }
             | Self::TcbRevoked
             | Self::TcbStatusNotAccepted { .. }
             | Self::AdvisoryNotAccepted { .. } => CheckName::TcbStatus,
             Self::TcbEvaluationNumber { .. } => CheckName::TcbEvaluationNumber,
-            Self::MeasurementNotAccepted { .. } | Self::TdxNotAccepted { .. } => {
-                CheckName::Measurement
-            }
+            Self::MeasurementNotAccepted { .. } => CheckName::Measurement,
             Self::ReportData { .. } => CheckName::ReportData,
             Self::MachineIdentity { .. } | Self::MachineIdentityLength { .. } => {
                 CheckName::MachineIdentity
