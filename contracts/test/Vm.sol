@@ -53,6 +53,7 @@ interface Vm {
         external
         pure
         returns (uint256);
+    function pauseGasMetering() external;
     function prank(address sender) external;
     function publicKeyP256(uint256 privateKey) external pure returns (uint256 x, uint256 y);
     function readFile(string calldata path) external view returns (string memory);
@@ -61,6 +62,7 @@ interface Vm {
         pure
         returns (string memory);
     function revertToState(uint256 id) external returns (bool done);
+    function resumeGasMetering() external;
     function roll(uint256 blockNumber) external;
     function signCompact(uint256 privateKey, bytes32 digest)
         external
