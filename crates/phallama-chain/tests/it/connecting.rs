@@ -6,6 +6,7 @@ use tokio::net::TcpListener;
 
 use crate::node::Node;
 use crate::on_both_chains;
+use crate::platform::root;
 use crate::world::{World, signer};
 
 on_both_chains! {
@@ -45,7 +46,8 @@ async fn an_address_without_a_contract_is_refused(node: Node) {
 
 async fn contracts_of_two_deployments_are_refused_together(node: Node) {
     let world = World::new(node).await;
-    let other = phallama_chain::deploy(&world.node.url(), &signer(0)).await.unwrap();
+    let other =
+        phallama_chain::deploy(&world.node.url(), &signer(0), root().root_der()).await.unwrap();
     let good = world.chain.config().clone();
     let configs = [
         ("registry", ChainConfig { registry: other.registry, ..good.clone() }),

@@ -7,7 +7,7 @@ use phallama_protocol::offers::offers_hash;
 
 use crate::node::{GENESIS_UNIX_S, Node};
 use crate::on_both_chains;
-use crate::world::{PAYOUT, World, key, offer, registration, signer};
+use crate::world::{PAYOUT, World, offer, registration, signer};
 
 on_both_chains! {
     a_registered_pod_reads_back_as_it_was_written,
@@ -21,9 +21,9 @@ on_both_chains! {
 }
 
 async fn a_registered_pod_reads_back_as_it_was_written(node: Node) {
-    let world = World::new(node).await;
+    let world = World::unattested(node).await;
     let got = world.chain.pod(world.pod).await.unwrap().unwrap();
-    let written = registration([0xff; 32], world.identity.address());
+    let written = registration([0xff; 32]);
     let head = world.chain.head(BlockTag::Latest).await.unwrap();
     let expected = PodRecord {
         pod_id: world.pod,
@@ -32,11 +32,7 @@ async fn a_registered_pod_reads_back_as_it_was_written(node: Node) {
         payout: PAYOUT,
         offers_hash: offers_hash(&written.offers),
         offers: written.offers,
-        identity: written.key.identity,
-        key_expiry_unix_s: written.key.expiry_unix_s,
-        measurement: written.key.measurement,
-        quote_hash: written.key.quote_hash,
-        evidence_uri: written.key.evidence_uri,
+        key: None,
         updated_at_unix_s: head.timestamp_unix_s,
         retired: false,
     };
@@ -52,19 +48,17 @@ async fn a_pod_that_nobody_registered_is_none(node: Node) {
 async fn the_operator_changes_every_part_of_its_pod(node: Node) {
     let world = World::new(node).await;
     let World { operator, pod, .. } = &world;
-    let (payout, identity) = (Address([0x77; 20]), signer(3).address());
+    let payout = Address([0x77; 20]);
     let offers = vec![offer("a:1"), offer("b:2")];
     operator.update_url(*pod, "https://pod.example").await.unwrap();
     operator.update_payout(*pod, payout).await.unwrap();
     operator.update_offers(*pod, &offers).await.unwrap();
-    operator.set_key(*pod, &key(identity)).await.unwrap();
     operator.set_retired(*pod, true).await.unwrap();
     let changed = world.chain.pod(*pod).await.unwrap().unwrap();
     assert_eq!(changed.url, "https://pod.example");
     assert_eq!(changed.payout, payout);
     assert_eq!(changed.offers_hash, offers_hash(&offers));
     assert_eq!(changed.offers, offers);
-    assert_eq!(changed.identity, identity);
     assert!(changed.retired);
     operator.set_retired(*pod, false).await.unwrap();
     assert!(!world.chain.pod(*pod).await.unwrap().unwrap().retired);
@@ -76,8 +70,7 @@ async fn the_list_goes_over_all_pages_in_the_order_of_registration(node: Node) {
     // One page holds 100.
     for number in 1..=100 {
         let salt = [number; 32];
-        let identity = signer(u32::from(number)).address();
-        world.operator.register_pod(&registration(salt, identity)).await.unwrap();
+        world.operator.register_pod(&registration(salt)).await.unwrap();
         expected.push(pod_id(world.operator.address(), &salt));
     }
     let listed: Vec<PodId> =
@@ -89,7 +82,7 @@ async fn the_list_is_read_where_a_whole_page_takes_too_much_gas(node: Node) {
     let world = World::new(node).await;
     let many: Vec<_> = (0..32).map(|number| offer(&format!("model:{number}"))).collect();
     for number in 1..=100 {
-        let mut heavy = registration([number; 32], world.identity.address());
+        let mut heavy = registration([number; 32]);
         heavy.offers.clone_from(&many);
         world.operator.register_pod(&heavy).await.unwrap();
     }
@@ -102,7 +95,7 @@ async fn a_key_is_good_until_its_expiry_and_grace(node: Node) {
     let world = World::new(node).await;
     let grace_s = 7 * 86_400;
     let until = world.chain.key_good_until(world.pod, world.identity.address()).await.unwrap();
-    assert_eq!(until, key(world.identity.address()).expiry_unix_s + grace_s);
+    assert_eq!(until, world.key().await.expiry_unix_s + grace_s);
     assert_eq!(world.chain.key_good_until(world.pod, signer(9).address()).await.unwrap(), 0);
 }
 

@@ -4,6 +4,8 @@
 // Clippy takes only the functions marked as tests for tests.
 #![allow(clippy::unwrap_used)]
 
+mod attesting;
+mod bringing;
 mod connecting;
 mod gas;
 mod leaving;
@@ -11,6 +13,8 @@ mod listing;
 mod node;
 mod nonces;
 mod paying;
+mod platform;
+mod rejecting;
 mod reverting;
 mod world;
 

@@ -7,7 +7,7 @@ use phallama_protocol::keys::Signer;
 
 use crate::node::{GENESIS_UNIX_S, Node};
 use crate::on_both_chains;
-use crate::world::{PAYOUT, World, amount, key, refused, signer, user};
+use crate::world::{PAYOUT, World, amount, refused, signer, user};
 
 on_both_chains! {
     a_deposit_opens_the_account_for_its_owner_and_adds_to_it,
@@ -151,7 +151,7 @@ async fn receipts_of_a_replaced_key_settle_within_its_grace_and_not_after(node: 
     world.open_and_lock(&early, 100).await;
     world.open_and_lock(&late, 100).await;
     let next = signer(3);
-    world.operator.set_key(world.pod, &key(next.address())).await.unwrap();
+    world.attest(world.pod, next.address()).await.unwrap();
 
     let rows = [world.receipt_row(&early, &world.identity, 25)];
     let tx = world.operator.settle_receipts(world.pod, &rows).await.unwrap();

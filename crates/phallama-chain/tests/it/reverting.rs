@@ -30,7 +30,7 @@ async fn a_refusal_names_the_rule_and_its_numbers(node: Node) {
 
 async fn a_refusal_of_the_registry_is_as_readable(node: Node) {
     let world = World::new(node).await;
-    let mut bad = registration([1; 32], world.identity.address());
+    let mut bad = registration([1; 32]);
     "ftp://pod".clone_into(&mut bad.url);
     let reason = refused(world.operator.register_pod(&bad).await);
     assert_eq!(reason, "BadUrl { url: \"ftp://pod\", max: 256 }");

@@ -1,8 +1,9 @@
 //! One deployment with a registered pod and funded people, and the signatures they make.
 
+use phallama_attest::Tee;
 use phallama_chain::{
-    Chain, ChainError, KeyRegistration, LockRow, ReceiptRow, Registration, RelayedClose, Sender,
-    SettleRow, deploy, settle_rows_bytes,
+    AttestedKey, Chain, ChainError, LockRow, ReceiptRow, Registration, RelayedClose, Sender,
+    SettleRow, Tx, deploy, settle_rows_bytes,
 };
 use phallama_devchain::dev_account;
 use phallama_protocol::eip712::{
@@ -14,9 +15,8 @@ use phallama_protocol::keys::{Signature, Signer};
 use phallama_protocol::offers::{Offer, offers_hash};
 
 use crate::node::{GENESIS_UNIX_S, Node};
+use crate::platform::{Machine, key_binding, root};
 
-/// Later than everything that the tests do, and at most 7 days ahead.
-pub(crate) const KEY_EXPIRY_UNIX_S: u64 = GENESIS_UNIX_S + 6 * 86_400;
 /// Allocations are good for this long.
 pub(crate) const DEADLINE_UNIX_S: u64 = GENESIS_UNIX_S + 3_600;
 /// Where the pod's earnings go: an address that does nothing else.
@@ -26,13 +26,15 @@ const SALT: [u8; 32] = [0xff; 32];
 pub(crate) struct World {
     pub(crate) node: Node,
     pub(crate) chain: Chain,
-    /// Deployed the contracts and registered the pod.
+    /// Deployed the contracts, registered the pod and attested its key.
     pub(crate) operator: Sender,
     /// Owns the users' accounts, and holds tokens and ether.
     pub(crate) owner: Sender,
     /// The enclave's key.
     pub(crate) identity: Signer,
     pub(crate) pod: PodId,
+    /// Where the pod's enclave runs.
+    pub(crate) machine: Machine,
 }
 
 /// A key that anybody can derive.
@@ -60,23 +62,12 @@ pub(crate) fn offer(model: &str) -> Offer {
     }
 }
 
-pub(crate) fn key(identity: Address) -> KeyRegistration {
-    KeyRegistration {
-        identity,
-        expiry_unix_s: KEY_EXPIRY_UNIX_S,
-        measurement: Digest32([0x3e; 32]),
-        quote_hash: Digest32([0x40; 32]),
-        evidence_uri: "http://127.0.0.1:7000/v1/evidence".to_owned(),
-    }
-}
-
-pub(crate) fn registration(salt: [u8; 32], identity: Address) -> Registration {
+pub(crate) fn registration(salt: [u8; 32]) -> Registration {
     Registration {
         salt,
         url: "http://127.0.0.1:7000".to_owned(),
         payout: PAYOUT,
         offers: vec![offer("smollm2:135m")],
-        key: key(identity),
     }
 }
 
@@ -89,19 +80,41 @@ pub(crate) fn refused<T: std::fmt::Debug>(result: Result<T, ChainError>) -> Stri
 }
 
 impl World {
+    /// With a pod whose key is attested.
     pub(crate) async fn new(node: Node) -> Self {
+        let world = Self::unattested(node).await;
+        let collateral = world.machine.collateral(Tee::Sgx, 3_600);
+        world.machine.bring(&world.operator, &collateral).await;
+        world.attest(world.pod, world.identity.address()).await.unwrap();
+        world
+    }
+
+    /// With a pod that has no key, and a verifier that has no collateral.
+    pub(crate) async fn unattested(node: Node) -> Self {
         let (operator, owner) = (signer(0), signer(1));
         for account in [&operator, &owner] {
             node.fund(account.address()).await;
         }
-        let deployment = deploy(&node.url(), &operator).await.unwrap();
+        let deployment = deploy(&node.url(), &operator, root().root_der()).await.unwrap();
         let chain = Chain::connect(deployment.config(&node.url())).await.unwrap();
         let (operator, owner) = (chain.sender(&operator), chain.sender(&owner));
         operator.mint_test_token(owner.address(), amount(1_000_000_000)).await.unwrap();
-        let identity = signer(2);
-        operator.register_pod(&registration(SALT, identity.address())).await.unwrap();
+        operator.register_pod(&registration(SALT)).await.unwrap();
         let pod = pod_id(operator.address(), &SALT);
-        Self { node, chain, operator, owner, identity, pod }
+        let machine = Machine::new("machine of the pod");
+        Self { node, chain, operator, owner, identity: signer(2), pod, machine }
+    }
+
+    /// Gives a pod of the operator a key on the machine.
+    pub(crate) async fn attest(&self, pod: PodId, identity: Address) -> Result<Tx, ChainError> {
+        let binding = key_binding(identity);
+        let quoted = self.machine.quote(&self.chain, pod, &binding);
+        self.operator.attest(pod, &binding, &quoted.quote, &quoted.leaf).await
+    }
+
+    /// The key of the pod, which must have one.
+    pub(crate) async fn key(&self) -> AttestedKey {
+        self.chain.pod(self.pod).await.unwrap().unwrap().key.unwrap()
     }
 
     pub(crate) fn domain(&self) -> Domain {
