@@ -11,9 +11,9 @@
 //! - Feature `verify`: [`verify()`], [`Policy`], [`VerifiedEvidence`]. For relying parties. A
 //!   [`VerifiedEvidence`] can only be made by a verification that succeeded.
 //!   With it comes [`onchain`]: the same evidence as the contracts take it.
-//! - Feature `simulated`: a software SGX and TDX platform under a development root. Its evidence goes
-//!   through the same verifier as hardware evidence: development is another root key, never another
-//!   code path. Its seed is public, so it proves nothing about any machine.
+//! - Feature `simulated`: a software SGX and TDX platform under a development root. Its evidence
+//!   goes through the same verifier as hardware evidence: development is another root key, never
+//!   another code path. Its seed is public, so it proves nothing about any machine.
 
 #![cfg_attr(
     not(test),

@@ -357,6 +357,16 @@ fn rejects_an_attestation_key_that_the_quoting_enclave_does_not_name() {
 }
 
 #[test]
+fn rejects_a_quoting_enclave_that_reports_more_than_the_attestation_key() {
+    let case = Case::valid();
+    let mut parts = case.machine().quote_parts(&case.enclave);
+    flip_last(&mut parts.qe_report);
+    parts.qe_report_signature = case.machine().sign_with_pck(&parts.qe_report);
+    let rejection = case.rejection_after(|evidence| evidence.quote = parts.to_bytes());
+    assert_eq!(rejection, Rejection::AttestationKeyNotBound);
+}
+
+#[test]
 fn rejects_a_measurement_that_was_changed_after_signing() {
     let rejection = Case::valid().rejection_after(|evidence| evidence.quote[MR_ENCLAVE] ^= 1);
     assert_eq!(rejection, Rejection::QuoteSignature);

@@ -60,8 +60,8 @@ fn measurement_of(domain: &TDReport10) -> [u8; 32] {
     ])
 }
 
-/// The quoting enclave's report data is the hash of the attestation key and nothing else. `dcap-qvl`
-/// leaves out the second half.
+/// The quoting enclave's report data is the hash of the attestation key and nothing else.
+/// `dcap-qvl` does not look at the second half.
 pub(super) fn bound_key(claims: &QuoteClaims) -> Result<(), Rejection> {
     let (_, rest) = claims.qe.report.report_data.split_at(32);
     if rest.iter().any(|byte| *byte != 0) {

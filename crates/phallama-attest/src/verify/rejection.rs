@@ -193,8 +193,8 @@ pub enum Rejection {
     /// The attestation key did not sign the quote.
     #[error("the attestation key did not sign this quote")]
     QuoteSignature,
-    /// The enclave can be debugged.
-    #[error("the enclave runs in debug mode (attributes {attributes}), so nothing in it is secret")]
+    /// The enclave or trust domain can be debugged.
+    #[error("the program runs in debug mode (attributes {attributes}), so nothing in it is secret")]
     DebugEnabled {
         /// The attributes in hex.
         attributes: String,
@@ -273,7 +273,7 @@ pub enum Rejection {
         min: u32,
     },
     /// The enclave's code is not on the list.
-    #[error("the enclave's measurement is {}, which is none of the {} approved", hex::encode(got), accepted.len())]
+    #[error("the program's measurement is {}, which is none of the {} approved", hex::encode(got), accepted.len())]
     MeasurementNotAccepted {
         /// MRENCLAVE, or the digest of a trust domain's registers.
         got: [u8; 32],
