@@ -6,6 +6,8 @@
 mod fixture;
 
 use fixture::Case;
+use phallama_attest::onchain::OnChainQuote;
+use phallama_attest::simulated::{TdReport, TrustDomainSpec};
 use phallama_attest::{Evidence, VerifiedEvidence};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -67,6 +69,21 @@ proptest! {
         let mut evidence = case.evidence();
         evidence.quote[at] ^= mask;
         prop_assert!(case.verify(&evidence).is_err());
+    }
+
+    #[test]
+    fn mutated_quotes_never_panic_the_cutter(
+        report in proptest::sample::select(TdReport::ALL.to_vec()),
+        length in 0..5000_usize,
+        edits in edits(4),
+    ) {
+        let domain = TrustDomainSpec::new(report, [0x7d; 48], [0; 64]);
+        let quote = Case::valid().machine().td_quote(&domain);
+        let mut mutated = mutated(&quote, &edits);
+        let cut = OnChainQuote::cut(&mutated);
+        prop_assert!(cut.is_err() || mutated.len() == quote.len());
+        mutated.truncate(length);
+        prop_assert!(length >= quote.len() || OnChainQuote::cut(&mutated).is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use dcap_qvl::configs::RingConfig;
 use dcap_qvl::verify::QuoteVerifier;
 use dcap_qvl::{QuoteCollateralV3, QuotePolicy};
+use phallama_attest::onchain::OnChainQuote;
 use phallama_attest::simulated::{
     Authority, CollateralItems, CollateralSpec, DEVELOPMENT_SEED, DevelopmentRoot, EnclaveSpec,
     IsvLevelSpec, PckCa, PlatformSpec, QuoteParts, Rating, RevokedCertificate, SimulatedPlatform,
@@ -260,6 +261,8 @@ fn add_quote(out: &mut Map<String, Value>, name: &str, parts: &QuoteParts, verdi
     .concat();
     let machine = current();
     let evidence = evidence_digest(&parts.signed, &parts.qe_report, &tbs_hash(&machine));
+    let cut = OnChainQuote::cut(&parts.to_bytes()).unwrap();
+    assert_eq!((&cut.signed, &cut.auth, cut.evidence()), (&parts.signed, &auth, evidence));
     let expiry = items(Tee::Sgx, false).tcb_info.next_update_unix_s;
     for (field, value) in [
         ("raw", hex(parts.to_bytes())),
