@@ -33,3 +33,21 @@ pub fn evidence_digest(signed: &[u8], qe_report: &[u8], pck_tbs_hash: &[u8; 32])
 fn tagged(tag: &[u8], content: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(tag).chain_update([0]).chain_update(content).finalize().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The expected values were computed with another program.
+
+    #[test]
+    fn digests_have_the_bytes_of_the_specification() {
+        let machine = "72bb8c24d6511af50d1046458967cf0e8b6a12182a6457373f515c53f4df2099";
+        assert_eq!(hex::encode(machine_digest(&[1; 16])), machine);
+        let registers = [0, 1, 2, 3, 4, 5, 6, 7].map(|register| [register; 48]);
+        let measurement = "1074da493361976b13a4410050153ad733d43b0738c493755242d24ff7c364cf";
+        assert_eq!(hex::encode(td_measurement(&registers)), measurement);
+        let evidence = "4c693dee610c83c5a8d92d1fde46eca65dca9468ffd6e563ee2ad4bc9ec67712";
+        assert_eq!(hex::encode(evidence_digest(b"signed", b"report", &[3; 32])), evidence);
+    }
+}
