@@ -23,9 +23,8 @@ library Quotes {
     uint256 private constant ECDSA_P256_TYPE = 2;
     uint256 private constant INTEL_VENDOR = 0x939a7233f79c4ca9940a0db3957f0607;
 
-    // ATTRIBUTES.FLAGS of an enclave: DEBUG; then with PROVISION_KEY and EINITTOKEN_KEY (Intel SDM
-    // volume 3D, 34.7.1).
-    uint256 private constant SGX_DEBUG = 0x02;
+    // ATTRIBUTES.FLAGS of an enclave: DEBUG, PROVISION_KEY, EINITTOKEN_KEY (Intel SDM volume 3D,
+    // 34.7.1).
     uint256 private constant SGX_FORBIDDEN = 0x32;
     // ATTRIBUTES of a trust domain (Intel TDX Module ABI Specification 348551-008US, table 3.23).
     // Forbidden: debug and profiling (bits 0 to 7), reserved (8 to 15, 23 to 26, 32 to 61),
@@ -83,6 +82,14 @@ library Quotes {
         return bytes16(load(report + 584));
     }
 
+    /// @notice MRSIGNERSEAM and SEAMATTRIBUTES of a trust domain's report.
+    function tdxModule(uint256 report) internal pure returns (bytes calldata module) {
+        assembly ("memory-safe") {
+            module.offset := add(report, 64)
+            module.length := 56
+        }
+    }
+
     /// @notice Offset of the QE report.
     function qeReport(Quote calldata quote) internal pure returns (uint256) {
         return _offset(quote.auth) + 128;
@@ -136,12 +143,6 @@ library Quotes {
         uint256 report = qeReport(quote);
         bytes32 got = load(report + 320);
         require(got == expected && load(report + 352) == 0, V.AttestationKeyNotBound(expected, got));
-    }
-
-    /// @notice The quoting enclave does not run in debug mode.
-    function requireQeNotDebug(uint256 report) internal pure {
-        uint256 flags = _integer(report + 48, 8);
-        require(flags & SGX_DEBUG == 0, V.ForbiddenAttributes(flags, SGX_DEBUG));
     }
 
     /// @notice No attribute gives others access to the enclave or the trust domain.
