@@ -67,6 +67,18 @@ contract CollateralParser {
         return Tcb.platform(packed, tee, cpuSvn, pceSvn, teeTcbSvn);
     }
 
+    function platformGas(
+        bytes memory packed,
+        Tee tee,
+        bytes16 cpuSvn,
+        uint16 pceSvn,
+        bytes16 teeTcbSvn
+    ) external view returns (uint256) {
+        uint256 before = gasleft();
+        Tcb.platform(packed, tee, cpuSvn, pceSvn, teeTcbSvn);
+        return before - gasleft();
+    }
+
     function tdxModule(bytes memory packed, bytes16 teeTcbSvn, bytes calldata module)
         external
         pure
