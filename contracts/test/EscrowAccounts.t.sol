@@ -100,20 +100,12 @@ contract EscrowAccountsTest is Fixture {
 
     function test_open_refusesSignaturesOfOtherDomains() public {
         CompactSignature memory signature = openSignature("user", OWNER);
-        Escrow other = new Escrow(address(token), registry);
-        try other.open(USER, OWNER, signature) {
-            revert("another escrow took the signature");
-        } catch (bytes memory data) {
-            vm.assertEq(
-                bytes32(bytes4(data)), bytes32(IEscrow.WrongSigner.selector), "other escrow"
-            );
-        }
+        Escrow first = escrow;
+        escrow = new Escrow(address(token), registry);
+        refuseOpen(USER, OWNER, signature, wrongSigner(signature));
+        escrow = first;
         vm.chainId(4242);
-        try escrow.open(USER, OWNER, signature) {
-            revert("another chain took the signature");
-        } catch (bytes memory data) {
-            vm.assertEq(bytes32(bytes4(data)), bytes32(IEscrow.WrongSigner.selector), "other chain");
-        }
+        refuseOpen(USER, OWNER, signature, wrongSigner(signature));
     }
 
     function test_deposit_byAnybodyAddsToFreeOnly() public {
@@ -198,6 +190,22 @@ contract EscrowAccountsTest is Fixture {
         }
     }
 
+    function test_withdraw_refusesAClosedAccount() public {
+        vm.expectRevert(abi.encodeWithSelector(IEscrow.NotOwner.selector, USER, address(0), OWNER));
+        vm.prank(OWNER);
+        escrow.withdraw(USER, 0);
+    }
+
+    /// What is free stays free while an exit runs.
+    function test_withdraw_worksWhileAnExitRuns() public {
+        fund("user", 3 * UNIT);
+        vm.startPrank(OWNER);
+        escrow.startExit(USER, podId);
+        escrow.withdraw(USER, 3 * UNIT);
+        vm.stopPrank();
+        assertAccount(OWNER, 0);
+    }
+
     function test_withdraw_refusesMoreThanFree() public {
         fund("user", 3 * UNIT);
         lockOne(lockRow("user", UNIT, 0));
@@ -227,11 +235,16 @@ contract EscrowAccountsTest is Fixture {
         bit = bound(bit, 0, 511);
         if (bit < 256) signature.r ^= bytes32(uint256(1) << bit);
         else signature.vs ^= bytes32(uint256(1) << (bit - 256));
-        try escrow.open(USER, OWNER, signature) {
-            revert("a changed signature was taken");
-        } catch (bytes memory data) {
-            vm.assertEq(bytes32(bytes4(data)), bytes32(IEscrow.WrongSigner.selector), "error");
-        }
+        refuseOpen(USER, OWNER, signature, wrongSigner(signature));
+    }
+
+    /// Whom the escrow of now takes for the signer of an opening for `OWNER`: not the user.
+    function wrongSigner(CompactSignature memory signature) private view returns (bytes memory) {
+        bytes32 structHash = keccak256(abi.encode(Eip712.OPEN_ACCOUNT_TYPE, USER, OWNER));
+        bytes32 digest = Eip712.digest(escrow.DOMAIN_SEPARATOR(), structHash);
+        address signer = Eip712.recover(digest, signature.r, signature.vs);
+        vm.assertTrue(signer != USER, "another signer");
+        return abi.encodeWithSelector(IEscrow.WrongSigner.selector, USER, signer);
     }
 
     function assertAccount(address owner, uint256 free) private view {

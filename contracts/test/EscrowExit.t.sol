@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Eip712} from "../src/Eip712.sol";
 import {Channel, CompactSignature, IEscrow} from "../src/interfaces/IEscrow.sol";
 import {Fixture} from "./Fixture.sol";
 import {bound, vm} from "./Vm.sol";
@@ -159,6 +160,9 @@ contract EscrowExitTest is Fixture {
         vm.prank(OWNER);
         escrow.close(USER, podId, 0, signature);
         assertChannel(0, 0, 0, 1);
+        vm.warp(START + 48 hours);
+        vm.expectRevert(abi.encodeWithSelector(IEscrow.NoExit.selector, USER, podId));
+        escrow.finishExit(USER, podId);
     }
 
     function test_close_cannotBeReplayed() public {
@@ -166,13 +170,12 @@ contract EscrowExitTest is Fixture {
         vm.prank(OWNER);
         escrow.close(USER, podId, UNIT, signature);
         lockOne(lockRow("user", 4 * UNIT, 1));
-        vm.prank(OWNER);
-        try escrow.close(USER, podId, UNIT, signature) {
-            revert("an old close was taken");
-        } catch (bytes memory data) {
-            bytes32 selector = bytes32(IEscrow.IdentityNotAccepted.selector);
-            vm.assertEq(bytes32(bytes4(data)), selector, "error");
-        }
+        bytes32 structHash =
+            keccak256(abi.encode(Eip712.CLOSE_TYPE, channelOf(USER), uint24(1), UNIT));
+        bytes32 digest = Eip712.digest(escrow.DOMAIN_SEPARATOR(), structHash);
+        address signer = Eip712.recover(digest, signature.r, signature.vs);
+        vm.assertTrue(signer != IDENTITY, "the epoch is signed");
+        refuseClose(signature, signer, 0);
     }
 
     function test_close_isTheOwnersAlone() public {

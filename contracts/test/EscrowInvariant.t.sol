@@ -43,4 +43,39 @@ contract EscrowInvariantTest {
     function afterInvariant() external {
         handler.checkThatAllCanLeave();
     }
+
+    /// Every step of the handler does what it is for at least once in this story.
+    function test_handlerReachesEveryStep() public {
+        uint256[3] memory first = [uint256(0), 0, 0];
+        uint256[3] memory high = [uint256(40e6), 40e6, 40e6];
+        handler.lock(0, first, high, 0);
+        handler.settle(0, first, high, high);
+        handler.settleReceipt(1, 1, 40e6, 20e6);
+        handler.startExit(0, 0, true);
+        handler.meddle(0, 0);
+        handler.finishExit(1, 2, false);
+        handler.finishExit(1, 2, true);
+        handler.replay(0);
+        handler.close(1, 1, 50e6, true);
+        handler.collect(0);
+        handler.withdraw(2, 10e6, true);
+        string[11] memory steps = [
+            "lock",
+            "settle",
+            "settleReceipt",
+            "startExit",
+            "meddle",
+            "finishExit",
+            "dead batch",
+            "close",
+            "comeBack",
+            "collect",
+            "withdraw"
+        ];
+        for (uint256 i; i < steps.length; ++i) {
+            vm.assertGe(handler.done(steps[i]), 1, steps[i]);
+        }
+        invariant_escrow();
+        handler.checkThatAllCanLeave();
+    }
 }

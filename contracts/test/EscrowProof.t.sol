@@ -4,7 +4,13 @@ pragma solidity 0.8.37;
 import {Escrow} from "../src/Escrow.sol";
 import {Eip712} from "../src/Eip712.sol";
 import {Slots} from "../src/Slots.sol";
-import {Account, Channel, CompactSignature, ReceiptRow} from "../src/interfaces/IEscrow.sol";
+import {
+    Account,
+    Channel,
+    CompactSignature,
+    LockRow,
+    ReceiptRow
+} from "../src/interfaces/IEscrow.sol";
 import {IPodRegistry, PodId} from "../src/interfaces/IPodRegistry.sol";
 
 /// The cheatcodes of halmos that these proofs use.
@@ -21,11 +27,13 @@ contract AnyKey {
     }
 }
 
-/// Proofs by halmos over all inputs and all states of the storage, not only those that calls lead
-/// to: `tools/prove.sh`. Each says what the new state is as a function of the old one.
+/// Proofs by halmos 0.3.3 over all arguments and all states of the storage, not only those that
+/// calls lead to: `halmos --contract EscrowProof`. Each says what the new state is as a function of
+/// the old one.
 ///
-/// Assumed of the old state: `claimed ≤ locked`, which each proof shows of the new one.
-/// `ecrecover` is a function about which nothing is known, so a signature stands for any signer.
+/// Assumed of the old state: `claimed ≤ locked`, which each proof shows of the new one (`claim`
+/// keeps it, and `assertEnded` makes them equal). `ecrecover` is a function of which nothing is
+/// known but that it is one: a signature stands for any signer.
 contract EscrowProof {
     /// Of `settle`.
     struct Row {
@@ -55,16 +63,6 @@ contract EscrowProof {
         Channel memory expected = claim(before, cap, claimed, uint24(head >> 40));
         assertSame(word, expected);
         assert(amount == expected.claimed - before.claimed);
-    }
-
-    /// `lock` moves exactly the difference, and neither word spills into its neighbour member.
-    function check_lockWords(Channel memory before, uint96 total) public {
-        if (total < before.locked) return;
-        word = before;
-        Slots.storeMoreLocked(word, Slots.load(word), uint256(total) - before.locked);
-        Channel memory expected = before;
-        expected.locked = total;
-        assertSame(word, expected);
     }
 
     /// A row of `settle`, whoever signed it: that signer's channel is claimed, the pod is credited
@@ -104,20 +102,45 @@ contract EscrowProof {
         assert(PodId.unwrap(pod) == PodId.unwrap(POD) || escrow.credit(pod) == credit);
     }
 
-    /// A row of `settleReceipts` pays the same or nothing.
+    /// A row of `settleReceipts` pays the same when both of its signatures are somebody's, else
+    /// nothing.
     function check_settleReceipts(ReceiptRow memory row) public {
         address user = signerOf(voucherHash(row.epoch, row.cap), row.voucher);
+        address identity = signerOf(settlementHash(user, row), row.settlement);
         Channel memory before = escrow.channel(user, POD);
         uint256 credit = escrow.credit(POD);
         if (before.claimed > before.locked || nearlyFull(credit)) return;
+        Channel memory expected = before;
+        if (user != address(0) && identity != address(0)) {
+            expected = claim(before, row.cap, row.cumulative, row.epoch);
+        }
         ReceiptRow[] memory rows = new ReceiptRow[](1);
         rows[0] = row;
         (uint256 paid,) = escrow.settleReceipts(POD, rows);
-        Channel memory later = escrow.channel(user, POD);
-        if (paid != 0) assertSame(later, claim(before, row.cap, row.cumulative, row.epoch));
-        else assertSame(later, before);
-        assert(paid == later.claimed - before.claimed);
+        assertSame(escrow.channel(user, POD), expected);
+        assert(paid == expected.claimed - before.claimed);
         assert(escrow.credit(POD) == credit + paid);
+    }
+
+    /// A row of `lock`, whoever signed it: what the channel gets is what the free part loses, or
+    /// nothing changes and the row is marked.
+    function check_lock(LockRow memory row) public {
+        address user = signerOf(allocationHash(row), row.signature);
+        Channel memory before = escrow.channel(user, POD);
+        Account memory account = escrow.account(user);
+        Channel memory locked = Channel(row.total, before.claimed, before.exitAt, before.epoch);
+        bool good = user != address(0) && row.epoch == before.epoch && before.exitAt == 0
+            && block.timestamp <= row.deadline && row.total > before.locked
+            && row.total - before.locked <= account.free;
+        LockRow[] memory rows = new LockRow[](1);
+        rows[0] = row;
+        (uint256 moved, bytes memory skipped) = escrow.lock(POD, rows);
+        assert(moved == (good ? row.total - before.locked : 0));
+        assert((skipped[0] == 0x00) == good);
+        assertSame(escrow.channel(user, POD), good ? locked : before);
+        Account memory later = escrow.account(user);
+        assert(later.owner == account.owner);
+        assert(uint256(later.free) + moved == account.free);
     }
 
     /// `close` pays what is above `claimed` up to the lock, frees the exact rest, and begins the
@@ -226,6 +249,23 @@ contract EscrowProof {
 
     function voucherHash(uint24 epoch, uint96 cap) private pure returns (bytes32) {
         return keccak256(abi.encode(Eip712.VOUCHER_TYPE, POD, epoch, cap));
+    }
+
+    function settlementHash(address user, ReceiptRow memory row) private pure returns (bytes32) {
+        bytes32 channel = keccak256(abi.encode(user, POD));
+        return keccak256(
+            abi.encode(
+                Eip712.SETTLEMENT_TYPE, channel, row.epoch, row.seq, row.cumulative, row.receiptHash
+            )
+        );
+    }
+
+    function allocationHash(LockRow memory row) private pure returns (bytes32) {
+        return keccak256(
+            abi.encode(
+                Eip712.ALLOCATION_TYPE, POD, row.total, row.termsHash, row.epoch, row.deadline
+            )
+        );
     }
 
     function batchHash(Row memory row) private pure returns (bytes32) {

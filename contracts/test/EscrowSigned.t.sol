@@ -282,6 +282,27 @@ contract EscrowSignedTest is TokenSignatures {
         vm.assertEq(escrow.withdrawNonce(USER), 1, "nonce");
     }
 
+    /// By forge's own EIP-712 encoder, from the words of the specification.
+    function test_withdrawFor_digestIsThatOfTheSpecification() public {
+        string memory json = string.concat(
+            '{"types": {"EIP712Domain": [{"name": "name", "type": "string"},',
+            '{"name": "version", "type": "string"}, {"name": "chainId", "type": "uint256"},',
+            '{"name": "verifyingContract", "type": "address"}], "Withdraw": [',
+            '{"name": "user", "type": "address"}, {"name": "amount", "type": "uint96"},',
+            '{"name": "nonce", "type": "uint64"}, {"name": "deadline", "type": "uint40"}]},',
+            '"primaryType": "Withdraw", "domain": {"name": "Phallama Escrow", "version": "1",'
+        );
+        json = string.concat(json, '"chainId": "', vm.toString(block.chainid));
+        json = string.concat(json, '", "verifyingContract": "', vm.toString(address(escrow)));
+        json = string.concat(json, '"}, "message": {"user": "', vm.toString(USER));
+        json = string.concat(json, '", "amount": "1000000", "nonce": "0", "deadline": "');
+        json = string.concat(json, vm.toString(uint256(START)), '"}}');
+        (bytes32 r, bytes32 vs) = vm.signCompact(secret("user"), vm.eip712HashTypedData(json));
+        fund("user", UNIT);
+        escrow.withdrawFor(USER, UNIT, 0, START, CompactSignature(r, vs));
+        assertFree(0);
+    }
+
     function test_withdrawFor_countsOnce() public {
         fund("user", 3 * UNIT);
         CompactSignature memory signature = withdrawSignature("user", USER, UNIT, 0, START);

@@ -18,6 +18,7 @@ forge=${FORGE:-$PWD/node_modules/@foundry-rs/forge-linux-amd64/bin/forge}
 
 case ${1-} in
   '')
+    tools/trees.js
     "$forge" fmt --check
     "$forge" build
     "$forge" test
