@@ -178,6 +178,13 @@ library Json {
         }
     }
 
+    /// @notice Replaces a byte that was written by the lowest byte of `value`.
+    function patch(Walk memory walk, uint256 offset, uint256 value) internal pure {
+        assembly ("memory-safe") {
+            mstore8(add(add(mload(add(walk, 0x60)), 0x20), offset), value)
+        }
+    }
+
     /// @notice Number of bytes written so far.
     function written(Walk memory walk) internal pure returns (uint256 size) {
         assembly ("memory-safe") {

@@ -66,10 +66,10 @@ library TcbInfoJson {
         bool tdx = header.tee == Tee.Tdx;
         if (tdx) modules(walk);
         uint256 levelsAt = walk.written();
+        walk.patch(0, levelsAt >> 8);
+        walk.patch(1, levelsAt);
         levels(walk, tdx);
         packed = walk.close(json);
-        packed[0] = bytes1(uint8(levelsAt >> 8));
-        packed[1] = bytes1(uint8(levelsAt));
     }
 
     /// Reads everything before the modules and levels.
@@ -108,14 +108,11 @@ library TcbInfoJson {
             walk.expect("{\"id\":\"TDX_", 11);
             walk.put(walk.hexBytes(1), 1);
             walk.expect("\",", 2);
-            uint256 countAt = walk.out;
+            uint256 countAt = walk.written();
             walk.put(0, 1);
             module(walk);
             walk.expect(",", 1);
-            uint256 levelCount = walk.isvLevels(type(uint8).max, MODULE_STATUSES);
-            assembly ("memory-safe") {
-                mstore8(countAt, levelCount)
-            }
+            walk.patch(countAt, walk.isvLevels(type(uint8).max, MODULE_STATUSES));
         } while (walk.accept(",", 1));
     }
 
