@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Certificate, Certificates} from "./attestation/Certificates.sol";
 import {Collateral} from "./attestation/Collateral.sol";
 import {P256} from "./attestation/P256.sol";
+import {Issuance, PckCertificates} from "./attestation/PckCertificates.sol";
 import {Quotes} from "./attestation/Quotes.sol";
 import {Issuer} from "./attestation/RevokedSerials.sol";
 import {Tcb} from "./attestation/Tcb.sol";
@@ -77,13 +77,13 @@ contract AttestationVerifier is Collateral {
 
     /// Step 4 for a PCK certificate: who signed it. Whether it is valid now is for `_standing`.
     function _read(bytes calldata leaf) private view returns (Pck memory pck) {
-        Certificate memory c;
-        (pck, c) = Certificates.pck(leaf);
+        Issuance memory by;
+        (pck, by) = PckCertificates.read(leaf);
         (RootWord root,) = _usableRoot();
-        pck.issuer = _caWithKeyId(c.authorityKeyId);
+        pck.issuer = _caWithKeyId(by.keyId);
         Issuer memory issuer = _issuerOf(_usableCa(root, pck.issuer));
-        require(c.issuerName == issuer.name, WrongIssuer(issuer.name, c.issuerName));
-        bool good = P256.verify(c.tbsHash, c.r, c.s, issuer.x, issuer.y);
+        require(by.name == issuer.name, WrongIssuer(issuer.name, by.name));
+        bool good = P256.verify(pck.tbsHash, by.r, by.s, issuer.x, issuer.y);
         require(good, BadSignature(Signed.Pck));
     }
 

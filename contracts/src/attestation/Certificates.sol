@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {IAttestationVerifier as V, Pck} from "../interfaces/IAttestationVerifier.sol";
+import {IAttestationVerifier as V} from "../interfaces/IAttestationVerifier.sol";
 import {Der} from "./Der.sol";
-import {SgxExtension} from "./SgxExtension.sol";
 import {X509} from "./X509.sol";
 
 /// @notice What an X.509 certificate of this PKI says.
@@ -21,8 +20,6 @@ import {X509} from "./X509.sol";
 /// @param keyId keccak256 of the subject's key identifier; zero without the extension.
 /// @param keyUsage First byte of the bit string: bit 7 is digitalSignature.
 /// @param isCa cA of the basic constraints.
-/// @param sgxAt Where in the call's data the value of the SGX extension begins; zero without it.
-/// @param sgxEnd Where it ends.
 struct Certificate {
     bytes32 tbsHash;
     bytes32 r;
@@ -38,18 +35,14 @@ struct Certificate {
     bytes32 keyId;
     uint256 keyUsage;
     bool isCa;
-    uint256 sgxAt;
-    uint256 sgxEnd;
 }
 
-/// @title X.509 certificates as Intel's SGX PKI issues them
-/// @notice Version 3, P-256 keys (RFC 5280; Intel, *SGX PCK Certificate and CRL Profile
-/// Specification*). Reads and checks the form; signatures, dates and revocation are for the caller.
+/// @title Certificates of roots, CAs and signers
+/// @notice X.509 version 3 with P-256 keys (RFC 5280). Reads and checks the form; signatures, dates
+/// and revocation are for the caller.
 library Certificates {
     // [0] {INTEGER 2}: version 3.
     uint256 private constant VERSION_3 = 0xa003020102;
-    // SubjectPublicKeyInfo of an uncompressed P-256 point, up to the point.
-    uint256 private constant P256_KEY = 0x3059301306072a8648ce3d020106082a8648ce3d03010703420004;
     uint256 private constant EXTENSIONS = 0xa3;
     // BOOLEAN TRUE.
     uint256 private constant TRUE = 0x0101ff;
@@ -66,30 +59,13 @@ library Certificates {
         (c.issuerName, cursor) = X509.name(X509.algorithm(cursor), end);
         cursor = _validity(cursor, end, c);
         (c.subjectName, cursor) = X509.name(cursor, end);
-        cursor = _key(cursor, c);
+        (c.x, c.y, cursor) = X509.key(cursor);
         uint256 next;
         (cursor, next) = Der.open(cursor, end, EXTENSIONS);
         Der.done(next, end);
         (cursor, next) = Der.open(cursor, end, Der.SEQUENCE);
         Der.done(next, end);
         _extensions(cursor, end, c);
-    }
-
-    /// @notice Reads the certificate of a machine's provisioning certification key.
-    /// @return pck_ What it says, but for `issuer`, which is zero.
-    /// @return c The same, and who signed it how.
-    function pck(bytes calldata leaf)
-        internal
-        view
-        returns (Pck memory pck_, Certificate memory c)
-    {
-        c = parse(leaf);
-        requireEndEntity(c);
-        require(c.sgxAt != 0, V.BadCertificate(V.CertificateFault.NoSgxExtension));
-        SgxExtension.read(c.sgxAt, c.sgxEnd, pck_);
-        (pck_.tbsHash, pck_.x, pck_.y, pck_.serial) = (c.tbsHash, c.x, c.y, c.serial);
-        // Dates have four digits of year.
-        (pck_.notBefore, pck_.notAfter) = (uint40(c.notBefore), uint40(c.notAfter));
     }
 
     /// @notice A CA: it may sign certificates and lists, and has a key identifier to bind them to.
@@ -118,15 +94,6 @@ library Certificates {
         Der.done(cursor, next);
     }
 
-    /// @dev The element that follows is opened next, and finds out if this one was too long.
-    function _key(uint256 cursor, Certificate memory c) private pure returns (uint256 next) {
-        bool known = Der.word(cursor) >> 40 == P256_KEY;
-        require(known, V.BadCertificate(V.CertificateFault.Algorithm));
-        c.x = bytes32(Der.word(cursor + 27));
-        c.y = bytes32(Der.word(cursor + 59));
-        next = cursor + 91;
-    }
-
     function _extensions(uint256 cursor, uint256 end, Certificate memory c) private pure {
         uint256 seen;
         while (cursor < end) {
@@ -134,9 +101,7 @@ library Certificates {
             // No extension twice (RFC 5280, 4.2).
             require(id == 0 || seen & (1 << id) == 0, V.BadDer(cursor));
             seen |= 1 << id;
-            if (id == X509.SGX) {
-                (c.sgxAt, c.sgxEnd) = (value, next);
-            } else if (id == X509.AUTHORITY_KEY_ID) {
+            if (id == X509.AUTHORITY_KEY_ID) {
                 c.authorityKeyId = X509.authorityKeyId(value, next);
             } else if (id == X509.SUBJECT_KEY_ID) {
                 c.keyId = X509.keyId(value, next, Der.OCTET_STRING);

@@ -2,13 +2,12 @@
 pragma solidity 0.8.37;
 
 import {IAttestationVerifier, Tee} from "../interfaces/IAttestationVerifier.sol";
-import {CertificateReader} from "./CertificateReader.sol";
 import {Certificate, Certificates} from "./Certificates.sol";
-import {Crl, Crls} from "./Crl.sol";
+import {CollateralReader} from "./CollateralReader.sol";
+import {Crl} from "./Crl.sol";
 import {P256} from "./P256.sol";
-import {QeIdentityJson} from "./QeIdentityJson.sol";
 import {Issuer, RevokedSerials} from "./RevokedSerials.sol";
-import {CollateralHeader, TcbInfoJson} from "./TcbInfoJson.sol";
+import {CollateralHeader} from "./TcbInfoJson.sol";
 import {CaWord, CaWords, CollateralWord, CollateralWords, RootWord, RootWords} from "./Words.sol";
 import {SSTORE2} from "solady/utils/SSTORE2.sol";
 
@@ -54,7 +53,7 @@ abstract contract Collateral is IAttestationVerifier {
     /// @inheritdoc IAttestationVerifier
     bytes32 public immutable ROOT_CERTIFICATE_SHA256;
 
-    CertificateReader private immutable _READER;
+    CollateralReader private immutable _READER;
     bytes32 private immutable _ROOT_X;
     bytes32 private immutable _ROOT_Y;
     bytes32 private immutable _ROOT_NAME;
@@ -77,8 +76,8 @@ abstract contract Collateral is IAttestationVerifier {
     /// @param root The root certificate in DER, self-signed.
     constructor(bytes memory root) {
         require(P256.probe(), NoP256Precompile());
-        _READER = new CertificateReader();
-        Certificate memory c = _READER.read(root);
+        _READER = new CollateralReader();
+        Certificate memory c = _READER.certificate(root);
         Certificates.requireCa(c);
         require(c.issuerName == c.subjectName, WrongIssuer(c.subjectName, c.issuerName));
         require(P256.verify(c.tbsHash, c.r, c.s, c.x, c.y), BadSignature(Signed.Root));
@@ -129,7 +128,7 @@ abstract contract Collateral is IAttestationVerifier {
 
     /// @inheritdoc IAttestationVerifier
     function upsertCrl(bytes32 issuer, bytes calldata der) external {
-        Crl memory crl = Crls.parse(der);
+        Crl memory crl = _READER.crl(der);
         if (issuer == ROOT) _upsertRootCrl(crl);
         else _upsertCaCrl(issuer, crl);
         emit CrlUpserted(
@@ -141,7 +140,7 @@ abstract contract Collateral is IAttestationVerifier {
     function upsertTcbInfo(bytes calldata json, bytes calldata signature, bytes32 signer_)
         external
     {
-        (CollateralHeader memory header, bytes memory packed) = TcbInfoJson.parse(json);
+        (CollateralHeader memory header, bytes memory packed) = _READER.tcbInfo(json);
         _requireSigned(Signed.TcbInfo, json, signature, signer_);
         _store(Signed.TcbInfo, header, packed, signer_);
         emit TcbInfoUpserted(
@@ -158,7 +157,7 @@ abstract contract Collateral is IAttestationVerifier {
     function upsertQeIdentity(bytes calldata json, bytes calldata signature, bytes32 signer_)
         external
     {
-        (CollateralHeader memory header, bytes memory packed) = QeIdentityJson.parse(json);
+        (CollateralHeader memory header, bytes memory packed) = _READER.qeIdentity(json);
         _requireSigned(Signed.QeIdentity, json, signature, signer_);
         _store(Signed.QeIdentity, header, packed, signer_);
         emit QeIdentityUpserted(
@@ -278,7 +277,7 @@ abstract contract Collateral is IAttestationVerifier {
         returns (RootWord root, Certificate memory c)
     {
         (root,) = _usableRoot();
-        c = _READER.read(der);
+        c = _READER.certificate(der);
         require(c.issuerName == _ROOT_NAME, WrongIssuer(_ROOT_NAME, c.issuerName));
         require(c.authorityKeyId == _ROOT_KEY_ID, WrongIssuer(_ROOT_KEY_ID, c.authorityKeyId));
         _requireNow(what, c.notBefore, c.notAfter);

@@ -11,6 +11,14 @@ library X509 {
     uint256 private constant ECDSA_WITH_SHA256 = 0x300a06082a8648ce3d040302;
     uint256 private constant ECDSA_WITH_SHA256_BYTES = 12;
 
+    // SubjectPublicKeyInfo of a P-256 key, uncompressed, up to the point.
+    uint256 private constant P256_KEY = 0x3059301306072a8648ce3d020106082a8648ce3d03010703420004;
+    uint256 private constant P256_KEY_BYTES = 27;
+
+    // BIT STRING without unused bits {SEQUENCE; lengths are zero here.
+    uint256 private constant SIGNATURE = 0x0300003000;
+    uint256 private constant SIGNATURE_MASK = 0xff80ffff80;
+
     // OBJECT IDENTIFIER 2.5.29.x, up to x.
     uint256 private constant STANDARD_EXTENSION = 0x0603551d;
     // OBJECT IDENTIFIER 1.2.840.113741.1.13.1.
@@ -50,7 +58,7 @@ library X509 {
         Der.done(end, outerEnd);
         (cursor, end) = Der.open(from, outerEnd, Der.SEQUENCE);
         hash = Der.sha(from, end);
-        (r, s) = _signature(algorithm(end), outerEnd);
+        (r, s) = signature(algorithm(end), outerEnd);
     }
 
     /// @notice Passes the one algorithm identifier.
@@ -109,15 +117,29 @@ library X509 {
         return Der.keccak(cursor, end);
     }
 
-    /// @dev BIT STRING without unused bits of `SEQUENCE {INTEGER r, INTEGER s}`, up to `end`.
-    function _signature(uint256 cursor, uint256 end) private pure returns (bytes32, bytes32) {
-        uint256 next;
-        (cursor, next) = Der.open(cursor, end, Der.BIT_STRING);
-        Der.done(next, end);
-        require(Der.word(cursor) >> 248 == 0, V.BadDer(cursor));
-        (cursor, next) = Der.open(cursor + 1, end, Der.SEQUENCE);
-        Der.done(next, end);
-        (uint256 r, uint256 afterR) = Der.unsigned(cursor, end);
+    /// @notice Reads a SubjectPublicKeyInfo of an uncompressed P-256 point.
+    /// @dev The element that follows is opened next, and finds out if this one was too long.
+    function key(uint256 cursor) internal pure returns (bytes32 x, bytes32 y, uint256 next) {
+        bool known = Der.word(cursor) >> 40 == P256_KEY;
+        require(known, V.BadCertificate(V.CertificateFault.Algorithm));
+        x = bytes32(Der.word(cursor + P256_KEY_BYTES));
+        y = bytes32(Der.word(cursor + P256_KEY_BYTES + 32));
+        next = cursor + P256_KEY_BYTES + 64;
+    }
+
+    /// @notice Reads `BIT STRING {SEQUENCE {INTEGER r, INTEGER s}}`, which must end at `end`.
+    function signature(uint256 cursor, uint256 end) internal pure returns (bytes32, bytes32) {
+        bool good;
+        assembly ("memory-safe") {
+            // At most 72 bytes: short lengths. No unused bits.
+            let head := calldataload(cursor)
+            let inner := byte(4, head)
+            good := eq(and(shr(216, head), SIGNATURE_MASK), SIGNATURE)
+            good := and(good, eq(byte(1, head), add(inner, 3)))
+            good := and(good, eq(add(add(cursor, 5), inner), end))
+        }
+        require(good, V.BadDer(cursor));
+        (uint256 r, uint256 afterR) = Der.unsigned(cursor + 5, end);
         (uint256 s, uint256 afterS) = Der.unsigned(afterR, end);
         Der.done(afterS, end);
         return (bytes32(r), bytes32(s));
