@@ -309,7 +309,7 @@ fn is_out_of_gas(error: &ChainError) -> bool {
         return false;
     };
     let reason = reason.to_lowercase();
-    reason.contains("out of gas") || reason.contains("outofgas")
+    ["out of gas", "outofgas", "oog"].iter().any(|words| reason.contains(words))
 }
 
 /// HTTP with a limit on every call; without one, a silent endpoint would hang its caller for ever.

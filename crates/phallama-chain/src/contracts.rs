@@ -5,7 +5,9 @@ use phallama_protocol::ids::PodId;
 use phallama_protocol::keys::Signature;
 use phallama_protocol::offers::Offer;
 
-use crate::attestation::{AttestedKey, KeyBinding, Pck, QuoteParts, UnknownCode, Verdict};
+use crate::attestation::{
+    AttestedKey, KeyBinding, Pck, QuoteParts, TcbStatusCode, TeeKind, UnknownCode, Verdict,
+};
 use crate::convert::{from_address, from_b256, from_u40, from_u96, to_address, to_u40, to_u96};
 use crate::error::ChainError;
 use crate::record::{Channel, PodRecord};
@@ -13,7 +15,14 @@ use crate::record::{Channel, PodRecord};
 /// Generated code: its style is not ours.
 #[allow(missing_docs, clippy::pedantic, unreachable_pub)]
 mod generated {
-    alloy::sol!(AttestationVerifier, "abi/AttestationVerifier.json");
+    /// The verifier as its interface has it: the contract's own file has other argument names.
+    pub mod verifier {
+        alloy::sol!("../../contracts/src/interfaces/IAttestationVerifier.sol");
+    }
+    /// For deploying.
+    pub mod verifier_code {
+        alloy::sol!(AttestationVerifier, "abi/AttestationVerifier.json");
+    }
     alloy::sol!(
         #[derive(Debug)]
         PodRegistry,
@@ -27,7 +36,9 @@ mod generated {
     alloy::sol!(TestToken, "../../contracts/artifacts/TestToken.json");
 }
 
-pub(crate) use generated::{AttestationVerifier, Escrow, PodRegistry, TestToken};
+pub(crate) use generated::verifier::IAttestationVerifier;
+pub(crate) use generated::verifier_code::AttestationVerifier;
+pub(crate) use generated::{Escrow, PodRegistry, TestToken, verifier};
 
 /// Whether the registry said that it has no such pod.
 pub(crate) fn is_unknown_pod(error: &ChainError) -> bool {
@@ -96,8 +107,8 @@ pub(crate) fn pck(pck: &Pck) -> Result<PodRegistry::Pck, ChainError> {
     Ok(pck!(PodRegistry, pck))
 }
 
-pub(crate) fn verifier_pck(pck: &Pck) -> Result<AttestationVerifier::Pck, ChainError> {
-    Ok(pck!(AttestationVerifier, pck))
+pub(crate) fn verifier_pck(pck: &Pck) -> Result<verifier::Pck, ChainError> {
+    Ok(pck!(verifier, pck))
 }
 
 pub(crate) fn quote(quote: &QuoteParts) -> PodRegistry::Quote {
@@ -105,9 +116,9 @@ pub(crate) fn quote(quote: &QuoteParts) -> PodRegistry::Quote {
     PodRegistry::Quote { signed, auth }
 }
 
-pub(crate) fn verifier_quote(quote: &QuoteParts) -> AttestationVerifier::Quote {
+pub(crate) fn verifier_quote(quote: &QuoteParts) -> verifier::Quote {
     let (signed, auth) = (quote.signed.clone().into(), quote.auth.clone().into());
-    AttestationVerifier::Quote { signed, auth }
+    verifier::Quote { signed, auth }
 }
 
 pub(crate) fn binding(binding: &KeyBinding) -> PodRegistry::Binding {
@@ -118,11 +129,18 @@ pub(crate) fn binding(binding: &KeyBinding) -> PodRegistry::Binding {
     }
 }
 
-pub(crate) fn verdict(verdict: &AttestationVerifier::Verdict) -> Result<Verdict, ChainError> {
+pub(crate) fn tee(tee: TeeKind) -> verifier::Tee {
+    match tee {
+        TeeKind::Sgx => verifier::Tee::Sgx,
+        TeeKind::Tdx => verifier::Tee::Tdx,
+    }
+}
+
+pub(crate) fn verdict(verdict: &verifier::Verdict) -> Result<Verdict, ChainError> {
     let malformed = |error: UnknownCode| error.in_answer("verify");
     Ok(Verdict {
-        tee: verdict.tee.try_into().map_err(malformed)?,
-        tcb_status: verdict.status.try_into().map_err(malformed)?,
+        tee: TeeKind::try_from(verdict.tee as u8).map_err(malformed)?,
+        tcb_status: TcbStatusCode::try_from(verdict.status as u8).map_err(malformed)?,
         evaluation_number: verdict.evaluationNumber,
         expiry_unix_s: from_u40(verdict.expiry),
         measurement: from_b256(verdict.measurement),

@@ -52,7 +52,7 @@ pub async fn deploy(
 ) -> Result<Deployment, ChainError> {
     let sender = sender(rpc_url, deployer).await?;
     let token = create(&sender, "deploy TestToken", &TestToken::BYTECODE, None).await?;
-    let root = AttestationVerifier::constructorCall { rootDer: root_der.to_vec().into() };
+    let root = AttestationVerifier::constructorCall { root: root_der.to_vec().into() };
     let verifier = create(
         &sender,
         "deploy AttestationVerifier",

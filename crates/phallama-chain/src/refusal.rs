@@ -67,10 +67,11 @@ pub(crate) fn reason(data: &Bytes) -> String {
 
 /// As `Name(Name { … })`.
 fn ours(data: &Bytes) -> Option<String> {
-    let of_registry = PodRegistryErrors::abi_decode(data).map(|error| registrys(&error));
-    let of_verifier = || VerifierErrors::abi_decode(data).map(|error| format!("{error:?}"));
+    // First, because the registry's own file has some of them, with numbers for the enums.
+    let of_verifier = VerifierErrors::abi_decode(data).map(|error| format!("{error:?}"));
+    let of_registry = || PodRegistryErrors::abi_decode(data).map(|error| registrys(&error));
     let of_escrow = || EscrowErrors::abi_decode(data).map(|error| format!("{error:?}"));
-    of_registry.or_else(|_| of_verifier()).or_else(|_| of_escrow()).ok()
+    of_verifier.or_else(|_| of_registry()).or_else(|_| of_escrow()).ok()
 }
 
 fn registrys(error: &PodRegistryErrors) -> String {

@@ -10,7 +10,7 @@ use crate::chain::Chain;
 use crate::collateral::{
     CollateralKeys, CollateralState, Stored, StoredCa, StoredCrl, StoredSigner,
 };
-use crate::contracts::{self, AttestationVerifier as Verifier};
+use crate::contracts::{self, IAttestationVerifier as Verifier};
 use crate::convert::{from_b256, from_u40, saturating_u128};
 use crate::error::ChainError;
 use crate::sender::{Sender, Tx};
@@ -58,7 +58,7 @@ impl Chain {
         &self,
         keys: &CollateralKeys,
     ) -> Result<CollateralState, ChainError> {
-        let tee = keys.tee.into();
+        let tee = contracts::tee(keys.tee);
         let ca = Verifier::caCall { id: keys.ca.0.into() };
         let signer = Verifier::signerCall { id: keys.signer.0.into() };
         let tcb_info = Verifier::tcbInfoCall { tee, fmspc: keys.fmspc.into() };

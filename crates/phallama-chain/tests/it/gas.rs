@@ -61,7 +61,10 @@ async fn gas_of_attesting(world: &World) -> Gas {
     let first = world.attest(*pod, world.identity.address()).await;
     let next = key_binding(signer(3).address());
     let quoted = machine.quote(&world.chain, *pod, &next);
+    // Each attestation gets another expiry, also where blocks can have the same time.
+    world.node.advance(60).await;
     let known = operator.attest_known(*pod, &next, &quoted.quote, &quoted.pck).await;
+    world.node.advance(60).await;
     let again = operator.attest_known(*pod, &next, &quoted.quote, &quoted.pck).await;
     let admit = operator.admit_pck(&quoted.leaf).await;
     let other = pod_id(operator.address(), &[1; 32]);

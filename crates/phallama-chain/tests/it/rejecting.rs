@@ -97,7 +97,8 @@ async fn collateral_that_was_changed_is_refused(node: Node) {
     let spaced = signed.tcb_info.replacen(',', ", ", 1);
     let signature = root().sign_collateral(&spaced);
     let brought = world.owner.upsert_tcb_info(spaced.as_bytes(), &signature, signer).await;
-    let offset = spaced.find(' ').unwrap();
+    // Where the text begins that differs.
+    let offset = spaced.find("\", \"version").unwrap();
     assert_eq!(refused(brought), format!("BadJson {{ offset: {offset} }}"));
 
     let older = world.machine.collateral(Tee::Sgx, 7_200);
