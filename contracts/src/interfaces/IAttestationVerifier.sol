@@ -158,7 +158,8 @@ interface IAttestationVerifier {
     error NoTcbLevel(bytes16 cpuSvn, uint16 pceSvn, bytes16 teeTcbSvn);
     /// @notice The TDX module's version is unknown, or below every level of it.
     error NoTdxModuleLevel(uint256 moduleVersion, uint256 isvSvn);
-    /// @notice The TDX module is signed by somebody else or has other attributes.
+    /// @notice The TDX module is signed by somebody else or has other attributes: digests
+    /// `keccak256(MRSIGNERSEAM ‖ SEAMATTRIBUTES)`.
     error WrongTdxModule(bytes32 expected, bytes32 got);
     /// @notice Intel has revoked the platform's or the quoting enclave's TCB level.
     error TcbRevoked();
