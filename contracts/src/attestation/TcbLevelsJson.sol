@@ -14,7 +14,7 @@ library TcbLevelsJson {
     /// @notice Bytes of a packed level of an ISV SVN: `isvsvn 2 | status 1`.
     uint256 internal constant ISV_LEVEL = 3;
 
-    /// @notice Moves over the head of either structure, from its version on, and reads its dates.
+    /// @notice Reads `"issueDate":"…","nextUpdate":"…",`.
     function dates(Json.Walk memory walk)
         internal
         pure

@@ -33,17 +33,15 @@ contract DatesTest {
     }
 
     /// Against counting the days of every year and month since 1970.
-    function testFuzz_countsEveryDay(uint256 seed) public pure {
-        uint256 year = 1970 + seed % 331;
-        uint256 month = seed / 331 % 14;
-        uint256 day = seed / 5_000 % 33;
-        uint256 second = seed / 200_000 % 100_000;
-        bool exists = month >= 1 && month <= 12 && day >= 1 && day <= daysOf(year, month);
-        uint256 clock = second / 3600;
-        exists = exists && clock < 24;
-        if (!exists) {
-            checkNone(year, month, day, clock, second / 60 % 60, second % 60);
-            return;
+    function testFuzz_countsEveryDay(uint256 year, uint256 month, uint256 day, uint256 second)
+        public
+        pure
+    {
+        (year, month, day) = (1970 + year % 8_030, 1 + month % 12, 1 + day % 31);
+        second %= 1 days;
+        (uint256 hour, uint256 minute) = (second / 3600, second / 60 % 60);
+        if (day > daysOf(year, month)) {
+            return checkNone(year, month, day, hour, minute, second % 60);
         }
         uint256 total = day - 1;
         for (uint256 y = 1970; y < year; ++y) {
@@ -52,8 +50,20 @@ contract DatesTest {
         for (uint256 m = 1; m < month; ++m) {
             total += daysOf(year, m);
         }
-        uint256 expected = total * 1 days + second;
-        check(year, month, day, clock, second / 60 % 60, second % 60, expected);
+        check(year, month, day, hour, minute, second % 60, total * 1 days + second);
+    }
+
+    /// One of the parts, of up to as many digits as it has in a date, out of range.
+    function testFuzz_refusesPartsOutOfRange(uint256 part, uint256 value) public pure {
+        uint256[6] memory parts = [uint256(2025), 6, 19, 10, 16, 3];
+        uint256[6] memory first = [uint256(1970), 1, 1, 0, 0, 0];
+        uint256[6] memory last = [uint256(9999), 12, 30, 23, 59, 59];
+        part %= 6;
+        value %= part == 0 ? 100_000 : 1_000;
+        parts[part] = value;
+        (bool valid,) =
+            Dates.unixSeconds(parts[0], parts[1], parts[2], parts[3], parts[4], parts[5]);
+        vm.assertEq(valid, value >= first[part] && value <= last[part], "valid");
     }
 
     function check(
