@@ -26,7 +26,7 @@ mod generated {
     alloy::sol!(
         #[derive(Debug)]
         PodRegistry,
-        "abi/PodRegistry.json"
+        "../../contracts/artifacts/PodRegistry.json"
     );
     alloy::sol!(
         #[derive(Debug)]
