@@ -1,9 +1,10 @@
 //! Collateral that anyone brings, and verdicts under it.
 
 use phallama_attest::Tee;
-use phallama_attest::simulated::Authority;
+use phallama_attest::simulated::{Authority, TdReport};
 use phallama_chain::{
     CollateralState, Stored, StoredCa, StoredCrl, StoredSigner, TcbStatusCode, TeeKind, Verdict,
+    deploy,
 };
 use phallama_protocol::ids::Digest32;
 use sha2::{Digest as _, Sha256};
@@ -11,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::node::{GENESIS_UNIX_S, Node};
 use crate::on_both_chains;
 use crate::platform::{MR_ENCLAVE, bound, key_binding, key_id, root};
-use crate::world::{World, refused};
+use crate::world::{World, refused, signer};
 
 on_both_chains! {
     the_verifier_pins_the_root_it_was_deployed_with,
@@ -19,6 +20,7 @@ on_both_chains! {
     newer_collateral_replaces_older,
     revoked_authorities_are_seen_at_once,
     a_verdict_costs_nothing,
+    every_shape_of_a_trust_domains_quote_has_its_verdict,
 }
 
 const ISSUED_UNIX_S: u64 = GENESIS_UNIX_S - 3_600;
@@ -132,4 +134,35 @@ async fn a_verdict_costs_nothing(node: Node) {
     assert_eq!(got, expected);
     let got = world.chain.verify_known_quote(&quoted.quote, &quoted.pck).await.unwrap();
     assert_eq!(got, expected);
+}
+
+async fn every_shape_of_a_trust_domains_quote_has_its_verdict(node: Node) {
+    let world = World::unattested(node).await;
+    let collateral = world.machine.collateral(Tee::Tdx, 3_600);
+    world.machine.bring(&world.owner, &collateral).await;
+    for report in TdReport::ALL {
+        let quoted = world.machine.trust_domain(report, [0x3d; 64]);
+        let expected = Verdict {
+            tee: TeeKind::Tdx,
+            tcb_status: TcbStatusCode::UpToDate,
+            evaluation_number: 17,
+            expiry_unix_s: NEXT_UNIX_S,
+            measurement: quoted.measurement,
+            machine: quoted.pck.machine,
+            evidence: quoted.evidence,
+            report_data: Digest32([0x3d; 32]),
+            nonce: Digest32([0x3d; 32]),
+        };
+        let got = world.chain.verify_quote(&quoted.quote, &quoted.leaf).await.unwrap();
+        assert_eq!(got, expected, "{report:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_chain_without_the_p256_precompile_gets_no_verifier() {
+    let Some(node) = Node::anvil_before_p256("deploying without P-256") else { return };
+    let deployer = signer(0);
+    node.fund(deployer.address()).await;
+    let deployed = deploy(&node.url(), &deployer, root().root_der()).await;
+    assert_eq!(refused(deployed), "NoP256Precompile");
 }

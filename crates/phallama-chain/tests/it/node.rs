@@ -45,13 +45,22 @@ impl Node {
 
     /// `None`, and a loud line, where `anvil` is not installed.
     pub(crate) fn anvil(test: &str) -> Option<Self> {
+        Self::anvil_of(test, Anvil::HARDFORK)
+    }
+
+    /// The same under the rules before P-256 had a precompile.
+    pub(crate) fn anvil_before_p256(test: &str) -> Option<Self> {
+        Self::anvil_of(test, "prague")
+    }
+
+    fn anvil_of(test: &str, hardfork: &str) -> Option<Self> {
         if !Path::new(ANVIL).exists() {
             let hint = "no anvil (`tools/setup.sh contracts` installs it)";
             // Not eprintln!, which the test harness hides when the test passes.
             let _ = writeln!(std::io::stderr(), "NOT TESTED against anvil: {test}: {hint}");
             return None;
         }
-        let (port, anvil) = Anvil::start(0);
+        let (port, anvil) = Anvil::start(0, hardfork);
         Some(Self { port, running: Running::Anvil(anvil) })
     }
 
@@ -66,7 +75,7 @@ impl Node {
             }
             Running::Anvil(old) => {
                 drop(old);
-                let (port, new) = Anvil::start(port);
+                let (port, new) = Anvil::start(port, Anvil::HARDFORK);
                 (port, Running::Anvil(new))
             }
         };
@@ -141,10 +150,13 @@ impl Drop for Embedded {
 }
 
 impl Anvil {
-    fn start(port: u16) -> (u16, Self) {
+    /// The rules of the embedded chain.
+    const HARDFORK: &str = "osaka";
+
+    fn start(port: u16, hardfork: &str) -> (u16, Self) {
         let mut process = Command::new(ANVIL)
             .args(["--host", "127.0.0.1", "--accounts", "1", "--port", &port.to_string()])
-            .args(["--timestamp", &GENESIS_UNIX_S.to_string()])
+            .args(["--timestamp", &GENESIS_UNIX_S.to_string(), "--hardfork", hardfork])
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()

@@ -120,8 +120,11 @@ impl Machine {
 
     /// The same of a trust domain.
     pub(crate) fn td_quote(&self, chain: &Chain, pod: PodId, binding: &KeyBinding) -> Quoted {
-        let data = bound(chain, pod, binding);
-        cut(&self.platform.td_quote(&TrustDomainSpec::new(TdReport::V5Td15, MR_TD, data)))
+        self.trust_domain(TdReport::V5Td15, bound(chain, pod, binding))
+    }
+
+    pub(crate) fn trust_domain(&self, report: TdReport, report_data: [u8; 64]) -> Quoted {
+        cut(&self.platform.td_quote(&TrustDomainSpec::new(report, MR_TD, report_data)))
     }
 
     /// Up to date, issued `age_s` before the chain began, good for 30 days from then.
