@@ -34,8 +34,23 @@ pub struct PodConfig {
     pub state_dir: PathBuf,
     /// The enclave program and what it is told.
     pub enclave: EnclaveSettings,
+    /// Where collateral comes from.
+    pub collateral: CollateralSettings,
     /// What the pod risks and when it acts.
     pub policy: Policy,
+}
+
+/// Where collateral comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CollateralSettings {
+    /// Services that speak Intel's PCS API, version 4, in the order in which they are asked, e.g.
+    /// `https://api.trustedservices.intel.com` or a PCCS. Empty: the collateral is what the enclave
+    /// puts into its evidence.
+    pub pccs: Vec<String>,
+    /// How long one answer may take, in milliseconds; absent: 15 s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
 }
 
 impl PodConfig {
@@ -176,10 +191,11 @@ pub struct Policy {
     pub connections_max: usize,
     /// How long open exchanges may go on after `drain`, in seconds.
     pub drain_s: u64,
-    /// Life of the enclave key's registration, in seconds; the registry allows 7 days.
-    pub key_life_s: u64,
-    /// The registration is renewed when less than this is left, in seconds.
+    /// The key is attested again when the registry vouches for it for less than this, in seconds.
+    /// It does so for 7 days at most.
     pub key_renew_s: u64,
+    /// An attestation brings newer collateral where the contract's ends within this, in seconds.
+    pub collateral_renew_s: u64,
     /// How long an enclave may take from its start until it can serve, in seconds: it hashes and
     /// loads its models.
     pub ready_timeout_s: u64,
@@ -202,8 +218,8 @@ impl Default for Policy {
             write_timeout_ms: 60_000,
             connections_max: 4_096,
             drain_s: 60,
-            key_life_s: 6 * 86_400,
             key_renew_s: 86_400,
+            collateral_renew_s: 7 * 86_400,
             ready_timeout_s: 600,
         }
     }

@@ -4,12 +4,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use phallama_attest::EvidenceError;
 use phallama_chain::ChainError;
 use phallama_protocol::bundle::BundleError;
 use phallama_protocol::ids::Address;
 use phallama_protocol::link::{Kind, LinkError};
 use phallama_protocol::refusal::Code;
 
+use crate::attestation::Refusal;
 use crate::journal::{JournalError, NotStored};
 
 /// A pod cannot start, or an operation on a running one failed.
@@ -53,6 +55,15 @@ pub enum PodError {
     /// Claims could not be settled.
     #[error(transparent)]
     Settle(#[from] SettleError),
+    /// The platform, its quote or its collateral is not accepted; the machine's or its operator's.
+    #[error(transparent)]
+    Refused(Box<Refusal>),
+}
+
+impl From<Refusal> for PodError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Box::new(refusal))
+    }
 }
 
 /// The enclave program does not do what it should.
@@ -107,9 +118,9 @@ pub enum EnclaveError {
     /// Its bundle is not one.
     #[error("the enclave's key bundle is not valid: {0}")]
     Bundle(#[from] BundleError),
-    /// Its evidence has no quote.
+    /// Its evidence is no evidence document.
     #[error("the enclave's evidence is not valid: {0}")]
-    Evidence(String),
+    Evidence(#[from] EvidenceError),
     /// It signed a claim that the contract would not take.
     #[error("the enclave's claim is signed by {got}, its identity is {expected}")]
     ClaimSigner {

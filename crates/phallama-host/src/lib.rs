@@ -21,6 +21,7 @@
 //! a cap. A journal that cannot store pauses paid work.
 
 pub mod admission;
+pub mod attestation;
 pub mod collateral;
 pub mod config;
 pub mod enclave;

@@ -2,8 +2,8 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use phallama_chain::{Chain, Sender};
@@ -14,7 +14,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-use crate::config::{PodConfig, Policy, SEALED_MAX_BYTES};
+use crate::attestation::{CollateralKeeper, collateral_file};
+use crate::config::{PodConfig, Policy, SEALED_MAX_BYTES, TeeSettings};
 use crate::enclave::{
     EnclaveClient, EnclaveProcess, EnclaveState, ProcessSpec, Report, enclave_config_json,
 };
@@ -26,7 +27,7 @@ use crate::journal::{ChannelRecord, Journal};
 use crate::locks::LockQueue;
 use crate::private;
 use crate::progress::PodProgress;
-use crate::registration::Registrar;
+use crate::registration::{KEY_LIFE_MAX_S, Registrar};
 use crate::reserves::Reserves;
 use crate::settlement::{Due, Settlement, Settler};
 use crate::status::{PodStatus, StatusSource};
@@ -64,6 +65,7 @@ struct Places {
     enclave_log: PathBuf,
     link_socket: PathBuf,
     worker_sockets: PathBuf,
+    collateral: PathBuf,
 }
 
 /// What a pod needs of the chain.
@@ -80,6 +82,7 @@ struct Inside {
     gate: Arc<Gate>,
     wake_settler: Arc<Notify>,
     client: EnclaveClient,
+    keeper: Arc<CollateralKeeper>,
 }
 
 impl Pod {
@@ -109,7 +112,8 @@ impl Pod {
         write_enclave_config(&config, pod_id, &places)?;
         let spec = process_spec(&config, pod_id, &places);
         let enclave = EnclaveProcess::start(spec, Arc::clone(&report)).await?;
-        let registrar = registrar(&config, &on_chain, &url, Arc::clone(&report));
+        let keeper = Arc::clone(&inside.keeper);
+        let registrar = registrar(&config, &on_chain, keeper, &url, Arc::clone(&report));
         let first = match &*enclave.watch().borrow() {
             EnclaveState::Ready(info) => Some(Arc::clone(info)),
             EnclaveState::Down => None,
@@ -131,7 +135,7 @@ impl Pod {
         (url, listener): (String, TcpListener),
     ) -> Self {
         let OnChain { sender, pod_id, view, .. } = on_chain;
-        let Inside { journal, gate, wake_settler, client } = inside;
+        let Inside { journal, gate, wake_settler, client, keeper } = inside;
         let (policy, state) = (&config.policy, enclave.watch());
         let draining = Arc::new(AtomicBool::new(false));
         let exchanges = Arc::new(Exchanges {
@@ -151,8 +155,14 @@ impl Pod {
             draining: Arc::clone(&draining),
         });
         let body_limits = (policy.body_max_bytes, ms(policy.body_timeout_ms));
-        let front =
-            Front::new(exchanges, state.clone(), draining.clone(), status.clone(), body_limits);
+        let front = Front::new(
+            exchanges,
+            keeper,
+            state.clone(),
+            draining.clone(),
+            status.clone(),
+            body_limits,
+        );
         let server = Server::start(listener, front.router(), server_limits(policy));
         let settler = Arc::new(Settler {
             sender,
@@ -247,15 +257,8 @@ impl Pod {
 fn check(config: &PodConfig) -> Result<(), PodError> {
     let refuse =
         |field, problem: &str| Err(PodError::Config { field, problem: problem.to_owned() });
-    let Policy {
-        body_max_bytes,
-        poll_ms,
-        connections_max,
-        key_life_s,
-        key_renew_s,
-        lock_wait_ms,
-        ..
-    } = config.policy;
+    let Policy { body_max_bytes, poll_ms, connections_max, key_renew_s, lock_wait_ms, .. } =
+        config.policy;
     if config.enclave.models.is_empty() {
         return refuse("enclave.models", "is empty; list at least one model");
     }
@@ -273,11 +276,9 @@ fn check(config: &PodConfig) -> Result<(), PodError> {
         let problem = format!("is {lock_wait_ms}; the enclave waits at most {LOCK_WAIT_MAX_MS} ms");
         return refuse("policy.lock_wait_ms", &problem);
     }
-    if key_renew_s >= key_life_s || key_life_s > 604_800 {
-        return refuse(
-            "policy.key_life_s",
-            "must be above `key_renew_s` and at most 604800 (7 days)",
-        );
+    if key_renew_s >= KEY_LIFE_MAX_S {
+        let problem = format!("is {key_renew_s}; a key lives for at most {KEY_LIFE_MAX_S} s");
+        return refuse("policy.key_renew_s", &problem);
     }
     Ok(())
 }
@@ -297,6 +298,7 @@ impl Places {
             enclave_log: dir.join("enclave.log"),
             link_socket: dir.join("enclave.sock"),
             worker_sockets: dir.join("worker"),
+            collateral: dir.join("collateral"),
         };
         let link = places.link_socket.as_os_str().len();
         let worker = places.worker_sockets.as_os_str().len().saturating_add(WORKER_SOCKET_ROOM);
@@ -356,7 +358,9 @@ impl Inside {
             lock_wait: ms(policy.lock_wait_ms),
         });
         let client = EnclaveClient::new(places.link_socket.clone());
-        Ok(Self { journal, gate, wake_settler: Arc::default(), client })
+        let keeper = CollateralKeeper::open(config, client.clone(), &places.collateral)?;
+        let keeper = Arc::new(keeper);
+        Ok(Self { journal, gate, wake_settler: Arc::default(), client, keeper })
     }
 }
 
@@ -365,7 +369,12 @@ fn write_enclave_config(
     pod_id: PodId,
     places: &Places,
 ) -> Result<(), PodError> {
-    let json = enclave_config_json(config, pod_id, &places.link_socket, &places.worker_sockets);
+    let mut config = config.clone();
+    let file = collateral_file(&config, &places.collateral);
+    if let TeeSettings::Gramine { collateral_path, .. } = &mut config.enclave.tee {
+        *collateral_path = file.or(collateral_path.take());
+    }
+    let json = enclave_config_json(&config, pod_id, &places.link_socket, &places.worker_sockets);
     let path = &places.enclave_config;
     let written = private::empty_file(path).and_then(|mut file| file.write_all(json.as_ref()));
     written.map_err(|source| PodError::File { what: "write", path: path.clone(), source })
@@ -388,7 +397,13 @@ fn process_spec(config: &PodConfig, pod_id: PodId, places: &Places) -> ProcessSp
     }
 }
 
-fn registrar(config: &PodConfig, on_chain: &OnChain, url: &str, report: Report) -> Registrar {
+fn registrar(
+    config: &PodConfig,
+    on_chain: &OnChain,
+    keeper: Arc<CollateralKeeper>,
+    url: &str,
+    report: Report,
+) -> Registrar {
     Registrar {
         chain: on_chain.chain.clone(),
         sender: on_chain.sender.clone(),
@@ -397,9 +412,11 @@ fn registrar(config: &PodConfig, on_chain: &OnChain, url: &str, report: Report) 
         url: url.to_owned(),
         payout: config.payout,
         offers: config.offers(),
-        key_life_s: config.policy.key_life_s,
         key_renew_s: config.policy.key_renew_s,
+        collateral_renew_s: config.policy.collateral_renew_s,
+        keeper,
         report,
+        told: Mutex::default(),
     }
 }
 

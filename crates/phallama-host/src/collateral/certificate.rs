@@ -107,8 +107,8 @@ fn flat_signature(der: &[u8]) -> Option<[u8; 64]> {
     Some(flat)
 }
 
-/// Where a root certificate says that its revocation list is, if it does. Intel's own service serves
-/// that list there and not at `rootcacrl`.
+/// Where a root certificate says that its revocation list is, if it does. Intel's own service
+/// serves that list there and not at `rootcacrl`.
 pub fn root_distribution_point(root_der: &[u8]) -> Option<String> {
     let root = Certificate::from_der(root_der).ok()?;
     let extensions = root.tbs_certificate().extensions()?;

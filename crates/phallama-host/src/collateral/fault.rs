@@ -68,14 +68,14 @@ pub enum Fault {
         got_sha256: [u8; 32],
     },
     /// A signature does not verify.
-    #[error("sent a {what} whose signature does not verify")]
+    #[error("sent the {what} with a signature that does not verify")]
     BadSignature {
         /// e.g. `TCB information`.
         what: &'static str,
     },
     /// From the future.
     #[error(
-        "sent a {what} that is valid from unix time {from_unix_s}, later than now ({now_unix_s})"
+        "sent the {what} that is valid from unix time {from_unix_s}, later than now ({now_unix_s})"
     )]
     NotYetValid {
         /// e.g. `TCB information`.
@@ -86,7 +86,7 @@ pub enum Fault {
         now_unix_s: u64,
     },
     /// Too old.
-    #[error("sent a {what} that expired at unix time {end_unix_s}, and now is {now_unix_s}")]
+    #[error("sent the {what} that expired at unix time {end_unix_s}, and now is {now_unix_s}")]
     Expired {
         /// e.g. `TCB information`.
         what: &'static str,

@@ -51,7 +51,8 @@ impl fmt::Display for Item {
     }
 }
 
-/// An item with what is needed to check it. Nothing in it is trusted before [`judge`](super::judge()).
+/// An item with what is needed to check it. Nothing in it is trusted before
+/// [`judge`](super::judge()).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Document {
@@ -186,8 +187,8 @@ fn signature_bytes(text: &str) -> Result<Vec<u8>, Fault> {
     hex::decode(text).map_err(|error| Fault::malformed(format!("`signature`: {error}")))
 }
 
-/// Caching services send lists as hex text, Intel's own sends DER. DER is never hex all through: the
-/// length of a list takes more than one byte, the first of which is no ASCII.
+/// Caching services send lists as hex text, Intel's own sends DER. DER is never hex all through:
+/// the length of a list takes more than one byte, the first of which is no ASCII.
 fn der_or_hex(body: &[u8]) -> Result<Vec<u8>, Fault> {
     const SEQUENCE: u8 = 0x30;
     let der = hex::decode(body.trim_ascii()).unwrap_or_else(|_| body.to_vec());

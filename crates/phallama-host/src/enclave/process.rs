@@ -9,11 +9,11 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use phallama_attest::{Evidence, NONCE_ON_CHAIN};
 use phallama_protocol::bundle::{BundleExpectation, SignedBundle};
 use phallama_protocol::ids::{Address, Digest32, PodId};
 use phallama_protocol::link::{Status, WorkerState};
 use rustix::process::{Pid, Signal, kill_process};
-use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -68,10 +68,12 @@ pub struct EnclaveInfo {
     pub identity: Address,
     /// Measurement of its program.
     pub measurement: Digest32,
-    /// SHA-256 of its quote.
-    pub quote_hash: Digest32,
-    /// The evidence for the chain, JSON.
-    pub evidence: Arc<[u8]>,
+    /// Root of the models it serves.
+    pub model_set_root: Digest32,
+    /// Digest of the policy it runs under.
+    pub policy_digest: Digest32,
+    /// The evidence for the chain.
+    pub evidence: Arc<Evidence>,
 }
 
 /// How the enclave is.
@@ -278,25 +280,16 @@ async fn info(
         pod_id: spec.pod_id,
         identity: status.identity,
     })?;
-    let evidence: Arc<[u8]> = client.evidence([0; 32]).await?.into();
+    let json = client.evidence(NONCE_ON_CHAIN).await?;
+    let evidence = Evidence::from_json(&json)?;
+    let bundle = bundle.bundle();
     Ok(EnclaveInfo {
         identity: status.identity,
-        measurement: bundle.bundle().measurement,
-        quote_hash: quote_hash(&evidence)?,
-        evidence,
+        measurement: bundle.measurement,
+        model_set_root: bundle.model_set_root,
+        policy_digest: bundle.policy_digest,
+        evidence: Arc::new(evidence),
     })
-}
-
-/// SHA-256 of the quote inside the evidence document (spec/attestation.md).
-fn quote_hash(evidence: &[u8]) -> Result<Digest32, EnclaveError> {
-    #[derive(serde::Deserialize)]
-    struct Document {
-        quote: String,
-    }
-    let bad = |reason: String| EnclaveError::Evidence(reason);
-    let document: Document = serde_json::from_slice(evidence).map_err(|e| bad(e.to_string()))?;
-    let quote = hex::decode(&document.quote).map_err(|e| bad(format!("`quote`: {e}")))?;
-    Ok(Digest32(Sha256::digest(quote).into()))
 }
 
 /// The last lines of a program's output, and the tasks that read it.
@@ -418,14 +411,5 @@ mod tests {
             panic!("it cannot have started")
         };
         assert!(error.to_string().contains("/no/such/program"), "{error}");
-    }
-
-    #[test]
-    fn quote_hash_covers_the_bytes_of_the_quote() {
-        let hash = quote_hash(br#"{"version":1,"quote":"616263","collateral":{}}"#).unwrap();
-        // FIPS 180-2, SHA-256("abc").
-        let expected = "0xba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(hash.to_string(), expected);
-        assert!(matches!(quote_hash(b"{}"), Err(EnclaveError::Evidence(_))));
     }
 }

@@ -62,7 +62,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::Policy;
+    use crate::config::{CollateralSettings, Policy};
 
     #[test]
     fn file_has_the_keys_that_the_enclave_reads() {
@@ -104,6 +104,7 @@ mod tests {
                 danger_accept_simulated_tee: true,
                 policy: None,
             },
+            collateral: CollateralSettings::default(),
             policy: Policy::default(),
         };
         let json = enclave_config_json(&config, PodId([6; 32]), Path::new("/s"), Path::new("/w"));

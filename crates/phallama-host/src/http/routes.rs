@@ -11,10 +11,12 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::StreamExt as _;
+use phallama_attest::{EVIDENCE_PATH, Evidence};
 use phallama_protocol::refusal::{Code, REFUSAL_MEDIA_TYPE, Refusal};
 use serde::Deserialize;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 
+use crate::attestation::CollateralKeeper;
 use crate::enclave::{EnclaveClient, EnclaveInfo, EnclaveState};
 use crate::exchange::{Exchanges, Opening, Piece};
 use crate::status::StatusSource;
@@ -34,6 +36,7 @@ const RETRY_AFTER_MS: u32 = 2_000;
 pub(crate) struct Front {
     pub(crate) exchanges: Arc<Exchanges>,
     pub(crate) enclave: EnclaveClient,
+    pub(crate) keeper: Arc<CollateralKeeper>,
     pub(crate) state: watch::Receiver<EnclaveState>,
     pub(crate) draining: Arc<AtomicBool>,
     pub(crate) body_max_bytes: usize,
@@ -81,6 +84,7 @@ impl IntoResponse for Refuse {
 impl Front {
     pub(crate) fn new(
         exchanges: Arc<Exchanges>,
+        keeper: Arc<CollateralKeeper>,
         state: watch::Receiver<EnclaveState>,
         draining: Arc<AtomicBool>,
         status: Arc<StatusSource>,
@@ -91,6 +95,7 @@ impl Front {
         Self {
             exchanges,
             enclave,
+            keeper,
             state,
             draining,
             body_max_bytes,
@@ -104,7 +109,7 @@ impl Front {
     pub(crate) fn router(self) -> Router {
         Router::new()
             .route("/.well-known/phallama/keys", get(keys))
-            .route("/.well-known/phallama/evidence", get(evidence))
+            .route(EVIDENCE_PATH, get(evidence))
             .route("/v1/sealed", post(sealed))
             .route("/healthz", get(health))
             .with_state(Arc::new(self))
@@ -149,22 +154,26 @@ async fn evidence(
     Query(query): Query<EvidenceQuery>,
 ) -> Result<Response, Refuse> {
     let info = front.running()?;
-    let json = match query.nonce {
-        None => Bytes::copy_from_slice(&info.evidence),
+    let evidence = match query.nonce {
+        None => Evidence::clone(&info.evidence),
         Some(text) => {
             let mut nonce = [0; 32];
             hex::decode_to_slice(text.trim_start_matches("0x"), &mut nonce)
                 .map_err(|_| Refuse::new(Code::MalformedRequest, 0))?;
             let _place = front.quotes.try_acquire().map_err(|_| Refuse::starting())?;
-            let made = front.enclave.evidence(nonce).await.map_err(|error| {
-                tracing::warn!(%error, "http: no evidence");
-                Refuse::starting()
-            })?;
-            Bytes::from(made)
+            let made = front.enclave.evidence(nonce).await.map_err(|error| no_evidence(&error))?;
+            Evidence::from_json(&made).map_err(|error| no_evidence(&error))?
         }
     };
+    let newest = front.keeper.refresh(info.identity, evidence);
+    let json = newest.to_json().map_err(|error| no_evidence(&error))?;
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, json).into_response())
+}
+
+fn no_evidence(error: &dyn std::fmt::Display) -> Refuse {
+    tracing::warn!(%error, "http: no evidence");
+    Refuse::starting()
 }
 
 async fn health(State(front): State<Arc<Front>>) -> Response {

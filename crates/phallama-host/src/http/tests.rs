@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use phallama_attest::Evidence;
 use phallama_protocol::link::{Kind, Refused};
 use phallama_protocol::refusal::{Code, REFUSAL_LEN, Refusal};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -69,7 +70,9 @@ impl Site {
         });
         let state = world.state.subscribe();
         let body_limits = (BODY_MAX_BYTES, patience);
-        let front = Front::new(exchanges, state, Arc::clone(&draining), status, body_limits);
+        let keeper = Arc::clone(&world.registered.registrar.keeper);
+        let front =
+            Front::new(exchanges, keeper, state, Arc::clone(&draining), status, body_limits);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let limits = ServerLimits {
@@ -239,15 +242,22 @@ async fn keys_are_the_enclaves_bytes_and_are_asked_for_once() {
 async fn evidence_is_kept_and_made_anew_only_for_a_nonce() {
     let site = Site::start().await;
     let path = "/.well-known/phallama/evidence";
-    assert_eq!(site.get(path).await.rest, b"{\"version\":1}");
+    let EnclaveState::Ready(info) = site.world.state.borrow().clone() else { unreachable!() };
+    assert_eq!(site.get(path).await.rest, info.evidence.to_json().unwrap());
+
+    // The enclave's own collateral may be older than what the host has fetched since.
+    let mut fresh = Evidence::clone(&info.evidence);
+    fresh.quote = vec![0xfe; 600];
+    let mut stale = fresh.clone();
+    stale.collateral.tcb_info.clear();
     let enclave = async {
         let mut side = site.world.enclave.accept().await;
         assert_eq!(side.expect(Kind::Evidence).await.payload, [0xab; 32]);
-        side.raw(Kind::Evidence, b"{\"fresh\":1}").await;
+        side.raw(Kind::Evidence, &stale.to_json().unwrap()).await;
     };
     let with_nonce = format!("{path}?nonce={}", "ab".repeat(32));
     let (answer, ()) = tokio::join!(site.get(&with_nonce), enclave);
-    assert_eq!(answer.rest, b"{\"fresh\":1}");
+    assert_eq!(answer.rest, fresh.to_json().unwrap());
     site.get(&format!("{path}?nonce=abcd")).await.assert_refusal(Code::MalformedRequest);
 }
 

@@ -7,4 +7,6 @@ mod world;
 
 pub(crate) use disk::SharedDisk;
 pub(crate) use enclave::{EnclaveSide, ScriptedEnclave};
-pub(crate) use world::{World, offer, user};
+pub(crate) use world::{
+    Noted, World, enclave_info, enclave_spec, machine, registrar, signer, user,
+};

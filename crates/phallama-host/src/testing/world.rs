@@ -1,8 +1,12 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use phallama_chain::{Chain, KeyRegistration, Registration, Sender, deploy};
+use phallama_attest::simulated::{
+    CollateralSpec, DEVELOPMENT_SEED, DevelopmentRoot, EnclaveSpec, PlatformSpec, SimulatedPlatform,
+};
+use phallama_attest::{Binding, NONCE_ON_CHAIN, report_data};
+use phallama_chain::{Chain, ChainConfig, Sender, deploy};
 use phallama_devchain::{ChainOptions, DevChain, dev_account, serve};
 use phallama_protocol::eip712::{
     Allocation, Domain, OpenAccount, Settlement, Voucher, channel_id, pod_id,
@@ -16,12 +20,15 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::{ScriptedEnclave, SharedDisk};
+use crate::attestation::CollateralKeeper;
 use crate::clock;
 use crate::enclave::{EnclaveClient, EnclaveInfo, EnclaveState};
 use crate::exchange::{Exchanges, OpenCount};
 use crate::gate::Gate;
 use crate::journal::Journal;
 use crate::locks::LockQueue;
+use crate::progress::PodProgress;
+use crate::registration::Registrar;
 use crate::reserves::Reserves;
 use crate::settlement::{Due, Settler};
 use crate::view::ChainView;
@@ -29,6 +36,9 @@ use crate::view::ChainView;
 /// Input and output price per million tokens.
 const PRICES: (u64, u64) = (100_000, 300_000);
 const SALT: [u8; 32] = [7; 32];
+const MEASUREMENT: [u8; 32] = [3; 32];
+const MODEL_SET_ROOT: [u8; 32] = [5; 32];
+const POLICY_DIGEST: [u8; 32] = [6; 32];
 
 /// A chain with one pod, and everything of a pod but its HTTP side and its enclave.
 pub(crate) struct World {
@@ -46,6 +56,15 @@ pub(crate) struct World {
     pub(crate) wake: Arc<Notify>,
     pub(crate) enclave: ScriptedEnclave,
     pub(crate) state: watch::Sender<EnclaveState>,
+    pub(crate) registered: Registered,
+}
+
+/// How the pod came to its record.
+pub(crate) struct Registered {
+    pub(crate) registrar: Registrar,
+    pub(crate) machine: SimulatedPlatform,
+    /// The transactions, in order.
+    pub(crate) first: Vec<&'static str>,
 }
 
 /// The node runs in a thread of its own, so that stopping it ends its connections too.
@@ -99,21 +118,20 @@ impl World {
 
     pub(crate) async fn on(options: ChainOptions, credit_limit: u64) -> Self {
         let (url, node) = start_node(options);
-        let deployment = deploy(&url, &signer(0)).await.unwrap();
+        let machine = machine(b"machine of the world");
+        let root_der = machine.root().root_der().to_vec();
+        let deployment = deploy(&url, &signer(0), &root_der).await.unwrap();
         let chain = Chain::connect(deployment.config(&url)).await.unwrap();
         let (operator, owner) = (chain.sender(&signer(0)), chain.sender(&signer(1)));
         operator.mint_test_token(owner.address(), 1_000_000_000.into()).await.unwrap();
         let identity = signer(2);
-        let registration = Registration {
-            salt: SALT,
-            url: "http://127.0.0.1:7000".to_owned(),
-            payout: Address([0x9a; 20]),
-            offers: vec![offer()],
-            key: key(&identity),
-        };
-        operator.register_pod(&registration).await.unwrap();
-        let pod = pod_id(operator.address(), &SALT);
-        Self::assemble(node, chain, (operator, owner), identity, pod, credit_limit).await
+        let (registrar, noted) = registrar(&chain, &operator, SALT);
+        let pod = registrar.pod;
+        let info = Arc::new(enclave_info(chain.config(), pod, identity.address(), &machine));
+        registrar.ensure(&info).await.unwrap();
+        let registered = Registered { registrar, machine, first: noted.sent() };
+        Self::assemble(node, chain, (operator, owner), identity, (registered, info), credit_limit)
+            .await
     }
 
     async fn assemble(
@@ -121,9 +139,10 @@ impl World {
         chain: Chain,
         (operator, owner): (Sender, Sender),
         identity: Signer,
-        pod: PodId,
+        (registered, info): (Registered, Arc<EnclaveInfo>),
         credit_limit: u64,
     ) -> Self {
+        let pod = registered.registrar.pod;
         let stale = Duration::from_hours(1);
         let view = ChainView::open(chain.clone(), pod, stale, 1_000.into()).await.unwrap();
         let (view, disk) = (Arc::new(view), SharedDisk::default());
@@ -140,7 +159,7 @@ impl World {
             credit_limit: credit_limit.into(),
             lock_wait: Duration::from_secs(20),
         });
-        let state = watch::Sender::new(ready(&identity));
+        let state = watch::Sender::new(EnclaveState::Ready(info));
         let (enclave, wake, node) = (ScriptedEnclave::new(), Arc::default(), Some(node));
         Self {
             node,
@@ -156,6 +175,7 @@ impl World {
             wake,
             enclave,
             state,
+            registered,
         }
     }
 
@@ -216,8 +236,11 @@ impl World {
     /// The enclave was started again with another key, which the chain knows.
     pub(crate) async fn replace_identity(&mut self) {
         self.identity = signer(3);
-        self.operator.set_key(self.pod, &key(&self.identity)).await.unwrap();
-        self.state.send_replace(ready(&self.identity));
+        let (identity, Registered { registrar, machine, .. }) =
+            (self.identity.address(), &self.registered);
+        let info = Arc::new(enclave_info(self.chain.config(), self.pod, identity, machine));
+        registrar.ensure(&info).await.unwrap();
+        self.state.send_replace(EnclaveState::Ready(info));
     }
 
     /// A question for `reserve` under a cap of 10,000, with an allocation of `total`.
@@ -281,21 +304,80 @@ impl World {
     }
 }
 
-fn key(identity: &Signer) -> KeyRegistration {
-    KeyRegistration {
-        identity: identity.address(),
-        expiry_unix_s: clock::now_unix_s() + 86_400,
-        measurement: Digest32([3; 32]),
-        quote_hash: Digest32([4; 32]),
-        evidence_uri: String::new(),
+/// A machine of the simulated platform, under the shared development root.
+pub(crate) fn machine(seed: &[u8]) -> SimulatedPlatform {
+    let root = DevelopmentRoot::from_seed(DEVELOPMENT_SEED);
+    SimulatedPlatform::new(&root, PlatformSpec::from_seed(seed))
+}
+
+/// What an enclave on `machine` with this identity says of itself, as part of `pod`.
+pub(crate) fn enclave_info(
+    config: &ChainConfig,
+    pod: PodId,
+    identity: Address,
+    machine: &SimulatedPlatform,
+) -> EnclaveInfo {
+    let collateral = CollateralSpec::fresh(clock::now_unix_s());
+    let enclave = enclave_spec(config, pod, identity);
+    EnclaveInfo {
+        identity,
+        measurement: Digest32(MEASUREMENT),
+        model_set_root: Digest32(MODEL_SET_ROOT),
+        policy_digest: Digest32(POLICY_DIGEST),
+        evidence: Arc::new(machine.evidence(&enclave, &collateral)),
     }
 }
 
-fn ready(identity: &Signer) -> EnclaveState {
-    EnclaveState::Ready(Arc::new(EnclaveInfo {
-        identity: identity.address(),
-        measurement: Digest32([3; 32]),
-        quote_hash: Digest32([4; 32]),
-        evidence: Arc::from(&b"{\"version\":1}"[..]),
-    }))
+/// The enclave behind [`enclave_info`].
+pub(crate) fn enclave_spec(config: &ChainConfig, pod: PodId, identity: Address) -> EnclaveSpec {
+    let binding = Binding {
+        chain_id: config.chain_id,
+        registry: config.registry.0,
+        pod_id: pod.0,
+        identity: identity.0,
+        model_set_root: MODEL_SET_ROOT,
+        policy_digest: POLICY_DIGEST,
+    };
+    EnclaveSpec::new(MEASUREMENT, report_data(&binding, NONCE_ON_CHAIN))
+}
+
+/// A registrar that notes what it reports.
+pub(crate) fn registrar(chain: &Chain, operator: &Sender, salt: [u8; 32]) -> (Registrar, Noted) {
+    let noted = Noted::default();
+    let told = noted.clone();
+    let registrar = Registrar {
+        chain: chain.clone(),
+        sender: operator.clone(),
+        pod: pod_id(operator.address(), &salt),
+        salt,
+        url: "http://127.0.0.1:7000".to_owned(),
+        payout: Address([0x9a; 20]),
+        offers: vec![offer()],
+        key_renew_s: 86_400,
+        collateral_renew_s: 604_800,
+        keeper: Arc::new(CollateralKeeper::without_services("/nowhere".into())),
+        report: Arc::new(move |step| told.0.lock().unwrap().push(step)),
+        told: Mutex::default(),
+    };
+    (registrar, noted)
+}
+
+/// What a registrar has reported.
+#[derive(Clone, Default)]
+pub(crate) struct Noted(Arc<Mutex<Vec<PodProgress>>>);
+
+impl Noted {
+    /// Everything since the last call.
+    pub(crate) fn take(&self) -> Vec<PodProgress> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+
+    /// The transactions since the last call.
+    pub(crate) fn sent(&self) -> Vec<&'static str> {
+        let sent = self.take().into_iter().filter_map(|step| match step {
+            PodProgress::Registered { what, .. } => Some(what),
+            _ => None,
+        });
+        sent.collect()
+    }
 }

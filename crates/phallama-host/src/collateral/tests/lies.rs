@@ -1,14 +1,14 @@
 //! Services that lie: each is skipped, the next one is taken, and the operator hears which it was.
 
+use crate::collateral::{Fault, Item, Remark};
 use axum::http::{HeaderValue, Response};
 use phallama_attest::simulated::{
     CollateralSpec, DEVELOPMENT_SEED, DevelopmentRoot, PlatformSpec, SimulatedPlatform,
 };
 use phallama_attest::{Collateral, Tee};
-use phallama_host::collateral::{Fault, Item, Remark};
 use sha2::{Digest as _, Sha256};
 
-use crate::fixture::{
+use super::fixture::{
     DAY, NOW, Service, Setup, fresh, machine, published, status, url_encoded, wanted,
 };
 

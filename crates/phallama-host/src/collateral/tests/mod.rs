@@ -4,3 +4,5 @@ mod fixture;
 mod intel;
 mod lies;
 mod outages;
+
+pub(crate) use fixture::{DAY, NOW, Service, fresh, source};

@@ -1,10 +1,10 @@
 //! Services that do not answer: what is on disk is used for as long as it is valid, and no longer.
 
+use crate::collateral::{CollateralError, Fault, Item, Remark, Tried};
 use phallama_attest::Tee;
 use phallama_attest::simulated::CollateralSpec;
-use phallama_host::collateral::{CollateralError, Fault, Item, Remark, Tried};
 
-use crate::fixture::{DAY, NOW, Service, Setup, fresh, machine, published, source, status, wanted};
+use super::fixture::{DAY, NOW, Service, Setup, fresh, machine, published, source, status, wanted};
 
 fn down(url: &str) -> Tried {
     Tried(vec![(url.to_owned(), Fault::Status { status: 503 })])

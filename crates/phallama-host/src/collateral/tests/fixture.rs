@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::collateral::{Cache, CollateralSource, Endpoint, HttpLimits, Item, PckCa, Wanted};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -13,9 +14,6 @@ use phallama_attest::simulated::{
     CollateralSpec, DEVELOPMENT_SEED, DevelopmentRoot, EnclaveSpec, PlatformSpec, SimulatedPlatform,
 };
 use phallama_attest::{Collateral, Tee};
-use phallama_host::collateral::{
-    Cache, CollateralSource, Endpoint, HttpLimits, Item, PckCa, Wanted,
-};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 

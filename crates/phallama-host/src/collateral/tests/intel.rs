@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
+use crate::collateral::{CollateralSet, Fault, Item, PckCa, Wanted, root_distribution_point};
 use phallama_attest::{Collateral, Tee};
-use phallama_host::collateral::{
-    CollateralSet, Fault, Item, PckCa, Wanted, root_distribution_point,
-};
 use x509_cert::Certificate;
 use x509_cert::der::Encode as _;
 
