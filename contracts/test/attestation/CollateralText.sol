@@ -58,6 +58,14 @@ library Rolls {
         }
     }
 
+    /// `svns`, most often with another one in one place.
+    function nudged(Dice memory dice, bytes16 svns_) internal pure returns (bytes16) {
+        if (dice.roll(3) == 0) return svns_;
+        uint256 shift = 8 * dice.roll(16);
+        bytes16 mask = bytes16(bytes1(0xff)) >> shift;
+        return (svns_ & ~mask) | bytes16(bytes1(uint8(dice.roll(3)))) >> shift;
+    }
+
     /// Levels of a platform in any order, sometimes equal ones; TDX components also for SGX.
     function levels(Dice memory dice) internal pure returns (Level[] memory list) {
         list = new Level[](1 + dice.roll(6));
@@ -67,7 +75,7 @@ library Rolls {
             list[i].pceSvn = copied && dice.roll(2) == 0
                 ? list[i - 1].pceSvn
                 : uint16(dice.roll(2) == 0 ? dice.roll(3) : dice.roll(1 << 16));
-            list[i].tdx = copied && dice.roll(2) == 0 ? list[i - 1].tdx : dice.svns();
+            list[i].tdx = copied ? dice.nudged(list[i - 1].tdx) : dice.svns();
             list[i].status = TcbStatus(dice.roll(7));
         }
     }

@@ -70,6 +70,21 @@ contract TcbInfoJsonTest is CollateralFixture {
         vm.assertEq(header.nextUpdate, CollateralText.NEXT_UPDATE, "nextUpdate");
     }
 
+    /// Levels that differ in one place only, the lower one first in the JSON.
+    function test_ordersLevelsByEveryPartOfThem() public view {
+        for (uint256 i; i < 34; ++i) {
+            Info memory info;
+            info.tdx = true;
+            info.base.signer = new bytes(48);
+            info.levels = new Level[](2);
+            if (i < 16) info.levels[1].sgx = bytes16(bytes1(0x01)) >> (8 * i);
+            else if (i < 18) info.levels[1].pceSvn = uint16(1 << (8 * (i - 16)));
+            else info.levels[1].tdx = bytes16(bytes1(0x01)) >> (8 * (i - 18));
+            (, bytes memory packed) = parser.tcbInfo(bytes(CollateralText.tcbInfo(info)));
+            vm.assertEq(packed, CollateralText.packed(info), "the greater one first");
+        }
+    }
+
     function test_everyByteOfSgxMatters() public {
         checkMutations(parser.tcbInfo.selector, sgxTemplate());
     }
