@@ -197,8 +197,16 @@ contract PodRegistry is IPodRegistry {
     /// @inheritdoc IPodRegistry
     function keyGoodUntil(PodId podId, address identity) public view returns (uint256) {
         AttestedKey storage key = _pods[podId].key;
-        bool current = key.identity == identity && identity != address(0);
-        return current ? key.expiry + KEY_GRACE : _goodUntil[podId][identity];
+        // Identity and expiry are in the lowest bits of one word: read once, at a settlement's cost.
+        uint256 word;
+        assembly ("memory-safe") {
+            word := sload(key.slot)
+        }
+        bool current = address(uint160(word)) == identity && identity != address(0);
+        if (!current) return _goodUntil[podId][identity];
+        unchecked {
+            return uint40(word >> 160) + KEY_GRACE;
+        }
     }
 
     /// @inheritdoc IPodRegistry

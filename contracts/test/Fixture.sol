@@ -5,12 +5,14 @@ import {Eip712} from "../src/Eip712.sol";
 import {Escrow} from "../src/Escrow.sol";
 import {PodRegistry} from "../src/PodRegistry.sol";
 import {TestToken} from "../src/TestToken.sol";
+import {Quote} from "../src/interfaces/IAttestationVerifier.sol";
 import {CompactSignature, LockRow, ReceiptRow} from "../src/interfaces/IEscrow.sol";
-import {IdentityKey, Offer, PodId} from "../src/interfaces/IPodRegistry.sol";
+import {Binding, Offer, PodId} from "../src/interfaces/IPodRegistry.sol";
+import {Simulation} from "./Simulation.sol";
 import {vm} from "./Vm.sol";
 
-/// Deployed contracts, one registered pod, and keys made from labels.
-abstract contract Fixture {
+/// Deployed contracts, one pod with an attested key, and keys made from labels.
+abstract contract Fixture is Simulation {
     uint40 internal constant START = 1_800_000_000;
     uint96 internal constant UNIT = 1_000_000;
 
@@ -29,15 +31,55 @@ abstract contract Fixture {
         vm.warp(START);
         vm.roll(100);
         token = new TestToken();
-        registry = new PodRegistry();
+        startVerifier();
+        registry = new PodRegistry(verifier);
         escrow = new Escrow(address(token), registry);
         podId = registerPod("salt");
     }
 
-    function registerPod(string memory salt) internal returns (PodId) {
+    /// A pod with the key of `identity`, on the one machine that all pods here share.
+    function registerPod(string memory salt) internal returns (PodId id) {
+        id = listPod(salt);
         vm.prank(OPERATOR);
-        return registry.register(
-            keccak256(bytes(salt)), "https://pod.example:8443", PAYOUT, offers(), key("identity")
+        registry.setSharing(id, pck.machine, true);
+        attest(id, "identity");
+    }
+
+    /// A pod without a key.
+    function listPod(string memory salt) internal returns (PodId) {
+        vm.prank(OPERATOR);
+        return
+            registry.register(keccak256(bytes(salt)), "https://pod.example:8443", PAYOUT, offers());
+    }
+
+    /// Sets or renews the pod's key by a new quote, under collateral that is good for a day.
+    function attest(PodId id, string memory label) internal {
+        renewCollateral();
+        Binding memory bound = binding(label);
+        Quote memory quote = sgxQuote(reportData(id, bound));
+        bool known = verifier.isKnown(pck);
+        vm.prank(registry.pod(id).operator);
+        if (known) registry.attestKnown(id, bound, quote, pck);
+        else registry.attest(id, bound, quote, leaf);
+    }
+
+    function binding(string memory label) internal pure returns (Binding memory) {
+        return Binding(addressOf(label), keccak256("model set"), keccak256("policy"));
+    }
+
+    /// First half of the report data; the second is zero.
+    function reportData(PodId id, Binding memory bound) internal view returns (bytes32) {
+        return sha256(
+            abi.encodePacked(
+                "phallama/1 report data",
+                uint8(0),
+                uint64(block.chainid),
+                address(registry),
+                PodId.unwrap(id),
+                bound.identity,
+                bound.modelSetRoot,
+                bound.policyDigest
+            )
         );
     }
 
@@ -68,16 +110,6 @@ abstract contract Fixture {
     function offers() internal pure returns (Offer[] memory list) {
         list = new Offer[](1);
         list[0] = Offer("smollm2:135m", keccak256("weights"), 50_000, 200_000, 8192, 2048);
-    }
-
-    function key(string memory label) internal view returns (IdentityKey memory) {
-        return IdentityKey({
-            identity: addressOf(label),
-            expiry: uint40(block.timestamp + 1 days),
-            measurement: keccak256("measurement"),
-            quoteHash: keccak256("quote"),
-            evidenceUri: "https://pod.example:8443/evidence"
-        });
     }
 
     /// Private keys exist only while a test runs: the hash of a label.

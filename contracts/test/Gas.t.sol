@@ -2,7 +2,6 @@
 pragma solidity 0.8.37;
 
 import {CompactSignature, LockRow, ReceiptRow} from "../src/interfaces/IEscrow.sol";
-import {IdentityKey, Offer} from "../src/interfaces/IPodRegistry.sol";
 import {Fixture} from "./Fixture.sol";
 import {vm} from "./Vm.sol";
 
@@ -25,16 +24,9 @@ contract GasTest is Fixture {
 
     function test_register() public {
         bytes memory data = abi.encodeCall(
-            registry.register,
-            (keccak256("another"), "https://pod.example:8443", PAYOUT, offers(), key("identity"))
+            registry.register, (keccak256("another"), "https://pod.example:8443", PAYOUT, offers())
         );
         record("register_1_offer", address(registry), OPERATOR, data);
-    }
-
-    function test_setKey() public {
-        IdentityKey memory next = key("identity of the next boot");
-        bytes memory data = abi.encodeCall(registry.setKey, (podId, next));
-        record("setKey", address(registry), OPERATOR, data);
     }
 
     function test_open() public {

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {IPodRegistry, IdentityKey, Offer, Pod, PodId} from "../src/interfaces/IPodRegistry.sol";
+import {PodRegistry} from "../src/PodRegistry.sol";
+import {IAttestationVerifier} from "../src/interfaces/IAttestationVerifier.sol";
+import {AttestedKey, IPodRegistry, Offer, Pod, PodId} from "../src/interfaces/IPodRegistry.sol";
 import {Fixture} from "./Fixture.sol";
 import {bound, vm} from "./Vm.sol";
 
+/// What operators say about their pods. Their keys are in `PodKeys.t.sol`.
 contract PodRegistryTest is Fixture {
     string private constant URL = "https://pod.example:8443";
     address private immutable STRANGER = addressOf("stranger");
@@ -13,58 +16,54 @@ contract PodRegistryTest is Fixture {
         deploy();
     }
 
-    function test_register_storesEverything() public view {
-        Pod memory pod = registry.pod(podId);
-        vm.assertEq(PodId.unwrap(pod.podId), idOf("salt"), "podId");
+    function test_refusesAVerifierWithoutCode() public {
+        vm.expectRevert(abi.encodeWithSelector(IPodRegistry.NoCode.selector, STRANGER));
+        new PodRegistry(IAttestationVerifier(STRANGER));
+    }
+
+    function test_register_storesEverything() public {
+        PodId listed = listPod("listed");
+        Pod memory pod = registry.pod(listed);
+        vm.assertEq(PodId.unwrap(pod.podId), idOf("listed"), "podId");
         vm.assertEq(pod.operator, OPERATOR, "operator");
         vm.assertEq(pod.payout, PAYOUT, "payout");
         vm.assertEq(pod.url, URL, "url");
         vm.assertEq(abi.encode(pod.offers), abi.encode(offers()), "offers");
         vm.assertEq(pod.offersHash, keccak256(abi.encode(offers())), "offersHash");
-        vm.assertEq(abi.encode(pod.key), abi.encode(key("identity")), "key");
+        AttestedKey memory none;
+        vm.assertEq(abi.encode(pod.key), abi.encode(none), "no key");
         vm.assertEq(pod.updatedAtBlock, 100, "updatedAtBlock");
         vm.assertEq(pod.updatedAt, START, "updatedAt");
         vm.assertEq(pod.retired, false, "retired");
-        vm.assertEq(registry.payoutOf(podId), PAYOUT, "payoutOf");
-        vm.assertEq(registry.total(), 1, "total");
+        vm.assertEq(registry.payoutOf(listed), PAYOUT, "payoutOf");
+        vm.assertEq(registry.total(), 2, "total");
     }
 
     function test_register_emits() public {
         PodId id = PodId.wrap(idOf("another"));
-        IdentityKey memory k = key("identity");
         vm.expectEmit(address(registry));
         emit IPodRegistry.Registered(id, OPERATOR, PAYOUT, URL, keccak256(abi.encode(offers())));
-        vm.expectEmit(address(registry));
-        emit IPodRegistry.KeySet(
-            id, k.identity, k.expiry, k.measurement, k.quoteHash, k.evidenceUri
-        );
-        registerPod("another");
+        listPod("another");
     }
 
     function test_register_refusesASaltUsedTwice() public {
         vm.expectRevert(abi.encodeWithSelector(IPodRegistry.AlreadyRegistered.selector, podId));
-        this.registerFor(OPERATOR, "salt", URL, PAYOUT, offers(), key("identity"));
+        this.registerFor(OPERATOR, "salt", URL, PAYOUT, offers());
     }
 
     function test_register_ofTheSameSaltByAnotherOperatorIsAnotherPod() public {
-        PodId id = this.registerFor(STRANGER, "salt", URL, PAYOUT, offers(), key("identity"));
+        PodId id = this.registerFor(STRANGER, "salt", URL, PAYOUT, offers());
         vm.assertEq(PodId.unwrap(id), keccak256(abi.encode(STRANGER, keccak256("salt"))), "podId");
         vm.assertEq(registry.total(), 2, "total");
     }
 
     function test_register_refusesEachBadPart() public {
         vm.expectRevert(abi.encodeWithSelector(IPodRegistry.BadUrl.selector, "ftp://pod", 256));
-        this.registerFor(OPERATOR, "x", "ftp://pod", PAYOUT, offers(), key("identity"));
+        this.registerFor(OPERATOR, "x", "ftp://pod", PAYOUT, offers());
         vm.expectRevert(abi.encodeWithSelector(IPodRegistry.ZeroPayout.selector));
-        this.registerFor(OPERATOR, "x", URL, address(0), offers(), key("identity"));
+        this.registerFor(OPERATOR, "x", URL, address(0), offers());
         vm.expectRevert(abi.encodeWithSelector(IPodRegistry.BadOfferCount.selector, 0, 32));
-        this.registerFor(OPERATOR, "x", URL, PAYOUT, new Offer[](0), key("identity"));
-        IdentityKey memory k = key("identity");
-        k.quoteHash = 0;
-        vm.expectRevert(
-            abi.encodeWithSelector(IPodRegistry.IncompleteKey.selector, k.identity, bytes32(0))
-        );
-        this.registerFor(OPERATOR, "x", URL, PAYOUT, offers(), k);
+        this.registerFor(OPERATOR, "x", URL, PAYOUT, new Offer[](0));
         vm.assertEq(registry.total(), 1, "total");
     }
 
@@ -170,69 +169,6 @@ contract PodRegistryTest is Fixture {
         registry.updatePayout(podId, address(0));
     }
 
-    function test_setKey_refusesEachBadPart() public {
-        IdentityKey memory k = key("next");
-        k.identity = address(0);
-        refuseKey(
-            k, abi.encodeWithSelector(IPodRegistry.IncompleteKey.selector, address(0), k.quoteHash)
-        );
-        k = key("next");
-        k.expiry = START;
-        refuseKey(
-            k, abi.encodeWithSelector(IPodRegistry.BadExpiry.selector, START, START, START + 7 days)
-        );
-        k.expiry = START + 7 days + 1;
-        refuseKey(
-            k,
-            abi.encodeWithSelector(IPodRegistry.BadExpiry.selector, k.expiry, START, START + 7 days)
-        );
-        k = key("next");
-        k.evidenceUri = "https://pod/ evidence";
-        refuseKey(
-            k, abi.encodeWithSelector(IPodRegistry.BadEvidenceUri.selector, k.evidenceUri, 256)
-        );
-        k.evidenceUri = repeated("https://", 257);
-        refuseKey(
-            k, abi.encodeWithSelector(IPodRegistry.BadEvidenceUri.selector, k.evidenceUri, 256)
-        );
-    }
-
-    function test_setKey_acceptsNoEvidenceUriAndTheLongestLife() public {
-        IdentityKey memory k = key("next");
-        k.evidenceUri = "";
-        k.expiry = START + 7 days;
-        setKey(k);
-        vm.assertEq(abi.encode(registry.pod(podId).key), abi.encode(k), "key");
-    }
-
-    function test_keyGoodUntil_isExpiryPlusGrace() public view {
-        vm.assertEq(registry.keyGoodUntil(podId, IDENTITY), START + 8 days, "good until");
-        vm.assertEq(registry.keyGoodUntil(podId, STRANGER), 0, "never had");
-        PodId other = PodId.wrap(keccak256("other"));
-        vm.assertEq(registry.keyGoodUntil(other, IDENTITY), 0, "other pod");
-    }
-
-    function test_keyGoodUntil_ofAReplacedKeyIsReplacementPlusGrace() public {
-        vm.warp(START + 1 hours);
-        setKey(key("next"));
-        vm.assertEq(registry.keyGoodUntil(podId, IDENTITY), START + 1 hours + 7 days, "replaced");
-        vm.assertEq(
-            registry.keyGoodUntil(podId, addressOf("next")), START + 1 hours + 8 days, "new"
-        );
-    }
-
-    function test_keyGoodUntil_isNotExtendedByReplacement() public {
-        vm.warp(START + 3 days);
-        setKey(key("next"));
-        vm.assertEq(registry.keyGoodUntil(podId, IDENTITY), START + 8 days, "expired on day 1");
-    }
-
-    function test_keyGoodUntil_ofARenewedKeyFollowsTheNewExpiry() public {
-        vm.warp(START + 12 hours);
-        setKey(key("identity"));
-        vm.assertEq(registry.keyGoodUntil(podId, IDENTITY), START + 12 hours + 8 days, "renewed");
-    }
-
     function test_retire_andBack() public {
         vm.expectEmit(address(registry));
         emit IPodRegistry.Retired(podId);
@@ -292,7 +228,7 @@ contract PodRegistryTest is Fixture {
         PodId[5] memory ids;
         ids[0] = podId;
         for (uint256 i = 1; i < 5; ++i) {
-            ids[i] = registerPod(vm.toString(i));
+            ids[i] = listPod(vm.toString(i));
         }
         uint256 cursor;
         uint256 seen;
@@ -309,8 +245,8 @@ contract PodRegistryTest is Fixture {
     }
 
     function testFuzz_page_staysInside(uint256 cursor, uint256 limit) public {
-        registerPod("a");
-        registerPod("b");
+        listPod("a");
+        listPod("b");
         (Pod[] memory pods, uint256 next, uint256 count) = registry.page(cursor, limit);
         uint256 left = cursor < 3 ? 3 - cursor : 0;
         vm.assertEq(pods.length, limit < left ? limit : left, "length");
@@ -353,11 +289,10 @@ contract PodRegistryTest is Fixture {
         string calldata salt,
         string calldata url,
         address payout,
-        Offer[] calldata list,
-        IdentityKey calldata k
+        Offer[] calldata list
     ) external returns (PodId) {
         vm.prank(operator);
-        return registry.register(keccak256(bytes(salt)), url, payout, list, k);
+        return registry.register(keccak256(bytes(salt)), url, payout, list);
     }
 
     function idOf(string memory salt) private view returns (bytes32) {
@@ -367,17 +302,6 @@ contract PodRegistryTest is Fixture {
     function updateOffers(Offer[] memory list) private {
         vm.prank(OPERATOR);
         registry.updateOffers(podId, list);
-    }
-
-    function setKey(IdentityKey memory k) private {
-        vm.prank(OPERATOR);
-        registry.setKey(podId, k);
-    }
-
-    function refuseKey(IdentityKey memory k, bytes memory expected) private {
-        vm.expectRevert(expected);
-        vm.prank(OPERATOR);
-        registry.setKey(podId, k);
     }
 
     function refuseTokenLimits(uint32 context, uint32 output) private {
@@ -391,13 +315,12 @@ contract PodRegistryTest is Fixture {
 
     /// One call of each function that changes a pod.
     function changes() private view returns (bytes[] memory calls) {
-        calls = new bytes[](6);
+        calls = new bytes[](5);
         calls[0] = abi.encodeCall(registry.updateUrl, (podId, "http://b"));
         calls[1] = abi.encodeCall(registry.updateOffers, (podId, offers()));
         calls[2] = abi.encodeCall(registry.updatePayout, (podId, STRANGER));
-        calls[3] = abi.encodeCall(registry.setKey, (podId, key("next")));
-        calls[4] = abi.encodeCall(registry.retire, (podId));
-        calls[5] = abi.encodeCall(registry.unretire, (podId));
+        calls[3] = abi.encodeCall(registry.retire, (podId));
+        calls[4] = abi.encodeCall(registry.unretire, (podId));
     }
 
     function manyOffers(uint256 count) private pure returns (Offer[] memory list) {

@@ -6,7 +6,7 @@ import {Escrow} from "../src/Escrow.sol";
 import {PodRegistry} from "../src/PodRegistry.sol";
 import {TestToken} from "../src/TestToken.sol";
 import {Channel, CompactSignature, LockRow, ReceiptRow} from "../src/interfaces/IEscrow.sol";
-import {IdentityKey, Offer, PodId} from "../src/interfaces/IPodRegistry.sol";
+import {Offer, PodId} from "../src/interfaces/IPodRegistry.sol";
 import {Fixture} from "./Fixture.sol";
 import {vm} from "./Vm.sol";
 
@@ -33,9 +33,10 @@ contract VectorsTest is Fixture {
     function setUp() public {
         vm.chainId(CHAIN_ID);
         vm.warp(START);
+        startVerifier();
         vm.startPrank(addressOf(DEPLOYER));
         token = new TestToken();
-        registry = new PodRegistry();
+        registry = new PodRegistry(verifier);
         escrow = new Escrow(address(token), registry);
         vm.stopPrank();
         separator = escrow.DOMAIN_SEPARATOR();
@@ -59,9 +60,7 @@ contract VectorsTest is Fixture {
         string memory json = vm.readFile(OFFERS_FILE);
         for (uint256 i; i < 3; ++i) {
             vm.prank(addressOf(OPERATOR_LABEL));
-            PodId id = registry.register(
-                bytes32(i), "http://pod", OWNER, offerCase(i), key(IDENTITY_LABEL)
-            );
+            PodId id = registry.register(bytes32(i), "http://pod", OWNER, offerCase(i));
             bytes32 expected = vm.parseJsonBytes32(json, path("cases", i, "offersHash"));
             vm.assertEq(registry.pod(id).offersHash, expected, "offersHash");
         }
@@ -107,8 +106,9 @@ contract VectorsTest is Fixture {
     function registerVectorPod() private {
         vm.warp(START);
         vm.startPrank(addressOf(OPERATOR_LABEL));
-        registry.register(SALT, "http://pod", OWNER, offerCase(0), key(IDENTITY_LABEL));
+        registry.register(SALT, "http://pod", OWNER, offerCase(0));
         vm.stopPrank();
+        attest(podId, IDENTITY_LABEL);
     }
 
     function growEpoch(address user, address owner) private {

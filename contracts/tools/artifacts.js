@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Writes artifacts/{PodRegistry,Escrow,TestToken}.json from forge's output: ABI and creation code,
+// Writes artifacts/{AttestationVerifier,PodRegistry,Escrow,TestToken}.json from forge's output: ABI and creation code,
 // the two things that the Rust crates read, so that `cargo build` needs neither Node nor Foundry.
 // `--check` writes nothing and fails when a committed file differs. Run `forge build` before.
 "use strict";
@@ -11,7 +11,7 @@ const root = path.join(__dirname, "..");
 const check = process.argv.includes("--check");
 let stale = 0;
 
-for (const name of ["PodRegistry", "Escrow", "TestToken"]) {
+for (const name of ["AttestationVerifier", "PodRegistry", "Escrow", "TestToken"]) {
   const built = path.join(root, "out", `${name}.sol`, `${name}.json`);
   if (!fs.existsSync(built)) {
     console.error(`error: ${path.relative(root, built)} is missing\n\nhint: Run \`forge build\` in contracts/.`);
