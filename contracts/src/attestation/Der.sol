@@ -75,17 +75,18 @@ library Der {
         bool good;
         assembly ("memory-safe") {
             let head := calldataload(cursor)
-            let size := byte(1, head)
+            let size := sub(shr(240, head), 0x0200)
             next := add(add(cursor, 2), size)
-            // Not empty, not negative.
-            good := and(gt(size, 0), lt(byte(2, head), 0x80))
-            good := and(good, eq(byte(0, head), INTEGER))
-            if iszero(or(byte(2, head), eq(size, 1))) {
+            // Not empty, not too long, and no other tag; not negative; inside the parent.
+            good := and(lt(sub(size, 1), 33), iszero(gt(next, end)))
+            good := and(good, lt(byte(2, head), 0x80))
+            switch or(byte(2, head), eq(size, 1))
+            case 0 {
                 // A zero byte may lead for the sign's sake alone.
                 good := and(good, gt(byte(3, head), 0x7f))
                 size := sub(size, 1)
             }
-            good := and(good, and(lt(size, 33), iszero(gt(next, end))))
+            default { good := and(good, lt(size, 33)) }
             value := shr(sub(256, shl(3, size)), calldataload(sub(next, size)))
         }
         require(good, V.BadDer(cursor));

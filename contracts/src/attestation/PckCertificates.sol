@@ -60,6 +60,8 @@ library PckCertificates {
     // 2.5.29.x, not critical, shorter than 128 bytes: x and two lengths are zero here.
     uint256 private constant PLAIN = 0x30000603551d000400;
     uint256 private constant PLAIN_MASK = 0xff80ffffffff80ff80;
+    // Bit x: 2.5.29.x is one of the three above, for x = 15, 19 and 35.
+    uint256 private constant KNOWN = 0x800088000;
 
     /// @notice Reads a certificate. Signature, dates and revocation are for the caller.
     /// @return pck What it says, but for `issuer`, which is zero.
@@ -133,37 +135,25 @@ library PckCertificates {
 
     function _extensions(uint256 cursor, uint256 end, Pck memory pck, Issuance memory by)
         private
-        pure
+        view
     {
-        bool good;
-        assembly ("memory-safe") {
-            let head := calldataload(cursor)
-            let outer := and(shr(224, head), 0xffff)
-            let inner := and(shr(192, head), 0xffff)
-            good := eq(and(shr(192, head), EXTENSIONS_MASK), EXTENSIONS)
-            good := and(good, and(eq(outer, add(inner, 4)), gt(inner, 0xff)))
-            good := and(good, eq(add(add(cursor, 8), inner), end))
-        }
-        require(good, V.BadDer(cursor));
-        cursor += EXTENSIONS_BYTES;
+        cursor = _openExtensions(cursor, end);
         bool maySign;
-        while (cursor < end) {
-            uint256 head = Der.word(cursor);
-            if (head >> 152 == AUTHORITY_KEY_ID) {
+        while (true) {
+            bool usage;
+            (cursor, usage) = _passPlain(cursor, end);
+            maySign = maySign || usage;
+            if (cursor >= end) break;
+            if (Der.word(cursor) >> 152 == AUTHORITY_KEY_ID) {
                 require(by.keyId == 0, V.BadDer(cursor));
                 cursor += AUTHORITY_KEY_ID_BYTES + KEY_ID_BYTES;
                 by.keyId = Der.keccak(cursor - KEY_ID_BYTES, cursor);
-            } else if (head >> 128 == KEY_USAGE) {
-                maySign = true;
-                cursor += KEY_USAGE_BYTES;
-            } else if (head >> 144 == BASIC_CONSTRAINTS) {
-                cursor += BASIC_CONSTRAINTS_BYTES;
             } else if (SgxExtension.isAt(cursor)) {
                 // Once: a machine has one identity.
                 require(pck.machine == 0, V.BadDer(cursor));
                 cursor = SgxExtension.read(cursor, pck);
             } else {
-                cursor = _other(cursor, end);
+                cursor = _passOther(cursor, end);
             }
         }
         Der.done(cursor, end);
@@ -171,20 +161,55 @@ library PckCertificates {
         require(pck.machine != 0, V.BadCertificate(V.CertificateFault.NoSgxExtension));
     }
 
-    /// @dev Passes an extension that need not be known.
-    function _other(uint256 cursor, uint256 end) private pure returns (uint256 next) {
-        uint256 id;
-        bool critical;
-        bool plain;
+    function _openExtensions(uint256 cursor, uint256 end) private pure returns (uint256 content) {
+        bool good;
         assembly ("memory-safe") {
             let head := calldataload(cursor)
-            let size := byte(1, head)
-            plain := eq(and(shr(184, head), PLAIN_MASK), PLAIN)
-            plain := and(plain, eq(add(byte(8, head), 7), size))
-            id := byte(6, head)
-            next := add(add(cursor, 2), size)
+            let outer := and(shr(224, head), 0xffff)
+            let inner := and(shr(192, head), 0xffff)
+            good := eq(and(shr(192, head), EXTENSIONS_MASK), EXTENSIONS)
+            good := and(good, and(eq(outer, add(inner, 4)), gt(inner, 0xff)))
+            content := add(cursor, EXTENSIONS_BYTES)
+            good := and(good, eq(add(content, inner), end))
         }
-        if (!plain) (id, critical,, next) = X509.extension(cursor, end);
+        require(good, V.BadDer(cursor));
+    }
+
+    /// @dev Passes extensions as long as they are usage and constraints of a leaf, or need not be
+    /// known.
+    /// @return next Where the first other one begins, or the extensions end.
+    /// @return usage Whether the usage was among them.
+    function _passPlain(uint256 cursor, uint256 end)
+        private
+        pure
+        returns (uint256 next, bool usage)
+    {
+        assembly ("memory-safe") {
+            next := cursor
+            for {} lt(next, end) {} {
+                let head := calldataload(next)
+                if eq(shr(128, head), KEY_USAGE) {
+                    usage := 1
+                    next := add(next, KEY_USAGE_BYTES)
+                    continue
+                }
+                if eq(shr(144, head), BASIC_CONSTRAINTS) {
+                    next := add(next, BASIC_CONSTRAINTS_BYTES)
+                    continue
+                }
+                if sub(and(shr(184, head), PLAIN_MASK), PLAIN) { break }
+                if sub(add(byte(8, head), 7), byte(1, head)) { break }
+                if and(shr(byte(6, head), KNOWN), 1) { break }
+                next := add(add(next, 2), byte(1, head))
+            }
+        }
+    }
+
+    /// @dev Passes an extension of another shape, if it need not be known.
+    function _passOther(uint256 cursor, uint256 end) private pure returns (uint256 next) {
+        uint256 id;
+        bool critical;
+        (id, critical,, next) = X509.extension(cursor, end);
         require(id != X509.BASIC_CONSTRAINTS, V.BadCertificate(V.CertificateFault.IsACa));
         require(id != X509.KEY_USAGE, V.BadCertificate(V.CertificateFault.KeyUsage));
         require(id != X509.SGX, V.BadCertificate(V.CertificateFault.SgxField));

@@ -39,6 +39,8 @@ library SgxExtension {
     // Sixteen components of 18 bytes or more, and the PCE SVN.
     uint256 private constant OTHER_FIELDS_BYTES = 17 * 18;
 
+    uint256 private constant MACHINE_TAG_BYTES = 19;
+
     /// @notice Whether the extension begins at `cursor`.
     function isAt(uint256 cursor) internal pure returns (bool) {
         return Der.word(cursor) >> 72 & HEAD_MASK == HEAD;
@@ -46,7 +48,7 @@ library SgxExtension {
 
     /// @notice Reads the extension at `cursor`; `isAt` must have said yes.
     /// @return next Where it ends. If that is inside the certificate, all that was read was.
-    function read(uint256 cursor, Pck memory pck) internal pure returns (uint256 next) {
+    function read(uint256 cursor, Pck memory pck) internal view returns (uint256 next) {
         bool good;
         assembly ("memory-safe") {
             let head := calldataload(cursor)
@@ -141,7 +143,16 @@ library SgxExtension {
         pck.instance = bytes16(bytes32(Der.word(cursor + 16)));
     }
 
-    function _machine(uint256 ppid) private pure returns (bytes32) {
-        return sha256(abi.encodePacked("phallama/1 machine", bytes1(0), bytes16(bytes32(ppid))));
+    /// @dev SHA-256("phallama/1 machine" ‖ 0 ‖ PPID), with the PPID in the upper half of the word.
+    function _machine(uint256 ppid) private view returns (bytes32 digest) {
+        assembly ("memory-safe") {
+            mstore(0x00, "phallama/1 machine")
+            mstore(MACHINE_TAG_BYTES, ppid)
+            // The precompile fails only for lack of gas, and then nothing may go on.
+            if iszero(staticcall(gas(), 2, 0x00, add(MACHINE_TAG_BYTES, 16), 0x00, 0x20)) {
+                revert(0x00, 0x00)
+            }
+            digest := mload(0x00)
+        }
     }
 }

@@ -64,9 +64,12 @@ library X509 {
     /// @notice Passes the one algorithm identifier.
     /// @dev The element that follows is opened next, and finds out if this one was too long.
     function algorithm(uint256 cursor) internal pure returns (uint256 next) {
-        bool known = Der.word(cursor) >> 160 == ECDSA_WITH_SHA256;
+        bool known;
+        assembly ("memory-safe") {
+            known := eq(shr(160, calldataload(cursor)), ECDSA_WITH_SHA256)
+            next := add(cursor, ECDSA_WITH_SHA256_BYTES)
+        }
         require(known, V.BadCertificate(V.CertificateFault.Algorithm));
-        next = cursor + ECDSA_WITH_SHA256_BYTES;
     }
 
     /// @notice Passes a Name.
@@ -120,11 +123,14 @@ library X509 {
     /// @notice Reads a SubjectPublicKeyInfo of an uncompressed P-256 point.
     /// @dev The element that follows is opened next, and finds out if this one was too long.
     function key(uint256 cursor) internal pure returns (bytes32 x, bytes32 y, uint256 next) {
-        bool known = Der.word(cursor) >> 40 == P256_KEY;
+        bool known;
+        assembly ("memory-safe") {
+            known := eq(shr(40, calldataload(cursor)), P256_KEY)
+            x := calldataload(add(cursor, P256_KEY_BYTES))
+            y := calldataload(add(cursor, add(P256_KEY_BYTES, 32)))
+            next := add(cursor, add(P256_KEY_BYTES, 64))
+        }
         require(known, V.BadCertificate(V.CertificateFault.Algorithm));
-        x = bytes32(Der.word(cursor + P256_KEY_BYTES));
-        y = bytes32(Der.word(cursor + P256_KEY_BYTES + 32));
-        next = cursor + P256_KEY_BYTES + 64;
     }
 
     /// @notice Reads `BIT STRING {SEQUENCE {INTEGER r, INTEGER s}}`, which must end at `end`.
