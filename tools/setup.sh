@@ -116,18 +116,20 @@ setup_contracts() {
   (cd "$repo/contracts" && npm ci --ignore-scripts --no-audit --no-fund --silent)
 }
 
-# The Python packages of the client tests, pinned in tests/clients/requirements.txt.
-setup_clients() {
-  local dir="$cache/clients" want
-  want=$(sha256sum <"$repo/tests/clients/requirements.txt")
+# environment NAME REQUIREMENTS WHAT: a virtual environment with pinned packages; prints its python.
+environment() {
+  local dir="$cache/$1" want
+  want=$(sha256sum <"$repo/$2")
   [ "$(cat "$dir/.requirements" 2>/dev/null)" = "$want" ] || {
-    say "installing the client packages for the tests"
+    say "installing $3"
     rm -rf "$dir" && python3 -m venv "$dir"
-    "$dir/bin/pip" --disable-pip-version-check install -q -r "$repo/tests/clients/requirements.txt"
+    "$dir/bin/pip" --disable-pip-version-check install -q -r "$repo/$2"
     printf '%s\n' "$want" >"$dir/.requirements"
   }
   printf '%s\n' "$dir/bin/python"
 }
+setup_clients() { environment clients tests/clients/requirements.txt "the client packages for the tests"; }
+setup_analysis() { environment analysis contracts/tools/requirements.txt "slither and halmos"; }
 
 for part in "$@"; do
   case $part in
@@ -137,6 +139,7 @@ for part in "$@"; do
     llama-server) setup_llama_server ;;
     contracts) setup_contracts ;;
     clients) setup_clients ;;
-    *) die "unknown part \`$part\`; the parts are debs, debs-with-node, model, llama-server, contracts, clients" ;;
+    analysis) setup_analysis ;;
+    *) die "unknown part \`$part\`; the parts are debs, debs-with-node, model, llama-server, contracts, clients, analysis" ;;
   esac
 done
