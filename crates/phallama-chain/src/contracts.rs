@@ -21,7 +21,7 @@ mod generated {
     }
     /// For deploying.
     pub mod verifier_code {
-        alloy::sol!(AttestationVerifier, "abi/AttestationVerifier.json");
+        alloy::sol!(AttestationVerifier, "../../contracts/artifacts/AttestationVerifier.json");
     }
     alloy::sol!(
         #[derive(Debug)]
