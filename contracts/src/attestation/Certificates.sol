@@ -116,17 +116,20 @@ library Certificates {
         }
     }
 
-    /// @dev First byte of a BIT STRING of one or two bytes.
+    /// @dev First byte of a BIT STRING of one or two bytes, whose unused bits are zero.
     function _keyUsage(uint256 cursor, uint256 end) private pure returns (uint256) {
         (uint256 content, uint256 next) = Der.open(cursor, end, Der.BIT_STRING);
         Der.done(next, end);
         uint256 size = end - content;
         require(size == 2 || size == 3, V.BadDer(cursor));
+        uint256 unused = Der.word(content) >> 248;
+        uint256 last = Der.word(end - 1) >> 248;
+        require(unused < 8 && last & ((1 << unused) - 1) == 0, V.BadDer(cursor));
         return (Der.word(content) >> 240) & 0xff;
     }
 
     /// @dev `SEQUENCE {cA BOOLEAN DEFAULT FALSE, pathLenConstraint INTEGER OPTIONAL}`. Chains here
-    /// have one CA below the root: no length is too short for a leaf.
+    /// have one CA below the root: no length is too short for a leaf. It has one byte.
     function _isCa(uint256 cursor, uint256 end) private pure returns (bool) {
         uint256 next;
         (cursor, next) = Der.open(cursor, end, Der.SEQUENCE);
@@ -134,7 +137,11 @@ library Certificates {
         if (cursor == end) return false;
         require(Der.word(cursor) >> 232 == TRUE, V.BadDer(cursor));
         cursor += 3;
-        if (cursor != end) (, cursor) = Der.unsigned(cursor, end);
+        if (cursor != end) {
+            (uint256 length, uint256 next_) = Der.unsigned(cursor, end);
+            require(length < 256, V.BadDer(cursor));
+            cursor = next_;
+        }
         Der.done(cursor, end);
         return true;
     }

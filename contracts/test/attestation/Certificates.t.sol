@@ -221,6 +221,25 @@ contract CertificatesTest {
         refuses(draft, draft.signedPart().length - 3);
     }
 
+    function test_parse_refusesUsagesWithBitsThatAreNotThere() public {
+        Writer.Draft memory draft = good();
+        // Nine unused bits, and unused bits that are set.
+        bytes[3] memory usages = [bytes(hex"03020906"), hex"03020206", hex"0303048001"];
+        for (uint256 i; i < 3; ++i) {
+            draft.keyUsage = Writer.criticalExtension(hex"0f", usages[i]);
+            uint256 behind = draft.basicConstraints.length + usages[i].length;
+            refuses(draft, draft.signedPart().length - behind);
+        }
+    }
+
+    function test_parse_refusesPathLengthsOfTwoBytes() public {
+        Writer.Draft memory draft = good();
+        draft.basicConstraints = Writer.criticalExtension(hex"13", hex"30070101ff02020100");
+        refuses(draft, draft.signedPart().length - 4);
+        draft.basicConstraints = Writer.criticalExtension(hex"13", hex"30070101ff020200ff");
+        READING.parse(draft.finish());
+    }
+
     function test_parse_refusesBytesBehindAnything() public {
         Writer.Draft memory draft = good();
         bytes memory signedPart = draft.signedPart();
