@@ -105,6 +105,39 @@ fn ends_sooner(stored_end_unix_s: u64, held: &Held, until_unix_s: u64) -> bool {
     stored_end_unix_s < until_unix_s && stored_end_unix_s < held.window.next_update_unix_s
 }
 
+/// A set cut for the contract, and what of it the contract lacks.
+pub(super) struct Needed {
+    cut: OnChainCollateral,
+    keys: CollateralKeys,
+    qe_identity_signer: Digest32,
+    pub(super) what: Vec<Bring>,
+}
+
+/// Asks the contract what of `set` it lacks; see [`missing`].
+pub(super) async fn needed(
+    chain: &Chain,
+    quote: &PlatformQuote,
+    set: &CollateralSet,
+    until_unix_s: u64,
+) -> Result<Needed, Bringing> {
+    let cut = OnChainCollateral::cut(&set.to_evidence()).map_err(|error| {
+        let facts = vec![("found", error.to_string())];
+        Bringing::Refused(Refusal::by_host(RefusalKind::Malformed, facts))
+    })?;
+    let keys = collateral_keys(quote, &cut);
+    let state = chain.collateral_state(&keys).await?;
+    let mut what = missing(&state, set, until_unix_s);
+    let qe_identity_signer = key_id(&cut.qe_identity_signer.key);
+    if what.contains(&Bring::QeIdentity) && qe_identity_signer != keys.signer {
+        let of_qe = CollateralKeys { signer: qe_identity_signer, ..keys };
+        if chain.collateral_state(&of_qe).await?.signer.is_none() {
+            what.push(Bring::QeIdentitySigner);
+            what.sort_unstable();
+        }
+    }
+    Ok(Needed { cut, keys, qe_identity_signer, what })
+}
+
 /// Brings what is missing, and tells of every transaction.
 ///
 /// Somebody else may bring the same at the same time: that the contract has it already is success.
@@ -119,24 +152,10 @@ pub async fn bring(
     until_unix_s: u64,
     sent: &mut (dyn FnMut(Bring, &Tx) + Send),
 ) -> Result<(), Bringing> {
-    let cut = OnChainCollateral::cut(&set.to_evidence()).map_err(|error| {
-        let facts = vec![("found", error.to_string())];
-        Bringing::Refused(Refusal::by_host(RefusalKind::Malformed, facts))
-    })?;
-    let keys = collateral_keys(quote, &cut);
-    let state = chain.collateral_state(&keys).await?;
-    let mut needed = missing(&state, set, until_unix_s);
-    let qe_signer = key_id(&cut.qe_identity_signer.key);
-    if needed.contains(&Bring::QeIdentity) && qe_signer != keys.signer {
-        let of_qe = CollateralKeys { signer: qe_signer, ..keys };
-        if chain.collateral_state(&of_qe).await?.signer.is_none() {
-            needed.push(Bring::QeIdentitySigner);
-            needed.sort_unstable();
-        }
-    }
-    for what in needed {
-        match send(chain, sender, what, &cut, (keys.ca, keys.signer, qe_signer)).await {
-            Ok(tx) => sent(what, &tx),
+    let needed = needed(chain, quote, set, until_unix_s).await?;
+    for what in &needed.what {
+        match send(chain, sender, *what, &needed).await {
+            Ok(tx) => sent(*what, &tx),
             Err(error) if error.refusal() == Some("NotNewer") => {
                 tracing::info!(%what, "collateral: somebody else has brought it");
             }
@@ -161,20 +180,21 @@ async fn send(
     chain: &Chain,
     sender: &Sender,
     what: Bring,
-    cut: &OnChainCollateral,
-    (ca, tcb_signer, qe_signer): (Digest32, Digest32, Digest32),
+    needed: &Needed,
 ) -> Result<Tx, ChainError> {
+    let Needed { cut, keys, qe_identity_signer, .. } = needed;
     match what {
         Bring::RootCrl => sender.upsert_crl(chain.root_issuer().await?, &cut.root_crl).await,
         Bring::Ca => sender.admit_ca(&cut.ca.der).await,
         Bring::TcbInfoSigner => sender.admit_signer(&cut.tcb_info_signer.der).await,
         Bring::QeIdentitySigner => sender.admit_signer(&cut.qe_identity_signer.der).await,
-        Bring::PckCrl => sender.upsert_crl(ca, &cut.pck_crl).await,
+        Bring::PckCrl => sender.upsert_crl(keys.ca, &cut.pck_crl).await,
         Bring::TcbInfo => {
-            sender.upsert_tcb_info(&cut.tcb_info, &cut.tcb_info_signature, tcb_signer).await
+            sender.upsert_tcb_info(&cut.tcb_info, &cut.tcb_info_signature, keys.signer).await
         }
         Bring::QeIdentity => {
-            sender.upsert_qe_identity(&cut.qe_identity, &cut.qe_identity_signature, qe_signer).await
+            let (json, signature) = (&cut.qe_identity, &cut.qe_identity_signature);
+            sender.upsert_qe_identity(json, signature, *qe_identity_signer).await
         }
     }
 }

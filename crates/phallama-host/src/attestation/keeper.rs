@@ -10,10 +10,8 @@ use phallama_attest::{Collateral, Evidence};
 use phallama_protocol::ids::Address;
 
 use super::quote::PlatformQuote;
-use super::refusal::{Refusal, RefusalKind};
-use crate::collateral::{
-    Cache, CollateralSet, CollateralSource, Endpoint, Fault, HttpLimits, Item, Remark,
-};
+use super::refusal::Refusal;
+use crate::collateral::{Cache, CollateralSet, CollateralSource, Endpoint, HttpLimits, Remark};
 use crate::config::{CollateralSettings, PodConfig, TeeSettings};
 use crate::enclave::{EnclaveClient, EnclaveInfo};
 use crate::error::PodError;
@@ -122,8 +120,8 @@ impl CollateralKeeper {
                 Err(error) => tracing::warn!(%error, "collateral: the enclave gave none"),
             }
         }
-        CollateralSet::from_evidence(&collateral, &quote.wanted, now_unix_s)
-            .map_err(|(item, fault)| Refusal::from_document(item, &fault))
+        let evidence = Evidence { collateral, ..Evidence::clone(&info.evidence) };
+        CollateralSet::of_evidence(&evidence, &quote.wanted, now_unix_s)
     }
 
     /// `evidence` with the newest collateral of the enclave that made it.
@@ -175,8 +173,8 @@ fn write(path: &Path, collateral: &Collateral) -> io::Result<()> {
     std::fs::rename(partial, path)
 }
 
-/// What the enclave is given before its first quote says which collateral it needs.
-pub(super) fn no_collateral() -> Collateral {
+/// No item at all: what an enclave is given before its first quote says which collateral it needs.
+pub fn no_collateral() -> Collateral {
     Collateral {
         pck_crl_issuer_chain: String::new(),
         root_ca_crl: Vec::new(),
@@ -188,19 +186,5 @@ pub(super) fn no_collateral() -> Collateral {
         qe_identity: String::new(),
         qe_identity_signature: Vec::new(),
         pck_certificate_chain: None,
-    }
-}
-
-impl Refusal {
-    /// An item of an evidence document is not good.
-    fn from_document(item: Item, fault: &Fault) -> Self {
-        let kind = match fault {
-            Fault::Expired { .. } => RefusalKind::CollateralExpired,
-            Fault::BadSignature { .. } => RefusalKind::NotGenuine,
-            Fault::OtherRoot { .. } => RefusalKind::OtherRoot,
-            _ => RefusalKind::CollateralUnavailable,
-        };
-        let found = format!("the evidence document {fault}");
-        Self::by_host(kind, vec![("item", item.to_string()), ("found", found)])
     }
 }

@@ -10,13 +10,16 @@ mod bringing;
 mod keeper;
 mod quote;
 mod refusal;
+mod trial;
 
 #[cfg(test)]
 mod tests;
 
 pub use appraisal::{Appraisal, appraise};
 pub use bringing::{Bring, Bringing, bring, collateral_keys, missing};
+pub use keeper::no_collateral;
 pub(crate) use keeper::{CollateralKeeper, collateral_file};
 pub use quote::{PlatformQuote, Root};
 pub use refusal::{Refusal, RefusalKind, RefusedBy};
 pub(crate) use refusal::{machine_taken, of_contract};
+pub use trial::{Trial, try_evidence};

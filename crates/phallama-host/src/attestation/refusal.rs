@@ -5,11 +5,11 @@
 
 use std::fmt;
 
-use phallama_attest::{CollateralItem, Rejection, RootKind, TcbComponent, TcbStatus};
+use phallama_attest::{CollateralItem, Evidence, Rejection, RootKind, TcbComponent, TcbStatus};
 use phallama_chain::{ChainError, MachineHolder};
 use phallama_protocol::ids::{Digest32, PodId};
 
-use crate::collateral::{CollateralError, Fault, Item};
+use crate::collateral::{CollateralError, CollateralSet, Fault, Item, Wanted};
 
 /// A platform, its quote or its collateral was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -404,6 +404,32 @@ impl From<&CollateralError> for Refusal {
         }
         Self::by_host(kind, facts)
     }
+}
+
+impl CollateralSet {
+    /// The set that comes with `evidence`.
+    ///
+    /// # Errors
+    /// [`Refusal`] with the first item that is not good.
+    pub(super) fn of_evidence(
+        evidence: &Evidence,
+        wanted: &Wanted,
+        now_unix_s: u64,
+    ) -> Result<Self, Refusal> {
+        Self::from_evidence(&evidence.collateral, wanted, now_unix_s)
+            .map_err(|(item, fault)| of_document(item, &fault))
+    }
+}
+
+fn of_document(item: Item, fault: &Fault) -> Refusal {
+    let kind = match fault {
+        Fault::Expired { .. } => RefusalKind::CollateralExpired,
+        Fault::BadSignature { .. } => RefusalKind::NotGenuine,
+        Fault::OtherRoot { .. } => RefusalKind::OtherRoot,
+        _ => RefusalKind::CollateralUnavailable,
+    };
+    let found = format!("the evidence document {fault}");
+    Refusal::by_host(kind, vec![fact("item", item), fact("found", found)])
 }
 
 /// The machine backs another pod, and not both agreed to share it.

@@ -8,8 +8,7 @@ use phallama_attest::{Collateral, Evidence};
 use phallama_protocol::ids::{Address, Digest32};
 use phallama_protocol::link::Kind;
 
-use crate::attestation::keeper::{CollateralKeeper, no_collateral};
-use crate::attestation::{PlatformQuote, RefusalKind};
+use crate::attestation::{CollateralKeeper, PlatformQuote, RefusalKind, no_collateral};
 use crate::collateral::Remark;
 use crate::collateral::tests::{DAY, NOW, Service, fresh, source};
 use crate::enclave::{EnclaveClient, EnclaveInfo};

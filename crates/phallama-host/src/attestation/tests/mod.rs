@@ -1,2 +1,3 @@
 mod keeping;
 mod refusals;
+mod trying;
