@@ -27,6 +27,23 @@ pub struct Config {
     pub spend: SpendConfig,
     /// The local server.
     pub serve: ServeConfig,
+    /// A pod on this machine.
+    #[serde(skip_serializing_if = "PodSettings::is_default")]
+    pub pod: PodSettings,
+}
+
+/// `[pod]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PodSettings {
+    /// Collateral services, asked in turn; `--pccs` goes first.
+    pub pccs: Vec<String>,
+}
+
+impl PodSettings {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// `[trust]`

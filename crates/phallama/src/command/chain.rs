@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use phallama_attest::simulated::{DEVELOPMENT_SEED, DevelopmentRoot};
 use phallama_chain::{Chain, Deployment};
 use phallama_devchain::{ChainOptions, DevChain, dev_account};
 use phallama_protocol::ids::Amount;
@@ -45,7 +46,7 @@ pub(crate) async fn start(listen: SocketAddr) -> Result<String, CliError> {
 
 pub(super) async fn up(context: &mut Context, listen: SocketAddr) -> Result<(), CliError> {
     let rpc_url = start(listen).await?;
-    configure(context, &rpc_url, &developer(Developer::Deployer)).await?;
+    configure(context, &rpc_url, &developer(Developer::Deployer), &development_root()).await?;
     report(context);
     print::note("The chain lives as long as this command. Ctrl-C ends it.");
     crate::signal::interrupted().await;
@@ -56,11 +57,22 @@ pub(super) async fn deploy(
     context: &mut Context,
     rpc_url: &str,
     path: &Path,
+    root_certificate: Option<&Path>,
 ) -> Result<(), CliError> {
     let deployer = key_file(path)?;
-    configure(context, rpc_url, &deployer).await?;
+    let root_der = match root_certificate {
+        Some(path) => std::fs::read(path)
+            .map_err(|source| CliError::File { path: path.to_owned(), source })?,
+        None => development_root(),
+    };
+    configure(context, rpc_url, &deployer, &root_der).await?;
     report(context);
     Ok(())
+}
+
+/// The root of simulated platforms, DER. Its key is public: a deployment under it proves nothing.
+pub(crate) fn development_root() -> Vec<u8> {
+    DevelopmentRoot::from_seed(DEVELOPMENT_SEED).root_der().to_vec()
 }
 
 /// Deploys, mints the test token for the owner, gives both accounts gas money, and writes their
@@ -69,9 +81,10 @@ pub(crate) async fn configure(
     context: &mut Context,
     rpc_url: &str,
     deployer: &Signer,
+    root_der: &[u8],
 ) -> Result<Deployment, CliError> {
     let (owner, operator) = (developer(Developer::Owner), developer(Developer::Operator));
-    let deployment = phallama_chain::deploy(rpc_url, deployer).await?;
+    let deployment = phallama_chain::deploy(rpc_url, deployer, root_der).await?;
     let config = deployment.config(rpc_url);
     let chain = Chain::connect(config.clone()).await?;
     let sender = chain.sender(deployer);

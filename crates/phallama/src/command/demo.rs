@@ -14,10 +14,10 @@ use phallama_protocol::ids::Amount;
 use phallama_protocol::keys::Signer;
 
 use self::ledger::Balances;
-use super::chain::{Developer, developer};
+use super::chain::{Developer, developer, development_root};
 use super::pod::Place;
 use super::verify::check_table;
-use crate::cli::{Demo, Global, PodUp};
+use crate::cli::{CollateralOptions, Demo, Global, PodUp};
 use crate::context::{Context, USER_KEYSTORE, money};
 use crate::error::CliError;
 use crate::home::ApprovedMeasurement;
@@ -87,7 +87,7 @@ async fn set_up(global: Global, options: &Demo) -> Result<Stage, CliError> {
     let decimals = chain(&mut context, options).await?;
     let chain = context.chain_config()?;
     let state_dir = context.home.path("pod");
-    let place = Place { state_dir, decimals, accepted: true };
+    let place = Place { state_dir, decimals, accepted: true, pccs: Vec::new() };
     let operator = developer(Developer::Operator);
     let pod = super::pod::start(&pod_options(options), chain, operator, place).await?;
     approve_build(&mut context, &pod).await?;
@@ -109,11 +109,17 @@ async fn chain(context: &mut Context, options: &Demo) -> Result<u8, CliError> {
         None => super::chain::start(LOOPBACK).await?,
     };
     let deployer = developer(Developer::Deployer);
-    let deployment = super::chain::configure(context, &rpc_url, &deployer).await?;
+    let root = development_root();
+    let deployment = super::chain::configure(context, &rpc_url, &deployer, &root).await?;
     let kind = if options.rpc_url.is_some() { "endpoint" } else { "embedded chain" };
     progress.done(&format!(
-        "{kind} {rpc_url}: registry {}, escrow {}, test token {} ({} gas)",
-        deployment.registry, deployment.escrow, deployment.token, deployment.gas_used
+        "{kind} {rpc_url}: verifier {} under the development root, registry {}, escrow {}, \
+         test token {} ({} gas)",
+        deployment.verifier,
+        deployment.registry,
+        deployment.escrow,
+        deployment.token,
+        deployment.gas_used
     ));
     Ok(context.chain().await?.token_meta().await?.decimals)
 }
@@ -131,6 +137,7 @@ fn pod_options(options: &Demo) -> PodUp {
         max_output: 1024,
         slots: 4,
         threads: None,
+        collateral: CollateralOptions::default(),
         operator_key_file: None,
         enclave: None,
     }

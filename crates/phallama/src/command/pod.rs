@@ -1,32 +1,38 @@
-//! `phallama pod up`
+//! `phallama pod`
+
+pub(super) mod check;
+pub(super) mod share;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use phallama_chain::ChainConfig;
-use phallama_host::config::{EnclaveSettings, ModelSettings, Policy, TeeSettings, WorkerSettings};
+use phallama_host::config::{
+    CollateralSettings, EnclaveSettings, ModelSettings, Policy, TeeSettings, WorkerSettings,
+};
 use phallama_host::{Pod, PodConfig, PodProgress};
 use phallama_protocol::ids::Digest32;
 use phallama_protocol::keys::Signer;
 use sha2::{Digest as _, Sha256};
 
 use super::chain::DEVELOPMENT_OPERATOR;
-use crate::cli::PodUp;
+use crate::cli::{CollateralOptions, PodUp};
 use crate::context::{Context, key_file};
 use crate::error::CliError;
 use crate::print::Progress;
-use crate::{print, signal, units};
+use crate::{clock, print, signal, units};
 
 /// Distinguishes several pods of one operator.
 const SALT: [u8; 32] = *b"phallama pod 1                  ";
 
 pub(super) async fn up(context: &Context, options: PodUp) -> Result<(), CliError> {
-    let operator = operator(context, &options)?;
+    let operator = operator(context, options.operator_key_file.as_deref())?;
     let chain = context.chain_config()?;
     let decimals = context.chain().await?.token_meta().await?.decimals;
     let accepted = context.config.trust.danger_accept_simulated_tee;
-    let place = Place { state_dir: context.home.path("pod"), decimals, accepted };
+    let state_dir = context.home.path("pod");
+    let place = Place { state_dir, decimals, accepted, pccs: pccs(context, &options.collateral) };
     let pod = start(&options, chain, operator, place).await?;
     print::line(format!("pod  {}\nURL  {}", pod.pod_id(), pod.url()));
     print::note("Ctrl-C settles what is open and ends the pod.");
@@ -50,6 +56,19 @@ pub(crate) struct Place {
     pub(crate) decimals: u8,
     /// The simulated TEE was asked for by name.
     pub(crate) accepted: bool,
+    /// Collateral services.
+    pub(crate) pccs: Vec<String>,
+}
+
+/// Collateral services: those of the command line, then those of the configuration.
+fn pccs(context: &Context, options: &CollateralOptions) -> Vec<String> {
+    let mut urls = options.pccs.clone();
+    for url in &context.config.pod.pccs {
+        if !urls.contains(url) {
+            urls.push(url.clone());
+        }
+    }
+    urls
 }
 
 /// Starts a pod with progress on stderr.
@@ -73,6 +92,13 @@ pub(crate) async fn start(
         PodProgress::EnclaveLog(line) if !still.load(Ordering::Relaxed) => {
             tracing::info!("enclave: {line}");
         }
+        PodProgress::Remark(text) => print::warning(text),
+        PodProgress::Refused(refusal) => {
+            print::warning(format!(
+                "{refusal}\n  It is tried again every minute. {}",
+                refusal.hint()
+            ));
+        }
         step => steps.step(&told(step)),
     };
     let pod = Pod::start(config, report).await?;
@@ -94,8 +120,20 @@ fn told(step: PodProgress) -> String {
             format!("the enclave ended ({reason}) and is started again in {in_ms} ms")
         }
         PodProgress::Registered { what, gas_used, .. } => {
-            format!("registered on chain: {what} ({gas_used} gas)")
+            format!("on chain: {what} ({gas_used} gas)")
         }
+        PodProgress::Appraised { appraisal } => format!(
+            "this machine's TCB status is {}, by TCB evaluation number {}; collateral until {}",
+            appraisal.tcb_status,
+            appraisal.evaluation_number,
+            clock::rfc3339(appraisal.expires_at_unix_s)
+        ),
+        PodProgress::Attested { until_unix_s } => format!(
+            "the registry has verified the quote and vouches for the key until {}",
+            clock::rfc3339(until_unix_s)
+        ),
+        PodProgress::Remark(text) => text,
+        PodProgress::Refused(refusal) => refusal.to_string(),
         PodProgress::Listening { url } => format!("listening at {url}"),
     }
 }
@@ -141,6 +179,7 @@ fn config(
         salt: SALT,
         state_dir: place.state_dir,
         enclave,
+        collateral: CollateralSettings { pccs: place.pccs, timeout_ms: None },
         policy: Policy::default(),
     })
 }
@@ -175,9 +214,9 @@ fn sha256_of(path: &Path) -> Result<Digest32, CliError> {
     }
 }
 
-fn operator(context: &Context, options: &PodUp) -> Result<Signer, CliError> {
+fn operator(context: &Context, named: Option<&Path>) -> Result<Signer, CliError> {
     let development = context.home.path(DEVELOPMENT_OPERATOR);
-    match &options.operator_key_file {
+    match named {
         Some(path) => key_file(path),
         None if development.exists() => key_file(&development),
         None => Err(CliError::NoKeyFile { who: "operator", option: "--operator-key-file" }),

@@ -13,7 +13,9 @@ use phallama_client::{
     ApprovedMeasurement as Approved, Client, ClientConfig, Keystore, ScryptCost, TrustPolicy,
 };
 use phallama_devchain::{ChainOptions, DevChain, dev_account};
-use phallama_host::config::{EnclaveSettings, ModelSettings, Policy, TeeSettings, WorkerSettings};
+use phallama_host::config::{
+    CollateralSettings, EnclaveSettings, ModelSettings, Policy, TeeSettings, WorkerSettings,
+};
 use phallama_host::{Pod, PodConfig};
 use phallama_protocol::eip712::OpenAccount;
 use phallama_protocol::frames::FrameClass;
@@ -277,7 +279,9 @@ async fn embedded_chain() -> String {
 
 async fn deploy(rpc_url: &str) -> ChainConfig {
     let deployer = developer(0);
-    let deployment = phallama_chain::deploy(rpc_url, &deployer).await.expect("deployed");
+    let root = DevelopmentRoot::from_seed(DEVELOPMENT_SEED);
+    let deployed = phallama_chain::deploy(rpc_url, &deployer, root.root_der()).await;
+    let deployment = deployed.expect("deployed");
     let config = deployment.config(rpc_url);
     let chain = Chain::connect(config.clone()).await.expect("the contracts are there");
     let minted = Amount::from(1_000_000_000);
@@ -346,6 +350,7 @@ pub(crate) fn pod_config(dir: &Path, chain: &ChainConfig, options: &Options) -> 
             danger_accept_simulated_tee: true,
             policy: Some(serde_json::json!({"classes": ["std", "fast", "bulk", "unpaced"]})),
         },
+        collateral: CollateralSettings::default(),
         policy: options.policy.clone(),
     }
 }
@@ -378,7 +383,8 @@ fn set_up(part: &str) -> PathBuf {
 
 async fn measurement(chain: &Chain, pod: &Pod) -> String {
     let record = chain.pod(pod.pod_id()).await.expect("read").expect("registered");
-    record.measurement.to_string().trim_start_matches("0x").to_owned()
+    let key = record.key.expect("attested");
+    key.measurement.to_string().trim_start_matches("0x").to_owned()
 }
 
 /// What `phallama chain deploy` and `phallama trust approve` would have written.
