@@ -169,6 +169,36 @@ contract EscrowBatchesTest is Fixture {
         vm.assertEq(skipped, abi.encodePacked(uint8(1 << place)), "only the bad row");
     }
 
+    /// A signature that recovers to nobody is not taken for that of the row before, whose user is
+    /// still in memory.
+    function test_batches_aMalformedRowIsNotTheRowBefores() public {
+        CompactSignature memory bad = CompactSignature(0, bytes32(uint256(1)));
+        LockRow[] memory locks = new LockRow[](2);
+        locks[0] = lockRow(label(0), 8 * UNIT, 0);
+        locks[1] = lockRow(label(0), 9 * UNIT, 0);
+        locks[1].signature = bad;
+        (uint256 moved, bytes memory skipped) = escrow.lock(podId, locks);
+        vm.assertEq(moved, 8 * UNIT, "locked");
+        vm.assertEq(skipped, hex"02", "the second lock");
+
+        bytes memory rows = bytes.concat(
+            settleRow(label(0), UNIT, UNIT, 0),
+            abi.encodePacked(5 * UNIT, 5 * UNIT, uint24(0), bad.r, bad.vs)
+        );
+        uint256 paid;
+        (paid, skipped) = escrow.settle(podId, rows, batchSignature("identity", podId, rows));
+        vm.assertEq(paid, UNIT, "settled");
+        vm.assertEq(skipped, hex"02", "the second row");
+
+        ReceiptRow[] memory receipts = new ReceiptRow[](2);
+        receipts[0] = receiptRow(label(0), "identity", 2 * UNIT, 2 * UNIT, 0);
+        receipts[1] = receiptRow(label(0), "identity", 5 * UNIT, 5 * UNIT, 0);
+        receipts[1].voucher = bad;
+        (paid, skipped) = escrow.settleReceipts(podId, receipts);
+        vm.assertEq(paid, UNIT, "settled by receipt");
+        vm.assertEq(skipped, hex"02", "the second receipt");
+    }
+
     /// Locks that fit into what each user has, and claims; by their last round every claim is met.
     function makeCalls(uint256 seed) private {
         for (uint256 i; i < STEPS / 3; ++i) {
