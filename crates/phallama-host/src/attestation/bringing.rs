@@ -52,14 +52,19 @@ impl Bring {
         }
     }
 
-    /// About how much gas it takes (measured on the embedded chain with Intel's own collateral).
-    pub fn gas_about(self) -> u64 {
-        match self {
-            Self::RootCrl | Self::Ca | Self::TcbInfoSigner | Self::QeIdentitySigner => 150_000,
-            Self::PckCrl => 250_000,
-            Self::TcbInfo => 700_000,
-            Self::QeIdentity => 200_000,
-        }
+    /// About how much gas it takes, by the length of what is brought (measured on the embedded
+    /// chain with Intel's own collateral).
+    pub fn gas_about(self, set: &CollateralSet) -> u64 {
+        let (base, per_byte, held) = match self {
+            Self::RootCrl => (70_000, 90, &set.root_crl),
+            Self::Ca => return 235_000,
+            Self::TcbInfoSigner | Self::QeIdentitySigner => return 175_000,
+            Self::PckCrl => (88_000, 110, &set.pck_crl),
+            Self::TcbInfo => (112_000, 72, &set.tcb_info),
+            Self::QeIdentity => (138_000, 61, &set.qe_identity),
+        };
+        let bytes = u64::try_from(held.document.body.len()).unwrap_or(u64::MAX);
+        bytes.saturating_mul(per_byte).saturating_add(base)
     }
 }
 

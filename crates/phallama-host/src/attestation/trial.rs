@@ -12,7 +12,7 @@ use crate::error::PodError;
 
 /// About how much gas an attestation takes, without and with a certificate that is remembered
 /// (measured on the embedded chain).
-const ATTEST_GAS: u64 = 230_000;
+const ATTEST_GAS: u64 = 250_000;
 const ATTEST_KNOWN_GAS: u64 = 110_000;
 
 /// What a registry would say to a quote.
@@ -30,16 +30,10 @@ pub struct Trial {
     pub holder: Option<MachineHolder>,
     /// What the contract says; `None` while collateral is missing.
     pub verdict: Option<Verdict>,
+    /// About how much gas the pod would spend, its listing not included.
+    pub gas_about: u64,
     /// What the operator should hear of the collateral.
     pub remarks: Vec<Remark>,
-}
-
-impl Trial {
-    /// About how much gas the pod would spend, its listing not included.
-    pub fn gas_about(&self) -> u64 {
-        let attest = if self.pck_known { ATTEST_KNOWN_GAS } else { ATTEST_GAS };
-        self.missing.iter().fold(attest, |sum, what| sum.saturating_add(what.gas_about()))
-    }
 }
 
 /// Tries `evidence`, with the collateral of `source`, or its own when there is none.
@@ -72,7 +66,10 @@ pub async fn try_evidence(
     let pck_known = chain.is_known_pck(&quote.pck).await?;
     let holder = chain.machine_holder(quote.pck.machine).await?;
     let holder = holder.filter(|holder| holder.until_unix_s > now_unix_s);
-    Ok(Trial { quote, appraisal, missing, pck_known, holder, verdict, remarks })
+    let attest = if pck_known { ATTEST_KNOWN_GAS } else { ATTEST_GAS };
+    let bring = missing.iter().map(|what| what.gas_about(&set));
+    let gas_about = bring.fold(attest, u64::saturating_add);
+    Ok(Trial { quote, appraisal, missing, pck_known, holder, verdict, gas_about, remarks })
 }
 
 async fn verdict(chain: &Chain, quote: &PlatformQuote) -> Result<Verdict, PodError> {

@@ -8,5 +8,5 @@ mod world;
 pub(crate) use disk::SharedDisk;
 pub(crate) use enclave::{EnclaveSide, ScriptedEnclave};
 pub(crate) use world::{
-    Noted, World, enclave_info, enclave_spec, machine, registrar, signer, user,
+    Node, Noted, World, enclave_info, enclave_spec, machine, registrar, signer, start_node, user,
 };

@@ -68,7 +68,7 @@ pub(crate) struct Registered {
 }
 
 /// The node runs in a thread of its own, so that stopping it ends its connections too.
-struct Node {
+pub(crate) struct Node {
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
@@ -92,7 +92,7 @@ pub(crate) fn offer() -> Offer {
     }
 }
 
-fn start_node(options: ChainOptions) -> (String, Node) {
+pub(crate) fn start_node(options: ChainOptions) -> (String, Node) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

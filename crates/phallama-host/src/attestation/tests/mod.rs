@@ -1,3 +1,4 @@
+mod intel;
 mod keeping;
 mod refusals;
 mod trying;

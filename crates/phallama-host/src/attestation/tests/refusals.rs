@@ -78,12 +78,12 @@ fn quote(change: impl FnOnce(&mut Vec<u8>)) -> Refusal {
 /// of authentication data 2, that data 32.
 const CERTIFICATION_TYPE_AT: usize = 48 + 384 + 4 + 64 + 64 + 384 + 64 + 2 + 32;
 
-fn intels_quote() -> Evidence {
+pub(super) fn intels(name: &str) -> Evidence {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors/attestation/intel");
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
-    let digits: String = read("sgx_quote.hex").split_whitespace().collect();
+    let digits: String = read(&format!("{name}.hex")).split_whitespace().collect();
     let quote = hex::decode(digits).unwrap();
-    let collateral = serde_json::from_str(&read("sgx_quote_collateral.json")).unwrap();
+    let collateral = serde_json::from_str(&read(&format!("{name}_collateral.json"))).unwrap();
     Evidence { quote, collateral }
 }
 
@@ -164,7 +164,7 @@ fn cases() -> Vec<(RefusalKind, Refusal)> {
         (Kind::CollateralExpired, under(|spec| spec.next_update_unix_s = NOW)),
         (Kind::CollateralUnavailable, unavailable()),
         (Kind::SimulatedOnIntel, simulated_on_intel()),
-        (Kind::IntelOnSimulated, refused(&intels_quote())),
+        (Kind::IntelOnSimulated, refused(&intels("sgx_quote"))),
         (Kind::OtherRoot, other_root()),
         (Kind::NotBound, not_bound()),
         (Kind::MachineTaken, taken()),

@@ -41,7 +41,7 @@ async fn another_processor_family_needs_its_tcb_information_and_no_more() {
     let tried = try_evidence(&world.chain, &evidence, None, clock::now_unix_s()).await.unwrap();
     assert_eq!((tried.missing.as_slice(), tried.pck_known), (&[Bring::TcbInfo][..], false));
     assert_eq!((tried.verdict, tried.holder), (None, None));
-    assert!(tried.gas_about() > Bring::TcbInfo.gas_about());
+    assert!(tried.gas_about > 300_000, "{}", tried.gas_about);
 }
 
 /// What the contract has is newer than what comes with the quote: its word counts.

@@ -65,7 +65,7 @@ fn rows(trial: &Trial) -> Vec<Vec<String>> {
         ("to bring", nothing(missing.join(", "))),
         ("PCK certificate", known.to_owned()),
         ("registry", contract),
-        ("would cost about", format!("{} gas, and the pod's listing", trial.gas_about())),
+        ("would cost about", format!("{} gas, and the pod's listing", trial.gas_about)),
     ]
     .into_iter()
     .map(|(label, value)| vec![label.to_owned(), value])
@@ -89,7 +89,7 @@ fn as_json(trial: &Trial) -> serde_json::Value {
         "to_bring": missing,
         "pck_known": trial.pck_known,
         "registry_accepts_until_unix_s": trial.verdict.map(|verdict| verdict.expiry_unix_s),
-        "gas_about": trial.gas_about(),
+        "gas_about": trial.gas_about,
     })
 }
 
