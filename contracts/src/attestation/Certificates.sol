@@ -98,9 +98,7 @@ library Certificates {
         uint256 seen;
         while (cursor < end) {
             (uint256 id, bool critical, uint256 value, uint256 next) = X509.extension(cursor, end);
-            // No extension twice (RFC 5280, 4.2).
-            require(id == 0 || seen & (1 << id) == 0, V.BadDer(cursor));
-            seen |= 1 << id;
+            seen = X509.once(seen, id, cursor);
             if (id == X509.AUTHORITY_KEY_ID) {
                 c.authorityKeyId = X509.authorityKeyId(value, next);
             } else if (id == X509.SUBJECT_KEY_ID) {
@@ -124,7 +122,7 @@ library Certificates {
         require(size == 2 || size == 3, V.BadDer(cursor));
         uint256 unused = Der.word(content) >> 248;
         uint256 last = Der.word(end - 1) >> 248;
-        require(unused < 8 && last & ((1 << unused) - 1) == 0, V.BadDer(cursor));
+        require(unused < 8 && last % 2 ** unused == 0, V.BadDer(cursor));
         return (Der.word(content) >> 240) & 0xff;
     }
 

@@ -8,7 +8,15 @@ import {Crl} from "./Crl.sol";
 import {P256} from "./P256.sol";
 import {Issuer, RevokedSerials} from "./RevokedSerials.sol";
 import {CollateralHeader} from "./TcbInfoJson.sol";
-import {CaWord, CaWords, CollateralWord, CollateralWords, RootWord, RootWords} from "./Words.sol";
+import {
+    BIT,
+    CaWord,
+    CaWords,
+    CollateralWord,
+    CollateralWords,
+    RootWord,
+    RootWords
+} from "./Words.sol";
 import {SSTORE2} from "solady/utils/SSTORE2.sol";
 
 /// @title The collateral of quotes, kept current by anyone
@@ -366,7 +374,7 @@ abstract contract Collateral is IAttestationVerifier {
     {
         if (places == 0) return 0;
         for (uint256 i; i < serials.length; ++i) {
-            if (RevokedSerials.contains(record, places, serials[i])) bits |= 1 << i;
+            if (RevokedSerials.contains(record, places, serials[i])) bits |= BIT << i;
         }
     }
 
@@ -378,11 +386,9 @@ abstract contract Collateral is IAttestationVerifier {
     ) private view {
         SignerState storage state = _signers[signer_];
         require(state.notAfter != 0, UnknownSigner(signer_));
-        bool good = signature.length == 64
-            && P256.verify(
-                sha256(json), bytes32(signature), bytes32(signature[32:]), state.x, state.y
-            );
-        require(good, BadSignature(what));
+        require(signature.length == 64, BadSignature(what));
+        (bytes32 r, bytes32 s) = abi.decode(signature, (bytes32, bytes32));
+        require(P256.verify(sha256(json), r, s, state.x, state.y), BadSignature(what));
     }
 
     function _store(

@@ -63,9 +63,7 @@ library Crls {
         uint256 seen;
         while (cursor < end) {
             (uint256 id, bool critical, uint256 value, uint256 next) = X509.extension(cursor, end);
-            // No extension twice (RFC 5280, 4.2).
-            require(id == 0 || seen & (1 << id) == 0, V.BadDer(cursor));
-            seen |= 1 << id;
+            seen = X509.once(seen, id, cursor);
             if (id == X509.AUTHORITY_KEY_ID) {
                 crl.authorityKeyId = X509.authorityKeyId(value, next);
             } else if (id == X509.CRL_NUMBER) {

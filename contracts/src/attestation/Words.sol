@@ -16,6 +16,9 @@ type CaWord is uint256;
 /// and its signer's last second. Zero: none stored.
 type CollateralWord is uint256;
 
+// One bit, to be shifted.
+uint256 constant BIT = 1;
+
 using RootWords for RootWord global;
 using CaWords for CaWord global;
 using CollateralWords for CollateralWord global;
@@ -61,12 +64,12 @@ library RootWords {
 
     /// The same with the CA `index` not revoked.
     function withGoodCa(RootWord word, uint256 index) internal pure returns (RootWord) {
-        return RootWord.wrap(RootWord.unwrap(word) & ~(1 << (216 + index)));
+        return RootWord.wrap(RootWord.unwrap(word) & ~(BIT << (216 + index)));
     }
 
     /// The same with the signer `index` not revoked.
     function withGoodSigner(RootWord word, uint256 index) internal pure returns (RootWord) {
-        return RootWord.wrap(RootWord.unwrap(word) & ~(1 << (232 + index)));
+        return RootWord.wrap(RootWord.unwrap(word) & ~(BIT << (232 + index)));
     }
 }
 

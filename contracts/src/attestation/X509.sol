@@ -102,6 +102,16 @@ library X509 {
         Der.done(cursor, next);
     }
 
+    /// @notice Adds the id of the extension at `cursor` to those seen before. None that is understood
+    /// may come twice (RFC 5280, 4.2).
+    function once(uint256 seen, uint256 id, uint256 cursor) internal pure returns (uint256 all) {
+        bool known = id != 0;
+        assembly ("memory-safe") {
+            all := or(seen, shl(id, known))
+        }
+        require(!known || all != seen, V.BadDer(cursor));
+    }
+
     /// @notice Reads an AuthorityKeyIdentifier that consists of a key identifier alone.
     /// @return hash keccak256 of the key identifier.
     function authorityKeyId(uint256 cursor, uint256 end) internal pure returns (bytes32 hash) {

@@ -138,6 +138,9 @@ interface IAttestationVerifier {
     /// @notice No more than `max` certificates of this kind can be admitted.
     error TooMany(Signed what, uint256 max);
     /// @notice There is none yet, or none for this platform. Bring it first.
+    /// @param key Of a list: its issuer's id. Of TCB information and QE identities: the FMSPC in the
+    /// first six bytes, `what` and the TEE in the last two. Or the PCE id of another one's
+    /// information, in the first two.
     error Missing(Signed what, bytes32 key);
     /// @notice What is stored is as new or newer: dates in unix seconds, numbers of lists, or
     /// evaluation numbers.

@@ -35,6 +35,12 @@ contract DerReading {
         Der.done(next, start + parent.length);
     }
 
+    /// Of a parent that is shorter than `der` by `cut` bytes.
+    function timeInLess(bytes calldata der, uint256 cut) external pure returns (uint256 unix) {
+        uint256 start = startOf(der);
+        (unix,) = Der.time(start, start + der.length - cut);
+    }
+
     function digests(bytes calldata parent) external view returns (bytes32, bytes32) {
         uint256 start = startOf(parent);
         return (Der.keccak(start, start + parent.length), Der.sha(start, start + parent.length));
@@ -239,6 +245,15 @@ contract DerTest {
         }
         for (uint256 length; length < long.length; ++length) {
             refusesTime(long.slice(0, length));
+        }
+    }
+
+    function test_time_refusesADateThatSticksOutOfItsParent() public {
+        bytes memory der = bytes.concat(hex"170d", "240102030405Z");
+        vm.assertEq(READING.timeInLess(der, 0), 1_704_164_645, "whole");
+        for (uint256 cut = 1; cut <= der.length; ++cut) {
+            vm.expectRevert(abi.encodeWithSelector(V.BadDer.selector, PARENT));
+            READING.timeInLess(der, cut);
         }
     }
 
