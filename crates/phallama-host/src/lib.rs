@@ -5,8 +5,8 @@
 //! enclave about deposits costs only itself, because the contract pays the lesser. So nothing here
 //! protects users; everything here protects the operator's earnings and the machine:
 //!
-//! 1. [`Pod::start`] starts the enclave program ([`enclave`]), waits for it, registers its key on
-//!    chain and serves four routes;
+//! 1. [`Pod::start`] starts the enclave program ([`enclave`]), waits for it, has the registry verify
+//!    its quote ([`attestation`], with [`collateral`] from Intel) and serves four routes;
 //! 2. a sealed request goes to the enclave as it is, over a connection of its own ([`exchange`]);
 //!    the enclave asks whether it is paid for, and the [`gate`] answers by the table of
 //!    [`admission`];
@@ -16,7 +16,7 @@
 //! 5. claims become the pod's credit in batches ([`settlement`]): when enough has gathered, when
 //!    one is old, when a user is leaving, at shutdown.
 //!
-//! A restarted enclave has a new identity; it is registered, and what the former one claimed is
+//! A restarted enclave has a new identity; it is attested, and what the former one claimed is
 //! settled with the signatures that the journal kept. A chain that does not answer is risked up to
 //! a cap. A journal that cannot store pauses paid work.
 

@@ -232,7 +232,7 @@ impl Registrar {
         bring(&self.chain, &self.sender, quote, set, until_unix_s, &mut sent).await.map_err(
             |error| match error {
                 Bringing::Refused(refusal) => refusal.into(),
-                Bringing::Chain(error) => explained("collateral", error),
+                Bringing::Chain(error) => explained(error),
             },
         )?;
         let binding = KeyBinding {
@@ -243,10 +243,10 @@ impl Registrar {
         let (sender, parts) = (&self.sender, &quote.parts);
         if self.chain.is_known_pck(&quote.pck).await? {
             let attested = sender.attest_known(self.pod, &binding, parts, &quote.pck).await;
-            self.sent("attestKnown", &attested.map_err(|e| explained("attestKnown", e))?);
+            self.sent("attestKnown", &attested.map_err(explained)?);
         } else {
             let attested = sender.attest(self.pod, &binding, parts, &quote.leaf).await;
-            self.sent("attest", &attested.map_err(|e| explained("attest", e))?);
+            self.sent("attest", &attested.map_err(explained)?);
         }
         let record = self.chain.pod(self.pod).await?;
         if let Some(key) = record.and_then(|record| record.key) {
@@ -319,8 +319,8 @@ impl Registrar {
 }
 
 /// A contract's error in words, where it is about the platform.
-fn explained(call: &'static str, error: ChainError) -> PodError {
-    match of_contract(call, &error) {
+fn explained(error: ChainError) -> PodError {
+    match of_contract(&error) {
         Some(refusal) => Refusal::into(refusal),
         None => PodError::Chain(error),
     }

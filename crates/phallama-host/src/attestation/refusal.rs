@@ -449,10 +449,10 @@ pub(crate) fn machine_taken(
     Refusal { kind: RefusalKind::MachineTaken, facts, by: RefusedBy::HostAfterListing }
 }
 
-/// What a contract's error means for the operator, if it is about the platform. `call` was asked.
-pub(crate) fn of_contract(call: &'static str, error: &ChainError) -> Option<Refusal> {
+/// What a contract's error means for the operator, if it is about the platform.
+pub(crate) fn of_contract(error: &ChainError) -> Option<Refusal> {
     use RefusalKind as Kind;
-    let ChainError::Reverted { reason, .. } = error else { return None };
+    let ChainError::Reverted { what: call, reason } = error else { return None };
     let kind = match error.refusal()? {
         "StatusNotAccepted" => Kind::FirmwareOutOfDate,
         "NoTcbLevel" => Kind::FirmwareUnknown,

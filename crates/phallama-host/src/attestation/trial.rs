@@ -74,7 +74,7 @@ pub async fn try_evidence(
 
 async fn verdict(chain: &Chain, quote: &PlatformQuote) -> Result<Verdict, PodError> {
     let said = chain.verify_quote(&quote.parts, &quote.leaf).await;
-    said.map_err(|error| match of_contract("verify", &error) {
+    said.map_err(|error| match of_contract(&error) {
         Some(refusal) => refusal.into(),
         None => PodError::Chain(error),
     })

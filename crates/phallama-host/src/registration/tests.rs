@@ -6,7 +6,7 @@ use phallama_chain::TcbStatusCode;
 use phallama_protocol::ids::Digest32;
 
 use super::*;
-use crate::attestation::RefusalKind;
+use crate::attestation::{RefusalKind, RefusedBy};
 use crate::testing::{World, enclave_info, enclave_spec, machine, registrar, signer};
 
 const SALT: [u8; 32] = [1; 32];
@@ -290,11 +290,12 @@ async fn contracts_refusal_is_put_into_words() {
     let pod = second.registrar.pod;
     let error = stranger.attest_known(pod, &binding([6; 32]), &parts, &pck).await.unwrap_err();
     assert_eq!(error.refusal(), Some("NotOperator"));
-    assert_eq!(of_contract("attestKnown", &error), None);
+    assert_eq!(of_contract(&error), None);
 
     let operator = &second.world.operator;
     let error = operator.attest_known(pod, &binding([0; 32]), &parts, &pck).await.unwrap_err();
-    let refusal = of_contract("attestKnown", &error).unwrap();
+    let refusal = of_contract(&error).unwrap();
     assert_eq!(refusal.kind, RefusalKind::NotBound);
+    assert_eq!(refusal.by, RefusedBy::Contract { call: "attestKnown" });
     assert!(refusal.facts[0].1.starts_with("WrongReportData {"), "{refusal}");
 }
