@@ -66,8 +66,12 @@ says!(help_deposit, home(), ["deposit", "--help"]);
 says!(help_receipts, home(), ["receipts", "--help"]);
 says!(help_wallet, home(), ["wallet", "--help"]);
 says!(help_trust, home(), ["trust", "--help"]);
+says!(help_pod, home(), ["pod", "--help"]);
 says!(help_pod_up, home(), ["pod", "up", "--help"]);
+says!(help_pod_check, home(), ["pod", "check", "--help"]);
+says!(help_pod_share_machine, home(), ["pod", "share-machine", "--help"]);
 says!(help_chain, home(), ["chain", "--help"]);
+says!(help_chain_deploy, home(), ["chain", "deploy", "--help"]);
 
 says!(refuses_an_unknown_command, home(), ["prods"]);
 says!(refuses_to_list_pods_without_a_chain, home(), ["pods"]);
@@ -81,6 +85,21 @@ says!(refuses_a_chain_that_does_not_answer, dead_chain(), ["pods"]);
 says!(refuses_to_serve_beyond_loopback, dead_chain(), ["serve", "--listen", "0.0.0.0:11434"]);
 says!(refuses_a_measurement_that_is_none, home(), ["trust", "approve", "abc"]);
 says!(refuses_a_deposit_without_a_key, dead_chain(), ["deposit", "5"]);
+says!(
+    refuses_to_check_a_file_that_is_not_there,
+    dead_chain(),
+    ["pod", "check", "/nowhere/evidence.json"]
+);
+says!(
+    refuses_a_collateral_service_that_is_no_url,
+    dead_chain(),
+    ["pod", "check", "/dev/null", "--pccs", "ftp://pccs.example"]
+);
+says!(
+    refuses_to_share_what_is_no_machine,
+    dead_chain(),
+    ["pod", "share-machine", "0x12", "--pod", "0x34"]
+);
 says!(shows_the_configuration_in_force, home(), ["config"]);
 
 #[test]

@@ -8,5 +8,6 @@
 mod chat;
 mod clients;
 mod failures;
+mod operator;
 mod payment;
 mod stack;

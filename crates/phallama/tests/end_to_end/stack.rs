@@ -280,13 +280,17 @@ async fn embedded_chain() -> String {
 async fn deploy(rpc_url: &str) -> ChainConfig {
     let deployer = developer(0);
     let root = DevelopmentRoot::from_seed(DEVELOPMENT_SEED);
-    let deployed = phallama_chain::deploy(rpc_url, &deployer, root.root_der()).await;
-    let deployment = deployed.expect("deployed");
-    let config = deployment.config(rpc_url);
+    let config = deploy_under(rpc_url, root.root_der()).await;
     let chain = Chain::connect(config.clone()).await.expect("the contracts are there");
     let minted = Amount::from(1_000_000_000);
     chain.sender(&deployer).mint_test_token(developer(2).address(), minted).await.expect("minted");
     config
+}
+
+/// A deployment whose verifier pins this root certificate.
+pub(crate) async fn deploy_under(rpc_url: &str, root_der: &[u8]) -> ChainConfig {
+    let deployed = phallama_chain::deploy(rpc_url, &developer(0), root_der).await;
+    deployed.expect("deployed").config(rpc_url)
 }
 
 pub(crate) async fn deposit(chain: &Chain, user: &Signer, owner: &Signer, amount: u64) {
@@ -356,14 +360,14 @@ pub(crate) fn pod_config(dir: &Path, chain: &ChainConfig, options: &Options) -> 
 }
 
 /// The scripted worker reads no weights; any file will do, as long as it is the one offered.
-fn scripted_weights(dir: &Path) -> PathBuf {
+pub(crate) fn scripted_weights(dir: &Path) -> PathBuf {
     let path = dir.join("weights.gguf");
     std::fs::write(&path, b"GGUF scripted").expect("written");
     path
 }
 
 /// A program of this workspace, beside the one under test.
-fn program(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_phallama")).with_file_name(name);
     assert!(path.exists(), "{} is missing: run `cargo build --workspace --bins`", path.display());
     path
