@@ -257,6 +257,13 @@ contract CertificatesTest {
         draft.authorityKeyId =
             Writer.extension(hex"23", DerWriter.tlv(0x30, bytes.concat(inner, hex"8200")));
         refuses(draft, authorityAt(draft) + 11 + inner.length);
+        // Behind the sequence of the value, and behind the value.
+        draft.authorityKeyId = Writer.extension(hex"23", bytes.concat(hex"3014", inner));
+        refuses(draft, authorityAt(draft) + 9 + 2 + 20);
+        draft = good();
+        bytes memory value = DerWriter.tlv(0x04, DerWriter.tlv(0x04, Writer.keyIdOf(subject())));
+        draft.keyId = DerWriter.tlv(0x30, bytes.concat(hex"0603551d0e", value, hex"0500"));
+        refuses(draft, keyIdAt(draft) + 7 + value.length);
         draft = good();
         draft.validity = DerWriter.tlv(
             0x30, bytes.concat(DerWriter.utcTime(START), DerWriter.utcTime(END), hex"00")
