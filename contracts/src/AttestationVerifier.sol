@@ -21,6 +21,8 @@ import {
 /// @notice See `IAttestationVerifier`.
 /// @dev Steps in comments are those of the verifier's checklist in `spec/attestation.md`.
 contract AttestationVerifier is Collateral {
+    uint256 private constant PCK_BYTES = 13 * 32;
+
     /// keccak256 of what a certificate says.
     mapping(bytes32 tbsHash => bytes32) private _pcks;
 
@@ -29,8 +31,7 @@ contract AttestationVerifier is Collateral {
 
     /// @inheritdoc IAttestationVerifier
     function admitPck(bytes calldata leaf) external returns (Pck memory pck) {
-        pck = _read(leaf);
-        _standing(pck);
+        (pck,,) = _read(leaf);
         _remember(pck);
     }
 
@@ -39,8 +40,8 @@ contract AttestationVerifier is Collateral {
         external
         returns (Verdict memory verdict)
     {
-        Pck memory pck = _read(leaf);
-        verdict = _judge(quote, pck);
+        (Pck memory pck, RootWord root, uint256 end) = _read(leaf);
+        verdict = _judge(quote, pck, root, end);
         _remember(pck);
     }
 
@@ -50,7 +51,8 @@ contract AttestationVerifier is Collateral {
         view
         returns (Verdict memory)
     {
-        return _judge(quote, _read(leaf));
+        (Pck memory pck, RootWord root, uint256 end) = _read(leaf);
+        return _judge(quote, pck, root, end);
     }
 
     /// @inheritdoc IAttestationVerifier
@@ -59,102 +61,124 @@ contract AttestationVerifier is Collateral {
         view
         returns (Verdict memory)
     {
-        require(isKnown(pck), UnknownPck(pck.tbsHash));
-        return _judge(quote, pck);
+        Pck memory said = _copy(pck);
+        require(_pcks[said.tbsHash] == _hash(said), UnknownPck(said.tbsHash));
+        (RootWord root, uint256 end) = _usableRoot();
+        end = _standing(said, _usableCa(root, said.issuer), end);
+        return _judge(quote, said, root, end);
     }
 
     /// @inheritdoc IAttestationVerifier
-    function isKnown(Pck calldata pck) public view returns (bool) {
-        return _pcks[pck.tbsHash] == keccak256(abi.encode(pck));
+    function isKnown(Pck calldata pck) external view returns (bool) {
+        return _pcks[pck.tbsHash] == _hash(_copy(pck));
     }
 
     function _remember(Pck memory pck) private {
-        bytes32 said = keccak256(abi.encode(pck));
-        if (_pcks[pck.tbsHash] == said) return;
-        _pcks[pck.tbsHash] = said;
+        bytes32 hash = _hash(pck);
+        if (_pcks[pck.tbsHash] == hash) return;
+        _pcks[pck.tbsHash] = hash;
         emit PckAdmitted(pck.tbsHash, pck.machine, pck.fmspc);
     }
 
-    /// Step 4 for a PCK certificate: who signed it. Whether it is valid now is for `_standing`.
-    function _read(bytes calldata leaf) private view returns (Pck memory pck) {
+    /// As it comes: with other bits in its words than it may have, it has another hash.
+    function _copy(Pck calldata pck) private pure returns (Pck memory said) {
+        assembly ("memory-safe") {
+            calldatacopy(said, pck, PCK_BYTES)
+        }
+    }
+
+    /// The same as of its ABI encoding, which its words in memory are.
+    function _hash(Pck memory pck) private pure returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            hash := keccak256(pck, PCK_BYTES)
+        }
+    }
+
+    /// Steps 3 and 4 for a PCK certificate, and until when they hold.
+    function _read(bytes calldata leaf)
+        private
+        view
+        returns (Pck memory pck, RootWord root, uint256 end)
+    {
         Issuance memory by;
         (pck, by) = PckCertificates.read(leaf);
-        (RootWord root,) = _usableRoot();
-        pck.issuer = _caWithKeyId(by.keyId);
-        Issuer memory issuer = _issuerOf(_usableCa(root, pck.issuer));
+        (root, end) = _usableRoot();
+        CaWord word = _usableCa(root, by.keyId);
+        Issuer memory issuer = _issuerOf(word);
+        pck.issuer = _idOf(issuer);
         require(by.name == issuer.name, WrongIssuer(issuer.name, by.name));
         bool good = P256.verify(pck.tbsHash, by.r, by.s, issuer.x, issuer.y);
         require(good, BadSignature(Signed.Pck));
+        end = _standing(pck, word, end);
     }
 
-    /// Steps 3 and 4 for the chain of a PCK certificate: dates and revocation.
-    function _standing(Pck memory pck) private view returns (RootWord root, uint256 end) {
-        (root, end) = _usableRoot();
-        CaWord ca_ = _usableCa(root, pck.issuer);
-        _requireNotRevoked(ca_, pck.serial);
+    /// What of steps 3 and 4 is to be asked each time: revocation and dates.
+    function _standing(Pck memory pck, CaWord word, uint256 end) private view returns (uint256) {
+        _requireNotRevoked(word, pck.serial);
         _requireNow(Signed.Pck, pck.notBefore, pck.notAfter);
-        end = _earlier(_earlier(end, ca_.end()), pck.notAfter);
+        return _earlier(_earlier(end, word.end()), pck.notAfter);
     }
 
-    /// All steps but the reading of the certificate.
-    function _judge(Quote calldata quote, Pck memory pck)
+    /// All steps but those for the certificate, which hold until `end`.
+    function _judge(Quote calldata quote, Pck memory pck, RootWord root, uint256 end)
         private
         view
         returns (Verdict memory verdict)
     {
-        (uint256 report, uint256 size) = Quotes.open(quote);
-        Tee tee = Quotes.isSgx(size) ? Tee.Sgx : Tee.Tdx;
-        (RootWord root, uint256 end) = _standing(pck);
+        Quotes.Layout memory q = Quotes.open(quote);
+        Tee tee = Quotes.isSgx(q) ? Tee.Sgx : Tee.Tdx;
         CollateralWord info = _usableTcbInfo(root, tee, pck.fmspc);
         require(info.pceId() == pck.pceId, Missing(Signed.TcbInfo, bytes32(pck.pceId)));
         CollateralWord identity = _usableQeIdentity(root, tee);
-        verdict.evidence = _requireSignatures(quote, pck);
-        Quotes.requireAttributes(report, size);
-        TcbStatus ofQe = Tcb.quotingEnclave(_packed(identity), quote.auth[128:512]);
-        verdict.status = _status(_packed(info), pck, report, size, ofQe);
+        verdict.evidence = _requireSignatures(q, pck);
+        Quotes.requireAttributes(q);
+        verdict.status = _status(q, pck, info, identity);
         verdict.tee = tee;
         verdict.evaluationNumber =
             uint32(_earlier(info.evaluationNumber(), identity.evaluationNumber()));
         verdict.expiry = uint40(_earlier(end, _earlier(info.end(), identity.end())));
-        verdict.measurement = Quotes.measurement(report, size);
+        verdict.measurement = Quotes.measurement(q);
         verdict.machine = pck.machine;
-        (verdict.reportData, verdict.nonce) = Quotes.reportData(report, size);
+        (verdict.reportData, verdict.nonce) = Quotes.reportData(q);
     }
 
     /// Step 6: from the PCK over the QE report and the attestation key to the quote.
-    function _requireSignatures(Quote calldata quote, Pck memory pck)
+    function _requireSignatures(Quotes.Layout memory q, Pck memory pck)
         private
         view
         returns (bytes32 evidence)
     {
-        Quotes.Digests memory digests = Quotes.digests(quote, pck.tbsHash);
-        (bytes32 r, bytes32 s) = Quotes.qeSignature(quote);
+        Quotes.Digests memory digests = Quotes.digests(q, pck.tbsHash);
+        (bytes32 r, bytes32 s) = Quotes.qeSignature(q);
         bool good = P256.verify(digests.qeReport, r, s, pck.x, pck.y);
         require(good, BadSignature(Signed.QeReport));
-        Quotes.requireKeyBound(quote);
+        Quotes.requireKeyBound(q);
         bytes32 x;
         bytes32 y;
-        (r, s, x, y) = Quotes.signature(quote);
+        (r, s, x, y) = Quotes.signature(q);
         require(P256.verify(digests.signed, r, s, x, y), BadSignature(Signed.Quote));
         return digests.evidence;
     }
 
-    /// Step 8: the levels of platform, TDX module and quoting enclave, as one status.
+    /// Steps 5 and 8: the levels of quoting enclave, platform and TDX module, as one status.
     function _status(
-        bytes memory packed,
+        Quotes.Layout memory q,
         Pck memory pck,
-        uint256 report,
-        uint256 size,
-        TcbStatus ofQe
-    ) private pure returns (TcbStatus status) {
-        if (Quotes.isSgx(size)) return _level(packed, pck, Tee.Sgx, 0, ofQe);
-        bytes16 svn = Quotes.teeTcbSvn(report);
-        Tcb.tdxModule(packed, svn, Quotes.tdxModule(report));
-        status = _level(packed, pck, Tee.Tdx, svn, ofQe);
-        if (Quotes.isTd15(size)) {
-            svn = Quotes.teeTcbSvn2(report);
-            status = Tcb.relaunch(status, _level(packed, pck, Tee.Tdx, svn, ofQe));
-        }
+        CollateralWord info,
+        CollateralWord identity
+    ) private view returns (TcbStatus status) {
+        TcbStatus ofQe = Tcb.quotingEnclave(_packed(identity), Quotes.qeReport(q));
+        // Intel's rule looks at `OutOfDate` alone, but out of date is out of date.
+        if (ofQe == TcbStatus.OutOfDateConfigurationNeeded) ofQe = TcbStatus.OutOfDate;
+        bytes memory packed = _packed(info);
+        if (Quotes.isSgx(q)) return _level(packed, pck, Tee.Sgx, 0, ofQe);
+        bytes16 launch = Quotes.teeTcbSvn(q);
+        Tcb.tdxModule(packed, launch, Quotes.tdxModule(q));
+        status = _level(packed, pck, Tee.Tdx, launch, ofQe);
+        if (!Quotes.isTd15(q)) return status;
+        bytes16 current = Quotes.teeTcbSvn2(q);
+        if (current == launch) return status;
+        return Tcb.relaunch(status, _level(packed, pck, Tee.Tdx, current, ofQe));
     }
 
     /// The level of the platform at one TCB of its TDX module, together with the QE's.

@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {IAttestationVerifier} from "../src/interfaces/IAttestationVerifier.sol";
+import {deployVerifier} from "./Deploy.sol";
 import {RealQuotes} from "./RealQuotes.sol";
 import {vm} from "./Vm.sol";
 
@@ -16,8 +17,7 @@ abstract contract RealPlatform {
         vm.warp(time);
         string memory json = RealQuotes.collateral(name);
         bytes[] memory chain = certificatesAt(json, ".pck_crl_issuer_chain");
-        address deployed = vm.deployCode("AttestationVerifier.sol", abi.encode(chain[1]));
-        intel = IAttestationVerifier(deployed);
+        intel = deployVerifier(chain[1]);
         intel.upsertCrl(intel.ROOT(), hexAt(json, ".root_ca_crl"));
         intelCa = intel.admitCa(chain[0]);
         intel.upsertCrl(intelCa, hexAt(json, ".pck_crl"));

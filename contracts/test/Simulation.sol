@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {LibBytes} from "solady/utils/LibBytes.sol";
 import {IAttestationVerifier, Pck, Quote, Tee} from "../src/interfaces/IAttestationVerifier.sol";
+import {deployVerifier} from "./Deploy.sol";
 import {DerWriter} from "./DerWriter.sol";
 import {vm} from "./Vm.sol";
 
@@ -125,11 +126,6 @@ abstract contract Simulation {
         bringCaCrl(new bytes[](0));
         bring(Tee.Sgx, goodTerms());
         pck = pckOf(leaf);
-    }
-
-    /// By name, so that tests are not compiled like it; see `foundry.toml`.
-    function deployVerifier(bytes memory root) internal returns (IAttestationVerifier) {
-        return IAttestationVerifier(vm.deployCode("AttestationVerifier.sol", abi.encode(root)));
     }
 
     /// Makes later quotes those of another machine of the vectors.

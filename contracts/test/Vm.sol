@@ -26,14 +26,12 @@ interface Vm {
     function assertTrue(bool condition, string calldata what) external pure;
     function chainId(uint256 id) external;
     function computeCreateAddress(address deployer, uint256 nonce) external pure returns (address);
-    function deployCode(string calldata artifact, bytes calldata arguments)
-        external
-        returns (address deployed);
     function eip712HashTypedData(string calldata json) external pure returns (bytes32);
     function envOr(string calldata name, bool otherwise) external view returns (bool);
     function etch(address target, bytes calldata code) external;
     function expectEmit(address emitter) external;
     function expectRevert(bytes calldata revertData) external;
+    function getCode(string calldata artifact) external view returns (bytes memory);
     function lastCallGas() external view returns (Gas memory);
     function parseBytes(string calldata text) external pure returns (bytes memory);
     function parseJsonAddress(string calldata json, string calldata key)

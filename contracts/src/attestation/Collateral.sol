@@ -74,9 +74,9 @@ abstract contract Collateral is IAttestationVerifier {
     RootList private _rootList;
     uint256[] private _caSerials;
     uint256[] private _signerSerials;
-    mapping(bytes32 ca => CaWord) private _cas;
+    /// Under its id, and under keccak256 of its key identifier, which is how certificates name it.
+    mapping(bytes32 key => CaWord) private _cas;
     mapping(bytes32 ca => CaState) private _caStates;
-    mapping(bytes32 keyId => bytes32 ca) private _caOfKeyId;
     mapping(bytes32 signer => SignerState) private _signers;
     mapping(bytes32 key => CollateralWord) private _collateral;
     mapping(bytes32 key => Dates) private _dates;
@@ -112,7 +112,7 @@ abstract contract Collateral is IAttestationVerifier {
         }
         (state.notBefore, state.notAfter) = (uint40(c.notBefore), uint40(c.notAfter));
         uint256 end = _earlier(state.nextUpdate, c.notAfter);
-        _cas[id] = CaWords.pack(word.record(), end, word.places(), word.index());
+        _setCa(id, c.keyId, CaWords.pack(word.record(), end, word.places(), word.index()));
         emit CaAdmitted(id, c.serial, uint40(c.notAfter));
     }
 
@@ -220,20 +220,15 @@ abstract contract Collateral is IAttestationVerifier {
         end = _earlier(end, _ROOT_NOT_AFTER);
     }
 
-    /// @notice The CA with this key identifier, given as keccak256.
-    function _caWithKeyId(bytes32 keyId) internal view returns (bytes32 id) {
-        id = _caOfKeyId[keyId];
-        require(id != 0, UnknownCa(keyId));
-    }
-
     /// @notice A CA, if it and its list are current and the root has not revoked it.
     /// @dev `end()` of the word says until when both are current.
-    function _usableCa(RootWord root, bytes32 id) internal view returns (CaWord word) {
-        word = _cas[id];
-        require(word.exists(), UnknownCa(id));
+    /// @param key Its id, or keccak256 of its key identifier.
+    function _usableCa(RootWord root, bytes32 key) internal view returns (CaWord word) {
+        word = _cas[key];
+        require(word.exists(), UnknownCa(key));
         uint256 index = word.index();
         if (root.isCaRevoked(index)) revert Revoked(Signed.Ca, _caSerials[index]);
-        if (block.timestamp >= word.end()) _explainEnd(id);
+        if (block.timestamp >= word.end()) _explainEnd(_idOf(_issuerOf(word)));
     }
 
     /// @notice Name and keys of a CA.
@@ -295,11 +290,16 @@ abstract contract Collateral is IAttestationVerifier {
     }
 
     function _addCa(bytes32 id, Certificate memory c) private returns (CaWord) {
+        // Two CAs with one key identifier could not be told apart by the certificates they issue.
+        require(!_cas[c.keyId].exists(), BadCertificate(CertificateFault.NoKeyIdentifier));
         uint256 index = _append(_caSerials, c.serial, Signed.Ca);
         Issuer memory issuer = Issuer(c.x, c.y, c.subjectName, c.keyId);
         (address record,) = RevokedSerials.write(issuer, new uint256[](0));
-        _caOfKeyId[c.keyId] = id;
         return CaWords.pack(record, 0, 0, index);
+    }
+
+    function _setCa(bytes32 id, bytes32 keyId, CaWord word) private {
+        (_cas[id], _cas[keyId]) = (word, word);
     }
 
     function _append(uint256[] storage serials, uint256 serial, Signed what)
@@ -336,14 +336,15 @@ abstract contract Collateral is IAttestationVerifier {
     }
 
     function _upsertCaCrl(bytes32 id, Crl memory crl) private {
-        CaWord word = _cas[id];
-        require(word.exists(), UnknownCa(id));
         CaState storage state = _caStates[id];
+        // Not `_cas`, where it also has another name.
+        require(state.notAfter != 0, UnknownCa(id));
+        CaWord word = _cas[id];
         Issuer memory issuer = _issuerOf(word);
         _requireGoodCrl(Signed.PckCrl, crl, issuer, state.thisUpdate, state.number);
         (address record, uint256 places) = RevokedSerials.write(issuer, crl.serials);
         uint256 end = _earlier(crl.nextUpdate, state.notAfter);
-        _cas[id] = CaWords.pack(record, end, places, word.index());
+        _setCa(id, issuer.keyId, CaWords.pack(record, end, places, word.index()));
         (state.thisUpdate, state.nextUpdate) = (uint40(crl.thisUpdate), uint40(crl.nextUpdate));
         state.number = uint96(crl.number);
     }
@@ -463,6 +464,11 @@ abstract contract Collateral is IAttestationVerifier {
     /// @dev The FMSPC first, then kind and TEE in the last two bytes.
     function _keyOf(Signed what, Tee tee, bytes6 fmspc) private pure returns (bytes32) {
         return bytes32(fmspc) | bytes32(uint256(what) << 8 | uint256(tee));
+    }
+
+    /// @dev Of a CA.
+    function _idOf(Issuer memory issuer) internal pure returns (bytes32) {
+        return keccak256(abi.encode(issuer.x, issuer.y));
     }
 
     function _idOf(Certificate memory c) private pure returns (bytes32) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {AttestationVerifier} from "../../src/AttestationVerifier.sol";
 import {RevokedSerials} from "../../src/attestation/RevokedSerials.sol";
 import {IAttestationVerifier as V} from "../../src/interfaces/IAttestationVerifier.sol";
+import {deployVerifier} from "../Deploy.sol";
 import {DerWriter} from "../DerWriter.sol";
 import {vm} from "../Vm.sol";
 import {Authorities} from "./Authorities.sol";
@@ -23,7 +23,7 @@ contract CollateralTest is Authorities {
     function test_constructor_refusesWhatIsNoRoot() public {
         Writer.Party memory root = Writer.Party("Root", 1);
         Writer.Draft memory draft = Writer.ca(root, root, ISSUED, EXPIRY);
-        new AttestationVerifier(draft.finish());
+        deployVerifier(draft.finish());
         draft.basicConstraints = Writer.LEAF_CONSTRAINTS;
         rootRefused(draft.finish(), badCertificate(V.CertificateFault.NotACa));
         draft = Writer.ca(root, root, ISSUED, EXPIRY);
@@ -52,7 +52,7 @@ contract CollateralTest is Authorities {
 
     function test_admitCa_needsACurrentRootList() public {
         Writer.Draft memory draft = caDraft(otherCa());
-        verifier = new AttestationVerifier(rootCertificate);
+        verifier = deployVerifier(rootCertificate);
         caRefused(
             draft, abi.encodeWithSelector(V.Missing.selector, V.Signed.RootCrl, verifier.ROOT())
         );
@@ -403,7 +403,7 @@ contract CollateralTest is Authorities {
     // Dates of what is stored.
 
     function test_pck_needsTheListOfItsCa() public {
-        verifier = new AttestationVerifier(rootCertificate);
+        verifier = deployVerifier(rootCertificate);
         upsert(verifier.ROOT(), rootList(), rootScalar());
         leafRefused(abi.encodeWithSelector(V.UnknownCa.selector, keccak256(keyIdOf(caScalar()))));
         verifier.admitCa(caCertificate);
@@ -482,7 +482,7 @@ contract CollateralTest is Authorities {
 
     function rootRefused(bytes memory der, bytes memory why) private {
         vm.expectRevert(why);
-        new AttestationVerifier(der);
+        deployVerifier(der);
     }
 
     function caRefused(Writer.Draft memory draft, bytes memory why) private {

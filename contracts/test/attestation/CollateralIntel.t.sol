@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {AttestationVerifier} from "../../src/AttestationVerifier.sol";
 import {IAttestationVerifier as V, Pck, Tee} from "../../src/interfaces/IAttestationVerifier.sol";
+import {deployVerifier} from "../Deploy.sol";
 import {RealQuotes} from "../RealQuotes.sol";
 import {vm} from "../Vm.sol";
 
@@ -14,13 +14,13 @@ contract CollateralIntelTest {
     uint256 private constant JUNE_2025 = 1_750_377_600;
     uint256 private constant OCTOBER_2026 = 1_792_454_400;
 
-    AttestationVerifier private verifier;
+    V private verifier;
     bytes32 private ca;
     bytes32 private signer;
 
     function setUp() public {
         bytes[] memory chain = certificates("sgx_quote", ".pck_crl_issuer_chain");
-        verifier = new AttestationVerifier(chain[1]);
+        verifier = deployVerifier(chain[1]);
         vm.assertEq(verifier.ROOT_CERTIFICATE_SHA256(), INTEL_ROOT_SHA256, "Intel's root");
     }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {AttestationVerifier} from "../../src/AttestationVerifier.sol";
 import {P256} from "../../src/attestation/P256.sol";
 import {IAttestationVerifier as V} from "../../src/interfaces/IAttestationVerifier.sol";
+import {deployVerifier} from "../Deploy.sol";
 import {RealQuotes} from "../RealQuotes.sol";
 import {bound, vm} from "../Vm.sol";
 
@@ -88,7 +88,7 @@ contract P256MissingTest {
             vm.parseJsonString(RealQuotes.collateral("tdx_quote"), ".tcb_info_issuer_chain");
         bytes memory root = RealQuotes.certificates(chain)[1];
         vm.expectRevert(abi.encodeWithSelector(V.NoP256Precompile.selector));
-        new AttestationVerifier(root);
+        deployVerifier(root);
     }
 
     /// Code that says yes to everything.
