@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use phallama_attest::{CheckState, Rejection};
+use phallama_attest::{CheckName, CheckState, Rejection};
+use phallama_chain::TeeKind;
 use phallama_protocol::ids::PodId;
 use serde::Serialize;
 
@@ -16,6 +17,8 @@ pub enum VouchedBy {
     Verifier,
     /// The contracts, as the configured chain endpoint reports them.
     Chain,
+    /// The file that is audited: what it says the contracts said.
+    File,
     /// The pod's operator.
     Operator,
 }
@@ -36,6 +39,7 @@ pub struct Check {
 /// The client's own checks, beside those of the quote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
+    ChainRoot,
     ChainRecord,
     BundleSignature,
     BundleMatchesChain,
@@ -46,11 +50,14 @@ pub(crate) enum Name {
     Policy,
     QuotedMeasurement,
     OnChainQuote,
+    ChainTcbStatus,
+    MachineIdentity,
 }
 
 impl Name {
     /// Before the quote's own checks.
-    const BEFORE: [Self; 7] = [
+    const BEFORE: [Self; 8] = [
+        Self::ChainRoot,
         Self::ChainRecord,
         Self::BundleSignature,
         Self::BundleMatchesChain,
@@ -59,11 +66,21 @@ impl Name {
         Self::EvidenceFormat,
         Self::EvidencePinned,
     ];
-    /// After them.
-    const AFTER: [Self; 2] = [Self::QuotedMeasurement, Self::OnChainQuote];
+    /// After them. The machine stands here and not among the quote's: the chain says whose it is.
+    const AFTER: [Self; 4] =
+        [Self::QuotedMeasurement, Self::OnChainQuote, Self::ChainTcbStatus, Self::MachineIdentity];
+    /// Two readings of a pod that renews its key in between differ here, and only here.
+    const OF_TWO_MOMENTS: [Self; 5] = [
+        Self::BundleMatchesChain,
+        Self::EvidencePinned,
+        Self::QuotedMeasurement,
+        Self::OnChainQuote,
+        Self::MachineIdentity,
+    ];
 
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
+            Self::ChainRoot => "chain-root",
             Self::ChainRecord => "chain-record",
             Self::BundleSignature => "bundle-signature",
             Self::BundleMatchesChain => "bundle-matches-chain",
@@ -74,31 +91,43 @@ impl Name {
             Self::Policy => "policy",
             Self::QuotedMeasurement => "quoted-measurement",
             Self::OnChainQuote => "on-chain-quote-verification",
+            Self::ChainTcbStatus => "chain-tcb-status",
+            Self::MachineIdentity => CheckName::MachineIdentity.as_str(),
         }
     }
 
-    fn vouched_by(self) -> VouchedBy {
+    fn vouched_by(self, record: VouchedBy) -> VouchedBy {
         match self {
-            Self::ChainRecord
+            Self::ChainRoot
+            | Self::ChainRecord
             | Self::BundleMatchesChain
-            | Self::EvidencePinned
-            | Self::OnChainQuote => VouchedBy::Chain,
-            Self::BundleSignature | Self::BundleWindow | Self::ModelSet | Self::EvidenceFormat => {
-                VouchedBy::Verifier
-            }
+            | Self::OnChainQuote
+            | Self::ChainTcbStatus
+            | Self::MachineIdentity => record,
+            Self::BundleSignature
+            | Self::BundleWindow
+            | Self::ModelSet
+            | Self::EvidenceFormat
+            | Self::EvidencePinned => VouchedBy::Verifier,
             Self::Policy | Self::QuotedMeasurement => VouchedBy::Hardware,
         }
     }
 }
 
 /// The checks made so far; what was not reached becomes a skip.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Transcript {
+    /// Whose word the chain record is: the chain's, or a file's.
+    record: VouchedBy,
     own: Vec<(Name, CheckState, String)>,
     quote: Vec<phallama_attest::Check>,
 }
 
 impl Transcript {
+    pub(crate) fn new(record: VouchedBy) -> Self {
+        Self { record, own: Vec::new(), quote: Vec::new() }
+    }
+
     pub(crate) fn pass(&mut self, name: Name, detail: impl Into<String>) {
         self.own.push((name, CheckState::Pass, detail.into()));
     }
@@ -117,14 +146,11 @@ impl Transcript {
 
     /// Every check in the order of the table.
     pub(crate) fn complete(&self) -> Vec<Check> {
-        let before = Name::BEFORE.into_iter().map(|name| self.own_line(name));
-        let after = Name::AFTER.into_iter().map(|name| self.own_line(name));
-        let mut lines: Vec<Check> = before.chain(self.quote_lines()).collect();
+        let mut lines: Vec<Check> = Name::BEFORE.map(|name| self.own_line(name)).into();
+        lines.extend(self.quote_lines());
         // The report data is what binds the policy into the quote.
-        let bound = phallama_attest::CheckName::ReportData.as_str();
-        let after_report_data = lines.iter().position(|line| line.name == bound).map(|at| at + 1);
-        lines.insert(after_report_data.unwrap_or(lines.len()), self.own_line(Name::Policy));
-        lines.extend(after);
+        lines.push(self.own_line(Name::Policy));
+        lines.extend(Name::AFTER.map(|name| self.own_line(name)));
         lines
     }
 
@@ -134,11 +160,12 @@ impl Transcript {
             || (CheckState::Skip, "not reached".to_owned()),
             |(_, state, detail)| (*state, detail.clone()),
         );
-        Check { name: name.as_str(), state, vouched_by: name.vouched_by(), detail }
+        let vouched_by = name.vouched_by(self.record);
+        Check { name: name.as_str(), state, vouched_by, detail }
     }
 
-    fn quote_lines(&self) -> Vec<Check> {
-        let line = |name: phallama_attest::CheckName| {
+    fn quote_lines(&self) -> impl Iterator<Item = Check> {
+        let line = |name: CheckName| {
             let made = self.quote.iter().find(|check| check.name == name);
             Check {
                 name: name.as_str(),
@@ -147,7 +174,8 @@ impl Transcript {
                 detail: made.map_or_else(|| "not reached".to_owned(), |check| check.detail.clone()),
             }
         };
-        phallama_attest::CheckName::ALL.into_iter().map(line).collect()
+        let machine = CheckName::MachineIdentity;
+        CheckName::ALL.into_iter().filter(move |name| *name != machine).map(line)
     }
 }
 
@@ -166,6 +194,8 @@ pub struct Refusal {
     pub pod: PodId,
     /// Its base URL, as registered.
     pub url: String,
+    /// What the chain record says that the pod runs in; `None` without a key.
+    pub tee: Option<TeeKind>,
     /// Every check in table order: exactly one failed, those after it are skips.
     pub checks: Vec<Check>,
     /// The quote's fault in typed form, when a check of the quote failed.
@@ -185,6 +215,12 @@ impl Refusal {
     pub fn reason(&self) -> String {
         let failed = self.failed();
         format!("{}: {}", failed.name, failed.detail)
+    }
+
+    /// Whether an honest pod that is just renewing its key can look like this for a moment.
+    pub(crate) fn may_be_of_two_moments(&self) -> bool {
+        let failed = self.failed().name;
+        Name::OF_TWO_MOMENTS.into_iter().any(|name| name.as_str() == failed)
     }
 }
 

@@ -5,16 +5,20 @@ use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use phallama_chain::{Chain, PodRecord, TokenMeta};
-use phallama_protocol::ids::{Address, PodId};
+use phallama_attest::Evidence;
+use phallama_attest::onchain::OnChainQuote;
+use phallama_chain::{Chain, PodRecord, TeeKind, TokenMeta};
+use phallama_protocol::ids::{Address, Digest32, PodId};
 use phallama_protocol::keys::Signer;
 
+use crate::check::{Refusal, VouchedBy};
 use crate::config::ClientConfig;
 use crate::directory::{self, Candidate, Directory, ModelListing};
+use crate::dossier::{Audit, DeploymentFacts, Dossier, MachineFacts};
 use crate::error::ClientError;
 use crate::ledger::{AccountKey, Ledger, LedgerError};
 use crate::pod_http::{PodAddress, PodHttp};
-use crate::verify::{self, Presented, VerifiedPod};
+use crate::verify::{self, VerifiedPod};
 
 /// How long a pod that failed is asked last.
 const COOL_DOWN: Duration = Duration::from_secs(30);
@@ -39,10 +43,15 @@ pub(crate) struct Inner {
     /// Channels whose chain side was read by this process.
     pub(crate) observed: Mutex<HashSet<PodId>>,
     token: tokio::sync::OnceCell<TokenMeta>,
+    /// Contracts never change what they are made of.
+    deployment: tokio::sync::OnceCell<DeploymentFacts>,
 }
 
 /// Shared with the answers that are being read.
 pub(crate) type Misbehaved = Arc<Mutex<HashSet<PodId>>>;
+
+/// What was gathered, and what follows from it.
+type Judged = (Dossier, Result<VerifiedPod, Box<Refusal>>);
 
 /// The verified pod, once it is; whoever holds the lock is verifying.
 type Slot = Arc<tokio::sync::Mutex<Option<Arc<VerifiedPod>>>>;
@@ -82,6 +91,7 @@ impl Client {
             misbehaved: Misbehaved::default(),
             observed: Mutex::default(),
             token: tokio::sync::OnceCell::new(),
+            deployment: tokio::sync::OnceCell::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -144,13 +154,31 @@ impl Client {
     /// [`ClientError::AttestationRejected`] with every check, [`ClientError::PodUnknown`],
     /// [`ClientError::PodUnreachable`], [`ClientError::ChainUnavailable`].
     pub async fn verify(&self, pod: PodId) -> Result<Arc<VerifiedPod>, ClientError> {
-        let record = self.inner.chain.pod(pod).await?.ok_or(ClientError::PodUnknown(pod))?;
+        let record = self.record(pod).await?;
         let slot = self.slot(pod);
         let mut known = slot.lock().await;
         *known = None;
-        let verified = Arc::new(self.verify_record(&record).await?);
+        let (_, verified) = self.judged(&record).await?;
+        let verified = Arc::new(verified.map_err(ClientError::AttestationRejected)?);
         *known = Some(Arc::clone(&verified));
         Ok(verified)
+    }
+
+    /// The same with everything that the verdict follows from, whatever the verdict is.
+    ///
+    /// # Errors
+    /// [`ClientError::PodUnknown`], [`ClientError::PodUnreachable`],
+    /// [`ClientError::ChainUnavailable`].
+    pub async fn audit(&self, pod: PodId) -> Result<Audit, ClientError> {
+        let record = self.record(pod).await?;
+        let (dossier, verified) = self.judged(&record).await?;
+        let at_unix_s = dossier.gathered_at_unix_s;
+        let result = verified.map(|pod| (pod.release_label().to_owned(), pod.checks().to_vec()));
+        Ok(Audit { dossier, at_unix_s, result })
+    }
+
+    async fn record(&self, pod: PodId) -> Result<PodRecord, ClientError> {
+        self.inner.chain.pod(pod).await?.ok_or(ClientError::PodUnknown(pod))
     }
 
     /// Pods that may be asked for `model`, best first: cheapest first, those that just failed last.
@@ -204,7 +232,8 @@ impl Client {
             }
         }
         *known = None;
-        let verified = Arc::new(self.verify_or_reread(record).await?);
+        let (_, verified) = self.judged(record).await?;
+        let verified = Arc::new(verified.map_err(ClientError::AttestationRejected)?);
         Ok(Arc::clone(known.insert(verified)))
     }
 
@@ -224,7 +253,8 @@ impl Client {
             return Ok(Arc::clone(known.insert(newer)));
         }
         *known = None;
-        let verified = Arc::new(self.verify_or_reread(old.record()).await?);
+        let (_, verified) = self.judged(old.record()).await?;
+        let verified = Arc::new(verified.map_err(ClientError::AttestationRejected)?);
         Ok(Arc::clone(known.insert(verified)))
     }
 
@@ -233,36 +263,93 @@ impl Client {
         old: &VerifiedPod,
     ) -> Result<Option<Arc<VerifiedPod>>, ClientError> {
         let bytes = self.inner.http.bundle(&PodAddress::from(old.record())).await?;
-        Ok(old.with_bundle(&self.inner.config.chain, &bytes, now_unix_s()).map(Arc::new))
+        Ok(old.with_bundle(&bytes, now_unix_s()).map(Arc::new))
     }
 
-    /// Verifies against `record`; if that fails and the chain has a newer record, against that.
-    async fn verify_or_reread(&self, record: &PodRecord) -> Result<VerifiedPod, ClientError> {
-        match self.verify_record(record).await {
-            Err(ClientError::AttestationRejected(refusal)) => {
-                match self.inner.chain.pod(record.pod_id).await? {
-                    Some(newer) if newer != *record => self.verify_record(&newer).await,
-                    _ => Err(ClientError::AttestationRejected(refusal)),
-                }
+    /// Gathers and judges by `record`. A refusal is made once more from what chain and pod say by
+    /// then, if `record` is not the newest or if the two were read while the pod renewed its key:
+    /// the chain and the pod cannot be read at one moment.
+    async fn judged(&self, record: &PodRecord) -> Result<Judged, ClientError> {
+        let first = self.judge(record).await?;
+        let Err(refusal) = &first.1 else { return Ok(first) };
+        match self.inner.chain.pod(record.pod_id).await? {
+            Some(newer) if newer != *record => {
+                self.inner.directory.forget().await;
+                self.judge(&newer).await
             }
-            other => other,
+            Some(same) if refusal.may_be_of_two_moments() => self.judge(&same).await,
+            _ => Ok(first),
         }
     }
 
-    async fn verify_record(&self, record: &PodRecord) -> Result<VerifiedPod, ClientError> {
-        verify::check_record(record, now_unix_s()).map_err(ClientError::AttestationRejected)?;
+    async fn judge(&self, record: &PodRecord) -> Result<Judged, ClientError> {
+        let dossier = self.gather(record).await?;
+        let (trust, now) = (&self.inner.config.trust, dossier.gathered_at_unix_s);
+        let verdict = verify::appraise(&dossier, trust, VouchedBy::Chain, now);
+        if let Ok(verified) = &verdict {
+            let (root, tee) = (trust.root.sha256(), verified.key().tee);
+            let seen = verified.evidence().tcb_evaluation_number();
+            self.ledger(move |ledger| ledger.raise_tcb_evaluation_number(&root, tee, seen)).await?;
+        }
+        Ok((dossier, verdict))
+    }
+
+    /// Everything that the verdict follows from. A pod whose record refuses it is not contacted.
+    async fn gather(&self, record: &PodRecord) -> Result<Dossier, ClientError> {
         let (at, inner) = (PodAddress::from(record), &self.inner);
-        let (bundle, evidence) =
+        let mut dossier = Dossier {
+            gathered_at_unix_s: now_unix_s(),
+            deployment: self.deployment().await?.clone(),
+            record: record.clone(),
+            machine: None,
+            tcb_evaluation_number_min: 0,
+            bundle: Vec::new(),
+            evidence: Vec::new(),
+        };
+        let trust = &inner.config.trust;
+        if verify::check_record(&dossier, trust, dossier.gathered_at_unix_s).is_err() {
+            return Ok(dossier);
+        }
+        let (root, tee) = (trust.root.sha256(), record.key.map_or(TeeKind::Sgx, |key| key.tee));
+        dossier.tcb_evaluation_number_min =
+            self.ledger(move |ledger| ledger.tcb_evaluation_number(&root, tee)).await?;
+        (dossier.bundle, dossier.evidence) =
             tokio::try_join!(inner.http.bundle(&at), inner.http.evidence(&at))?;
-        let presented = Presented { record, bundle: &bundle, evidence: &evidence };
-        let (chain, trust) = (&inner.config.chain, &inner.config.trust);
-        let root = trust.root.sha256();
-        let min = self.ledger(move |ledger| ledger.tcb_evaluation_number(&root)).await?;
-        let verified = verify::appraise(&presented, chain, trust, min, now_unix_s())
-            .map_err(ClientError::AttestationRejected)?;
-        let seen = verified.evidence().tcb_evaluation_number();
-        self.ledger(move |ledger| ledger.raise_tcb_evaluation_number(&root, seen)).await?;
-        Ok(verified)
+        dossier.machine = self.machine(record.pod_id, &dossier.evidence).await?;
+        dossier.gathered_at_unix_s = now_unix_s();
+        Ok(dossier)
+    }
+
+    async fn deployment(&self) -> Result<&DeploymentFacts, ClientError> {
+        let (chain, config) = (&self.inner.chain, &self.inner.config.chain);
+        let read = async || {
+            Ok(DeploymentFacts {
+                chain_id: config.chain_id,
+                registry: config.registry,
+                escrow: config.escrow,
+                verifier: chain.verifier(),
+                root_certificate_sha256: chain.root_certificate_sha256().await?,
+            })
+        };
+        self.inner.deployment.get_or_try_init(read).await
+    }
+
+    /// What the registry says about the machine that the evidence names. Evidence that names none
+    /// is refused by an earlier check.
+    async fn machine(
+        &self,
+        pod: PodId,
+        evidence: &[u8],
+    ) -> Result<Option<MachineFacts>, ClientError> {
+        let quote = Evidence::from_json(evidence).ok().map(|evidence| evidence.quote);
+        let Some(cut) = quote.and_then(|quote| OnChainQuote::cut(&quote).ok()) else {
+            return Ok(None);
+        };
+        let machine = Digest32(cut.machine());
+        let chain = &self.inner.chain;
+        let (holder, shared) =
+            tokio::try_join!(chain.machine_holder(machine), chain.sharing(pod, machine))?;
+        Ok(Some(MachineFacts { machine, holder, shared }))
     }
 
     fn slot(&self, pod: PodId) -> Slot {

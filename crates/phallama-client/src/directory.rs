@@ -39,7 +39,10 @@ pub(crate) struct Candidate {
 
 /// Pods that can be asked now: not retired, with a key that has not expired.
 pub(crate) fn usable(records: &[PodRecord], now_unix_s: u64) -> impl Iterator<Item = &PodRecord> {
-    records.iter().filter(move |record| !record.retired && now_unix_s < record.key_expiry_unix_s)
+    let live = move |record: &&PodRecord| {
+        !record.retired && record.key.is_some_and(|key| now_unix_s < key.expiry_unix_s)
+    };
+    records.iter().filter(live)
 }
 
 /// Every model that a usable pod offers, by name.
@@ -116,6 +119,7 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
+    use phallama_chain::{AttestedKey, TcbStatusCode, TeeKind};
     use phallama_protocol::ids::Address;
 
     use super::*;
@@ -136,11 +140,15 @@ mod tests {
             payout: Address([id; 20]),
             offers: offers.iter().map(offer).collect(),
             offers_hash: Digest32([0; 32]),
-            identity: Address([id; 20]),
-            key_expiry_unix_s: 1_000,
-            measurement: Digest32([1; 32]),
-            quote_hash: Digest32([2; 32]),
-            evidence_uri: String::new(),
+            key: Some(AttestedKey {
+                identity: Address([id; 20]),
+                expiry_unix_s: 1_000,
+                tee: TeeKind::Sgx,
+                tcb_status: TcbStatusCode::UpToDate,
+                evaluation_number: 17,
+                measurement: Digest32([1; 32]),
+                evidence: Digest32([2; 32]),
+            }),
             updated_at_unix_s: u64::from(id),
             retired: false,
         }
@@ -157,9 +165,10 @@ mod tests {
     }
 
     #[test]
-    fn retired_and_expired_pods_are_not_asked() {
+    fn retired_and_expired_pods_and_those_without_a_key_are_not_asked() {
         let retired = PodRecord { retired: true, ..pod(1, &[("m", 1, 1)]) };
-        let pods = [retired, pod(2, &[("m", 2, 2)])];
+        let without_key = PodRecord { key: None, ..pod(3, &[("m", 1, 1)]) };
+        let pods = [retired, pod(2, &[("m", 2, 2)]), without_key];
         assert_eq!(ids(&candidates(&pods, "m", 999)), [2]);
         assert_eq!(ids(&candidates(&pods, "m", 1_000)), [] as [u8; 0]);
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use phallama_attest::Rejection;
-use phallama_chain::TokenMeta;
+use phallama_chain::{TeeKind, TokenMeta};
 use phallama_protocol::ids::{Amount, PodId};
 use phallama_protocol::refusal::Code;
 
@@ -17,6 +17,11 @@ const PROBABLY_NOT_CHARGED: &str =
 const COST_AT_MOST: &str = "receipts, and reserves of requests without one";
 const EXIT: &str = "To take back what is locked, the owner of the account can start an exit of the \
                     channel on the escrow contract (`startExit`); it takes 48 hours";
+const ROOTS: &str = "`[chain]` and `[trust]` in config.toml do not belong together. Pods of a \
+                     development chain need `--danger-accept-simulated-tee`, others must not have \
+                     it";
+const OLDER: &str = "Its operator has to fetch Intel's newest collateral. To see other pods, run \
+                     `phallama pods`";
 const MAYBE_CHARGED: &str =
     "You may be charged for the part that arrived, at most what this request reserved.";
 
@@ -213,26 +218,52 @@ impl ClientError {
 }
 
 fn attestation(refusal: &Refusal) -> Explanation {
-    let pod = short(refusal.pod);
-    let failed = refusal.failed();
     let (title, facts) = match &refusal.rejection {
         Some(Rejection::MeasurementNotAccepted { got, accepted }) => {
-            let mut facts =
-                vec![fact("measurement", hex::encode(got), "MRENCLAVE, from its quote")];
-            facts
-                .extend(accepted.iter().map(|one| fact("approved", hex::encode(one), "your list")));
-            (format!("pod `{pod}` is running a build you have not approved"), facts)
+            unapproved(refusal, got, accepted)
         }
-        _ => {
-            let facts = vec![
-                fact("check", failed.name.to_owned(), "failed"),
-                fact("reason", failed.detail.clone(), ""),
-            ];
-            (format!("pod `{pod}` did not prove what it has to prove"), facts)
-        }
+        Some(Rejection::TcbEvaluationNumber { got, min }) => older_collateral(refusal, *got, *min),
+        _ => not_proven(refusal),
     };
-    let hint = format!("To see every check, run `phallama verify {}`", refusal.pod);
+    let hint = match refusal.failed().name {
+        "chain-root" => ROOTS.to_owned(),
+        "tcb-evaluation-number" => OLDER.to_owned(),
+        _ if refusal.may_be_of_two_moments() => format!(
+            "The pod may be renewing its key; try again in a minute. To see every check, run \
+             `phallama verify {}`",
+            refusal.pod
+        ),
+        _ => format!("To see every check, run `phallama verify {}`", refusal.pod),
+    };
     Explanation { title, facts, effect: Some(NO_PROMPT), hint: Some(hint) }
+}
+
+fn unapproved(refusal: &Refusal, got: &[u8], accepted: &[[u8; 32]]) -> (String, Vec<Fact>) {
+    let what = match refusal.tee {
+        Some(TeeKind::Tdx) => "digest of the trust domain, from its quote",
+        _ => "MRENCLAVE, from its quote",
+    };
+    let mut facts = vec![fact("measurement", hex::encode(got), what)];
+    facts.extend(accepted.iter().map(|one| fact("approved", hex::encode(one), "your list")));
+    (format!("pod `{}` is running a build you have not approved", short(refusal.pod)), facts)
+}
+
+fn older_collateral(refusal: &Refusal, got: u32, min: u32) -> (String, Vec<Fact>) {
+    let facts = vec![
+        fact("shown", got.to_string(), "TCB evaluation number of the pod's collateral"),
+        fact("known", min.to_string(), "the highest you were shown for this kind of TEE"),
+    ];
+    let pod = short(refusal.pod);
+    (format!("pod `{pod}` shows older firmware ratings of Intel than you know"), facts)
+}
+
+fn not_proven(refusal: &Refusal) -> (String, Vec<Fact>) {
+    let failed = refusal.failed();
+    let facts = vec![
+        fact("check", failed.name.to_owned(), "failed"),
+        fact("reason", failed.detail.clone(), ""),
+    ];
+    (format!("pod `{}` did not prove what it has to prove", short(refusal.pod)), facts)
 }
 
 fn fact(name: &'static str, value: String, source: impl Into<String>) -> Fact {

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use phallama_chain::TeeKind;
 use phallama_protocol::ids::{Address, Amount, PodId, RequestId};
 use redb::{
     ConcurrencyMode, Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition,
@@ -24,7 +25,7 @@ mod rows;
 
 use rows::{
     ACCOUNT_BYTES, CHANNEL_BYTES, ChannelRow, DAY_BYTES, FLIGHT_BYTES, FlightRow, RECEIPT_BYTES,
-    from_row, joined, load, save, within,
+    TCB_KEY_BYTES, from_row, joined, load, save, within,
 };
 
 const FILE_NAME: &str = "ledger.redb";
@@ -37,8 +38,9 @@ const DAYS: TableDefinition<[u8; DAY_BYTES], u128> = TableDefinition::new("days"
 const RECEIPTS: TableDefinition<[u8; RECEIPT_BYTES], &[u8]> = TableDefinition::new("receipts");
 const RECEIPT_IDS: TableDefinition<[u8; 16], [u8; RECEIPT_BYTES]> =
     TableDefinition::new("receipt_ids");
-/// SHA-256 of the trust root → highest TCB evaluation number seen under it.
-const TCB_NUMBERS: TableDefinition<[u8; 32], u32> = TableDefinition::new("tcb_evaluation_numbers");
+/// SHA-256 of the trust root ‖ kind of TEE → highest TCB evaluation number seen.
+const TCB_NUMBERS: TableDefinition<[u8; TCB_KEY_BYTES], u32> =
+    TableDefinition::new("tcb_evaluation_numbers_2");
 
 /// Why the records cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -407,26 +409,32 @@ impl Ledger {
         Ok(Some(serde_json::from_slice(value.value())?))
     }
 
-    /// Highest TCB evaluation number seen under a trust root; 0 before any.
-    pub(crate) fn tcb_evaluation_number(&self, root: &[u8; 32]) -> Result<u32, LedgerError> {
+    /// Highest TCB evaluation number seen for a kind of TEE under a trust root; 0 before any.
+    pub(crate) fn tcb_evaluation_number(
+        &self,
+        root: &[u8; 32],
+        tee: TeeKind,
+    ) -> Result<u32, LedgerError> {
         let txn = self.db.begin_read().map_err(storage)?;
         let table = txn.open_table(TCB_NUMBERS).map_err(storage)?;
-        Ok(table.get(root).map_err(storage)?.map_or(0, |value| value.value()))
+        Ok(table.get(tcb_key(root, tee)).map_err(storage)?.map_or(0, |value| value.value()))
     }
 
     /// Remembers a TCB evaluation number; a lower one than before changes nothing.
     pub(crate) fn raise_tcb_evaluation_number(
         &self,
         root: &[u8; 32],
+        tee: TeeKind,
         seen: u32,
     ) -> Result<(), LedgerError> {
-        if self.tcb_evaluation_number(root)? >= seen {
+        if self.tcb_evaluation_number(root, tee)? >= seen {
             return Ok(());
         }
+        let key = tcb_key(root, tee);
         self.write(|txn| {
             let mut table = txn.open_table(TCB_NUMBERS).map_err(storage)?;
-            let known = table.get(root).map_err(storage)?.map_or(0, |value| value.value());
-            table.insert(root, known.max(seen)).map_err(storage)?;
+            let known = table.get(key).map_err(storage)?.map_or(0, |value| value.value());
+            table.insert(key, known.max(seen)).map_err(storage)?;
             Ok(())
         })
     }
@@ -440,6 +448,10 @@ impl Ledger {
         txn.commit().map_err(storage)?;
         Ok(made)
     }
+}
+
+fn tcb_key(root: &[u8; 32], tee: TeeKind) -> [u8; TCB_KEY_BYTES] {
+    joined(&[root, &[u8::from(tee)]])
 }
 
 fn within_limits(limits: &SpendLimits, reserve: u128, spent: u128) -> Result<(), NotReserved> {
@@ -776,13 +788,17 @@ mod tests {
     }
 
     #[test]
-    fn evaluation_numbers_only_grow_per_root() {
+    fn evaluation_numbers_only_grow_per_root_and_kind_of_tee() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(dir.path()).unwrap();
         let (intel, development) = ([1; 32], [2; 32]);
-        ledger.raise_tcb_evaluation_number(&intel, 17).unwrap();
-        ledger.raise_tcb_evaluation_number(&intel, 16).unwrap();
-        assert_eq!(ledger.tcb_evaluation_number(&intel).unwrap(), 17);
-        assert_eq!(ledger.tcb_evaluation_number(&development).unwrap(), 0);
+        ledger.raise_tcb_evaluation_number(&intel, TeeKind::Sgx, 17).unwrap();
+        ledger.raise_tcb_evaluation_number(&intel, TeeKind::Sgx, 16).unwrap();
+        ledger.raise_tcb_evaluation_number(&intel, TeeKind::Tdx, 5).unwrap();
+        drop(ledger);
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let seen = |root, tee| ledger.tcb_evaluation_number(root, tee).unwrap();
+        assert_eq!((seen(&intel, TeeKind::Sgx), seen(&intel, TeeKind::Tdx)), (17, 5));
+        assert_eq!(seen(&development, TeeKind::Sgx), 0);
     }
 }

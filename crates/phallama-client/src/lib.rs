@@ -25,6 +25,7 @@ mod check;
 mod client;
 mod config;
 mod directory;
+mod dossier;
 mod error;
 mod explain;
 mod keystore;
@@ -49,11 +50,15 @@ pub use config::{
     ApprovedMeasurement, ClientConfig, PaymentPolicy, SpendLimits, Timeouts, TrustPolicy,
 };
 pub use directory::ModelListing;
+pub use dossier::{
+    AUDIT_FILE_MAX_BYTES, Audit, DeploymentFacts, Dossier, DossierError, MachineFacts,
+};
 pub use error::{ClientError, ErrorClass, Exit, PodFailure, SpendLimit};
 pub use explain::{Explanation, Fact};
 pub use keystore::{Keystore, KeystoreError, ScryptCost, random_signer};
 pub use ledger::LedgerError;
 pub use phallama_attest::{AcceptedTcb, CheckState, RootKind, TcbStatus, TrustRoot};
+pub use phallama_chain::TeeKind;
 pub use phallama_protocol::request::Method;
 pub use receipt::{Agreement, ReceiptFault, StoredReceipt};
 pub use verify::VerifiedPod;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use phallama_chain::ChainError;
 use phallama_protocol::eip712::{Allocation, Domain, Voucher};
-use phallama_protocol::ids::{Amount, Digest32, PodId, RequestId};
+use phallama_protocol::ids::{Amount, PodId, RequestId};
 use phallama_protocol::keys::Signer;
 use phallama_protocol::request::{AllocationGrant, Payment};
 
@@ -136,14 +136,8 @@ impl Client {
                 Err(refused) => return Err(self.not_reserved(pod_id, refused, sized)),
             }
         };
-        let terms_hash = pod.bundle().bundle().offers_hash;
-        let payment = sign(
-            self.signer()?,
-            &self.inner.config.chain.domain(),
-            pod_id,
-            terms_hash,
-            &reservation.plan,
-        );
+        let domain = self.inner.config.chain.domain();
+        let payment = sign(self.signer()?, &domain, pod, &reservation.plan);
         Ok(Promise {
             ledger: Arc::clone(&self.inner.ledger),
             open: Some(reservation),
@@ -305,14 +299,11 @@ fn unaffordable(refused: NotReserved, sized: &SizedQuestion) -> ClientError {
     }
 }
 
-fn sign(
-    signer: &Signer,
-    domain: &Domain,
-    pod_id: PodId,
-    terms_hash: Digest32,
-    plan: &Plan,
-) -> Payment {
-    let voucher = Voucher { pod_id, epoch: plan.epoch, cap: amount(plan.cap) };
+/// The voucher is for the enclave that was verified: no other key of the pod can claim it.
+fn sign(signer: &Signer, domain: &Domain, pod: &VerifiedPod, plan: &Plan) -> Payment {
+    let (pod_id, bundle) = (pod.record().pod_id, pod.bundle().bundle());
+    let (identity, terms_hash) = (bundle.identity, bundle.offers_hash);
+    let voucher = Voucher { pod_id, identity, epoch: plan.epoch, cap: amount(plan.cap) };
     let allocation = plan.allocation.map(|planned| {
         let allocation = Allocation {
             pod_id,

@@ -287,7 +287,7 @@ async fn a_pod_that_settled_more_than_it_earned_gets_no_further_voucher() {
         signature: grant.signature,
     };
     world.operator.lock(pod.id(), &[row]).await.unwrap();
-    // The operator has a registered key in its own hands and settles the voucher at its cap.
+    // The enclave is broken and signs what its host wants: the voucher is settled at its cap.
     let (cap, epoch, voucher_sig) = (paid.cap, paid.epoch, paid.voucher_sig);
     let rows = [SettleRow { cap, claimed: cap, epoch, voucher_sig }];
     let batch = Batch { pod_id: pod.id(), rows_hash: rows_hash(&settle_rows_bytes(&rows)) };

@@ -15,6 +15,8 @@ pub(super) const CHANNEL_BYTES: usize = 80;
 pub(super) const FLIGHT_BYTES: usize = 96;
 /// account ‖ day 8.
 pub(super) const DAY_BYTES: usize = 56;
+/// SHA-256 of a trust root 32 ‖ kind of TEE 1.
+pub(super) const TCB_KEY_BYTES: usize = 33;
 /// finished_at_unix_ms 8 ‖ request id 16: newest last.
 pub(super) const RECEIPT_BYTES: usize = 24;
 

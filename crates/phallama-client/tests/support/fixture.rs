@@ -2,10 +2,15 @@
 #![allow(unreachable_pub, reason = "shared between unit and integration tests")]
 
 use phallama_attest::simulated::{
-    CollateralSpec, DEVELOPMENT_SEED, DevelopmentRoot, EnclaveSpec, PlatformSpec, SimulatedPlatform,
+    CollateralSpec, DEVELOPMENT_SEED, DevelopmentRoot, EnclaveSpec, PlatformSpec, QuoteParts,
+    SimulatedPlatform, TdReport, TrustDomainSpec, signed_part,
 };
-use phallama_attest::{Binding, Evidence, NONCE_ON_CHAIN, model_set_root, report_data};
-use phallama_chain::{ChainConfig, PodRecord};
+use phallama_attest::{
+    Binding, Evidence, NONCE_ON_CHAIN, evidence_digest, machine_digest, model_set_root, report_data,
+};
+use phallama_chain::{
+    AttestedKey, ChainConfig, KeyBinding, MachineHolder, PodRecord, TcbStatusCode, TeeKind,
+};
 use phallama_protocol::bundle::{KeyBundle, SignedBundle};
 use phallama_protocol::frames::FrameClass;
 use phallama_protocol::ids::{Address, Amount, Digest32, PodId};
@@ -13,11 +18,12 @@ use phallama_protocol::keys::Signer;
 use phallama_protocol::offers::{Offer, offers_hash};
 use phallama_protocol::rand_core::UnwrapErr;
 use phallama_protocol::request::EpochKey;
+use sha2::{Digest as _, Sha256};
 
 /// The measurement that the fixture's users approve.
 pub const MEASUREMENT: [u8; 32] = [0x41; 32];
 
-/// A pod, as it would be after its enclave has started and its operator has registered it.
+/// A pod, as it would be after its enclave has started and the registry has verified its quote.
 pub struct Fixture {
     pub identity: Signer,
     pub epoch: EpochKey,
@@ -26,25 +32,18 @@ pub struct Fixture {
     pub policy_digest: Digest32,
     pub collateral: CollateralSpec,
     pub enclave: EnclaveSpec,
+    /// Quoted instead of the enclave.
+    pub trust_domain: Option<TrustDomainSpec>,
+    pub platform: SimulatedPlatform,
     pub root: DevelopmentRoot,
     pub epoch_id: u64,
     pub from_unix_s: u64,
 }
 
 impl Fixture {
-    /// A pod at `url` that proves itself at `now_unix_s`.
+    /// A pod at `url` that proves itself at `now_unix_s`, on a machine of its own.
     pub fn new(chain: &ChainConfig, pod_id: PodId, url: &str, now_unix_s: u64) -> Self {
-        let identity = Signer::from_bytes(&[0x17; 32]).unwrap();
         let offers = vec![offer()];
-        let policy_digest = Digest32([0x77; 32]);
-        let binding = Binding {
-            chain_id: chain.chain_id,
-            registry: chain.registry.0,
-            pod_id: pod_id.0,
-            identity: identity.address().0,
-            model_set_root: models_root(&offers).0,
-            policy_digest: policy_digest.0,
-        };
         let record = PodRecord {
             pod_id,
             operator: Address([0x0b; 20]),
@@ -52,39 +51,118 @@ impl Fixture {
             payout: Address([0x0c; 20]),
             offers_hash: offers_hash(&offers),
             offers,
-            identity: identity.address(),
-            key_expiry_unix_s: now_unix_s + 86_400,
-            measurement: Digest32(MEASUREMENT),
-            quote_hash: Digest32([0; 32]),
-            evidence_uri: format!("{url}/.well-known/phallama/evidence"),
+            key: None,
             updated_at_unix_s: now_unix_s,
             retired: false,
         };
+        let root = DevelopmentRoot::from_seed(DEVELOPMENT_SEED);
         let mut fixture = Self {
-            identity,
+            identity: Signer::from_bytes(&[0x17; 32]).unwrap(),
             epoch: EpochKey::generate(&mut UnwrapErr(getrandom::SysRng)),
             chain: chain.clone(),
             record,
-            policy_digest,
+            policy_digest: Digest32([0x77; 32]),
             collateral: CollateralSpec::fresh(now_unix_s),
-            enclave: EnclaveSpec::new(MEASUREMENT, report_data(&binding, NONCE_ON_CHAIN)),
-            root: DevelopmentRoot::from_seed(DEVELOPMENT_SEED),
+            enclave: EnclaveSpec::new(MEASUREMENT, [0; 64]),
+            trust_domain: None,
+            platform: SimulatedPlatform::new(&root, PlatformSpec::from_seed(&pod_id.0)),
+            root,
             epoch_id: 1,
             from_unix_s: now_unix_s,
         };
-        fixture.register_quote();
+        fixture.enclave.report_data = fixture.report_data();
+        fixture.attest();
         fixture
     }
 
-    /// Lets the chain record name the quote that the platform makes now.
-    pub fn register_quote(&mut self) {
-        self.record.quote_hash = Digest32(self.evidence().hash());
+    /// The same in a trust domain.
+    pub fn in_trust_domain(mut self) -> Self {
+        let report_data = self.report_data();
+        self.trust_domain = Some(TrustDomainSpec::new(TdReport::V5Td15, [0x7d; 48], report_data));
+        self.attest();
+        self
+    }
+
+    /// Lets the chain record say what a registry says that verified the quote that the platform
+    /// makes now.
+    pub fn attest(&mut self) {
+        self.record.key = Some(AttestedKey {
+            identity: self.identity.address(),
+            expiry_unix_s: self.from_unix_s + 86_400,
+            tee: if self.trust_domain.is_some() { TeeKind::Tdx } else { TeeKind::Sgx },
+            tcb_status: TcbStatusCode::UpToDate,
+            evaluation_number: self.collateral.tcb_evaluation_number,
+            measurement: self.measurement(),
+            evidence: self.evidence_digest(),
+        });
+    }
+
+    /// The attested key, to change it.
+    pub fn key(&mut self) -> &mut AttestedKey {
+        self.record.key.as_mut().expect("the fixture is attested")
+    }
+
+    /// The machine, as a chain names it.
+    pub fn machine(&self) -> Digest32 {
+        Digest32(machine_digest(&self.platform.machine_identity()))
+    }
+
+    /// What the registry says about the machine of an attested pod.
+    pub fn holder(&self) -> MachineHolder {
+        let pod_prefix = self.record.pod_id.0[..26].try_into().unwrap();
+        MachineHolder { pod_prefix, until_unix_s: self.from_unix_s + 86_400 }
+    }
+
+    /// What the contract is given beside the quote.
+    pub fn key_binding(&self) -> KeyBinding {
+        KeyBinding {
+            identity: self.identity.address(),
+            model_set_root: models_root(&self.record.offers),
+            policy_digest: self.policy_digest,
+        }
+    }
+
+    /// What the quote has to say.
+    pub fn report_data(&self) -> [u8; 64] {
+        let KeyBinding { identity, model_set_root, policy_digest } = self.key_binding();
+        let binding = Binding {
+            chain_id: self.chain.chain_id,
+            registry: self.chain.registry.0,
+            pod_id: self.record.pod_id.0,
+            identity: identity.0,
+            model_set_root: model_set_root.0,
+            policy_digest: policy_digest.0,
+        };
+        report_data(&binding, NONCE_ON_CHAIN)
+    }
+
+    /// What the quote says about the program.
+    pub fn measurement(&self) -> Digest32 {
+        let of_enclave = self.enclave.mr_enclave;
+        Digest32(self.trust_domain.as_ref().map_or(of_enclave, TrustDomainSpec::measurement))
+    }
+
+    fn quote_parts(&self) -> QuoteParts {
+        match &self.trust_domain {
+            Some(trust_domain) => self.platform.td_quote_parts(trust_domain),
+            None => self.platform.quote_parts(&self.enclave),
+        }
+    }
+
+    /// What the registry keeps of the quote.
+    pub fn evidence_digest(&self) -> Digest32 {
+        let quote = self.quote_parts();
+        let signed_part = signed_part(self.platform.pck_der());
+        let tbs_hash: [u8; 32] = Sha256::digest(signed_part).into();
+        Digest32(evidence_digest(&quote.signed, &quote.qe_report, &tbs_hash))
     }
 
     /// The evidence, from this pod's machine.
     pub fn evidence(&self) -> Evidence {
-        let platform = SimulatedPlatform::new(&self.root, PlatformSpec::from_seed(b"machine 1"));
-        platform.evidence(&self.enclave, &self.collateral)
+        match &self.trust_domain {
+            Some(trust_domain) => self.platform.td_evidence(trust_domain, &self.collateral),
+            None => self.platform.evidence(&self.enclave, &self.collateral),
+        }
     }
 
     /// The bundle's fields.
@@ -101,7 +179,7 @@ impl Fixture {
             not_after_unix_s: self.from_unix_s + 900,
             block_seen: 1,
             evidence_hash: Digest32(self.evidence().hash()),
-            measurement: Digest32(MEASUREMENT),
+            measurement: self.measurement(),
             model_set_root: models_root(&self.record.offers),
             offers_hash: offers_hash(&self.record.offers),
             policy_digest: self.policy_digest,

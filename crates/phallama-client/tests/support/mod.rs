@@ -2,11 +2,13 @@
 #![allow(dead_code, unreachable_pub, reason = "every test file uses its own part")]
 
 pub mod fixture;
+pub mod platform;
 pub mod pod;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use phallama_chain::{Chain, ChainConfig, KeyRegistration, Registration, Sender};
+use phallama_attest::simulated::{DEVELOPMENT_SEED, DevelopmentRoot};
+use phallama_chain::{Chain, ChainConfig, Registration, Sender};
 use phallama_client::{ApprovedMeasurement, Client, ClientConfig, TrustPolicy};
 use phallama_devchain::{ChainOptions, DevChain, dev_account};
 use phallama_protocol::eip712::{OpenAccount, pod_id};
@@ -44,7 +46,8 @@ impl World {
             listener,
         ));
         let operator = Signer::from_bytes(&dev_account(0).1).unwrap();
-        let deployed = phallama_chain::deploy(&url, &operator).await.unwrap();
+        let root = DevelopmentRoot::from_seed(DEVELOPMENT_SEED);
+        let deployed = phallama_chain::deploy(&url, &operator, root.root_der()).await.unwrap();
         let chain = Chain::connect(deployed.config(&url)).await.unwrap();
         let operator = chain.sender(&operator);
         let user = Signer::from_bytes(&[0x05; 32]).unwrap();
@@ -67,36 +70,33 @@ impl World {
         self.pod_with(salt, |_| {}).await
     }
 
-    /// The same after `change`, which comes before registration.
+    /// The same after `change`, which comes before attestation.
     pub async fn pod_with(&self, salt: u8, change: impl FnOnce(&mut Fixture)) -> ScriptedPod {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let id = pod_id(self.operator.address(), &[salt; 32]);
         let mut fixture = Fixture::new(self.chain.config(), id, &url, now_unix_s());
         change(&mut fixture);
-        let record = &fixture.record;
         let registration = Registration {
             salt: [salt; 32],
             url,
             payout: self.operator.address(),
-            offers: record.offers.clone(),
-            key: KeyRegistration {
-                identity: record.identity,
-                expiry_unix_s: record.key_expiry_unix_s,
-                measurement: record.measurement,
-                quote_hash: record.quote_hash,
-                evidence_uri: record.evidence_uri.clone(),
-            },
+            offers: fixture.record.offers.clone(),
         };
         self.operator.register_pod(&registration).await.unwrap();
+        self.attest(&fixture).await;
         ScriptedPod::serve(fixture, listener)
+    }
+
+    /// Has the registry verify the quote that the pod's platform makes now.
+    pub async fn attest(&self, pod: &Fixture) {
+        platform::bring(&self.chain, &self.operator, pod).await;
+        platform::attest(&self.operator, pod).await;
     }
 
     pub fn config(&self) -> ClientConfig {
         let chain: ChainConfig = self.chain.config().clone();
-        let root = phallama_attest::simulated::DevelopmentRoot::from_seed(
-            phallama_attest::simulated::DEVELOPMENT_SEED,
-        );
+        let root = DevelopmentRoot::from_seed(DEVELOPMENT_SEED);
         let label = "release 1".to_owned();
         let approved = vec![ApprovedMeasurement { measurement: MEASUREMENT, label, policy: None }];
         let trust = TrustPolicy::danger_simulated(root.root_der().to_vec(), approved);

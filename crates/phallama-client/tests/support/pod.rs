@@ -67,6 +67,8 @@ struct Inner {
     fixture: Mutex<Fixture>,
     script: Mutex<VecDeque<Act>>,
     keys: Mutex<Keys>,
+    /// Bundles and evidence to show before those of the fixture, once each.
+    earlier: Mutex<[VecDeque<Vec<u8>>; 2]>,
     seen: Mutex<Vec<RequestPlain>>,
     posts: Mutex<usize>,
     bundles: Mutex<usize>,
@@ -92,6 +94,7 @@ impl ScriptedPod {
             fixture: Mutex::new(fixture),
             script: Mutex::default(),
             keys: Mutex::new(Keys::Good),
+            earlier: Mutex::default(),
             seen: Mutex::default(),
             posts: Mutex::default(),
             bundles: Mutex::default(),
@@ -118,6 +121,20 @@ impl ScriptedPod {
 
     pub fn keys(&self, keys: Keys) {
         *self.inner.keys.lock().unwrap() = keys;
+    }
+
+    /// Shows this bundle and this evidence once before the fixture's own: the client asks while the
+    /// pod renews its key.
+    pub fn show_once(&self, bundle: Vec<u8>, evidence: Vec<u8>) {
+        let mut earlier = self.inner.earlier.lock().unwrap();
+        earlier[0].push_back(bundle);
+        earlier[1].push_back(evidence);
+    }
+
+    /// What the fixture has now.
+    pub fn shows(&self) -> (Vec<u8>, Vec<u8>) {
+        let fixture = self.inner.fixture.lock().unwrap();
+        (fixture.bundle().bytes().to_vec(), fixture.evidence().to_json().unwrap())
     }
 
     pub fn change(&self, change: impl FnOnce(&mut Fixture)) {
@@ -155,6 +172,9 @@ impl ScriptedPod {
 
 async fn keys(State(pod): State<Arc<Inner>>) -> Response {
     *pod.bundles.lock().unwrap() += 1;
+    if let Some(bundle) = pod.earlier.lock().unwrap()[0].pop_front() {
+        return bundle.into_response();
+    }
     match *pod.keys.lock().unwrap() {
         Keys::Good => pod.fixture.lock().unwrap().bundle().bytes().to_vec().into_response(),
         Keys::Oversized => vec![0_u8; 100_000].into_response(),
@@ -163,6 +183,9 @@ async fn keys(State(pod): State<Arc<Inner>>) -> Response {
 }
 
 async fn evidence(State(pod): State<Arc<Inner>>) -> Response {
+    if let Some(evidence) = pod.earlier.lock().unwrap()[1].pop_front() {
+        return evidence.into_response();
+    }
     pod.fixture.lock().unwrap().evidence().to_json().unwrap().into_response()
 }
 
@@ -228,10 +251,10 @@ fn answer(pod: &Inner, body: &[u8], act: Option<Act>) -> Result<Vec<u8>, Code> {
     Ok(answering.wire)
 }
 
-/// The user key signed what travels with the request.
+/// The user key signed what travels with the request, the voucher for this pod's enclave.
 fn check_signatures(plain: &RequestPlain, fixture: &Fixture) {
     let (domain, pod_id, payment) = (domain(fixture), fixture.record.pod_id, &plain.payment);
-    let voucher = payment.voucher(pod_id).digest(&domain);
+    let voucher = payment.voucher(pod_id, fixture.identity.address()).digest(&domain);
     assert_eq!(recover(&voucher, &payment.voucher_sig), Ok(payment.user));
     if let (Some(grant), Some(allocation)) = (payment.allocation, payment.allocation(pod_id)) {
         assert_eq!(recover(&allocation.digest(&domain), &grant.signature), Ok(payment.user));
