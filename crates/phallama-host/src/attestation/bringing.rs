@@ -4,11 +4,11 @@ use std::fmt;
 
 use phallama_attest::onchain::OnChainCollateral;
 use phallama_chain::{
-    Chain, ChainError, CollateralKeys, CollateralState, Sender, Stored, StoredCrl, Tx,
+    Chain, ChainError, CollateralKeys, CollateralState, Sender, Stored, StoredCrl, Tx, key_id,
 };
 use phallama_protocol::ids::Digest32;
 
-use super::quote::{PlatformQuote, key_id};
+use super::quote::PlatformQuote;
 use super::refusal::{Refusal, RefusalKind};
 use crate::collateral::{CollateralSet, Held};
 

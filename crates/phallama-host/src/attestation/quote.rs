@@ -2,10 +2,9 @@
 
 use phallama_attest::onchain::{CutError, OnChainQuote};
 use phallama_attest::{Rejection, RootKind, Tee, TrustRoot};
-use phallama_chain::{Pck, QuoteParts, TeeKind};
+use phallama_chain::{Pck, QuoteParts, TeeKind, key_id};
 use phallama_protocol::ids::Digest32;
 use sha2::{Digest as _, Sha256};
-use sha3::Keccak256;
 use x509_cert::Certificate;
 use x509_cert::der::Encode as _;
 
@@ -76,11 +75,6 @@ impl Root {
         let development = || TrustRoot::Development(wanted.root_der.clone());
         Ok(if is_intel { TrustRoot::Intel } else { development() })
     }
-}
-
-/// The contract's id of a public key.
-pub(super) fn key_id(key: &[u8]) -> Digest32 {
-    Digest32(Keccak256::digest(key).into())
 }
 
 fn refused(error: &CutError) -> Refusal {

@@ -13,7 +13,7 @@ use crate::error::PodError;
 /// About how much gas an attestation takes, without and with a certificate that is remembered
 /// (measured on the embedded chain).
 const ATTEST_GAS: u64 = 250_000;
-const ATTEST_KNOWN_GAS: u64 = 110_000;
+const ATTEST_KNOWN_GAS: u64 = 145_000;
 
 /// What a registry would say to a quote.
 #[derive(Clone, Debug)]

@@ -51,17 +51,17 @@ pub struct Claim {
     pub at_unix_s: u64,
 }
 
-/// The best that the pod has of one channel generation: the highest voucher and the highest
-/// settlement.
+/// The best that the pod has of one channel generation: the highest settlement, and the highest
+/// voucher for the identity that signed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelRecord {
     /// Whose channel, and which generation of it.
     pub key: ChannelKey,
-    /// Highest cap of any voucher seen.
+    /// Highest cap of the vouchers for `identity`.
     pub cap: Amount,
     /// The user key's signature on that voucher.
     pub voucher_sig: Signature,
-    /// The identity key that signed the settlement.
+    /// The identity key that the voucher names and that signed the settlement.
     pub identity: Address,
     /// Sequence number of the settlement.
     pub seq: u64,
@@ -109,13 +109,19 @@ impl ChannelRecord {
 
     /// Takes what is higher. A claim that is not higher than what is known, a replayed one for
     /// example, changes nothing.
+    ///
+    /// A higher claim of another identity takes the record over with its voucher, even one with a
+    /// lower cap: vouchers of one identity are worth nothing beside the settlement of another, and
+    /// what an enclave claims stays within the caps of vouchers for itself.
     pub(super) fn raise(&mut self, claim: &Claim) {
-        if claim.cap > self.cap {
+        let higher = claim.cumulative > self.cumulative;
+        let same_identity = claim.identity == self.identity;
+        if if same_identity { claim.cap > self.cap } else { higher } {
             self.cap = claim.cap;
             self.voucher_sig = claim.voucher_sig;
         }
         self.settle(claim.settled, claim.at_unix_s);
-        if claim.cumulative <= self.cumulative {
+        if !higher {
             return;
         }
         if self.unsettled() == Amount::ZERO {
@@ -260,6 +266,27 @@ mod tests {
         record.raise(&claim(120, 45));
         assert_eq!((record.cap, record.cumulative, record.seq), (120.into(), 50.into(), 50));
         assert_eq!(record.voucher_sig, Signature([120; 64]));
+    }
+
+    #[test]
+    fn higher_claim_of_the_next_identity_brings_its_own_voucher() {
+        let next = Address([10; 20]);
+        let mut record = ChannelRecord::first(&claim(100, 40));
+        record.raise(&Claim { identity: next, ..claim(60, 45) });
+        let expected = ChannelRecord::first(&Claim { identity: next, ..claim(60, 45) });
+        assert_eq!((record.cap, record.voucher_sig), (expected.cap, expected.voucher_sig));
+        assert_eq!((record.identity, record.cumulative), (next, 45.into()));
+        assert_eq!(record.settlement_sig, expected.settlement_sig);
+    }
+
+    #[test]
+    fn voucher_beside_a_lower_claim_of_another_identity_is_not_taken() {
+        let mut record = ChannelRecord::first(&claim(100, 40));
+        let before = record.clone();
+        for cumulative in [39, 40] {
+            record.raise(&Claim { identity: Address([10; 20]), ..claim(120, cumulative) });
+            assert_eq!(record, before);
+        }
     }
 
     #[test]

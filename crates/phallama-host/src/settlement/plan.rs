@@ -118,6 +118,7 @@ pub(super) fn settle_rows(records: &[ChannelRecord]) -> Vec<SettleRow> {
 /// Rows that carry their own settlement.
 pub(super) fn receipt_rows(records: &[ChannelRecord]) -> Vec<ReceiptRow> {
     let row = |record: &ChannelRecord| ReceiptRow {
+        identity: record.identity,
         cap: record.cap,
         epoch: record.key.epoch,
         voucher_sig: record.voucher_sig,
@@ -228,6 +229,7 @@ mod tests {
     fn receipt_row_carries_the_settlement_as_signed() {
         let rows = receipt_rows(&[record(1, EARLIER)]);
         let expected = ReceiptRow {
+            identity: EARLIER,
             cap: 100.into(),
             epoch: 2,
             voucher_sig: Signature([1; 64]),

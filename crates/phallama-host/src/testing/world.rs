@@ -245,8 +245,8 @@ impl World {
 
     /// A question for `reserve` under a cap of 10,000, with an allocation of `total`.
     pub(crate) fn admit(&self, user: &Signer, reserve: u64, total: Option<u64>) -> Admit {
-        let cap = 10_000.into();
-        let voucher = Voucher { pod_id: self.pod, epoch: 0, cap };
+        let (identity, cap) = (self.identity.address(), 10_000.into());
+        let voucher = Voucher { pod_id: self.pod, identity, epoch: 0, cap };
         Admit {
             user: user.address(),
             epoch: 0,
