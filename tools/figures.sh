@@ -24,7 +24,9 @@ about() {
   local cold='whole transaction, cold slots, distinct users, embedded chain'
   local turns='SmolLM2-135M Q4_1, greedy, ~64-token prompts, 64-token answers, sides in turns, medians'
   case $1 in
-    gas.register_tx) echo "gas	register: one offer, first key; $cold" ;;
+    gas.register_tx) echo "gas	register: one offer; $cold" ;;
+    gas.attest_tx) echo "gas	attest: simulated SGX quote, first key, with its PCK certificate; $cold" ;;
+    gas.attest_known_tx) echo "gas	attestKnown after a restart, another key; $cold" ;;
     gas.deposit_open_tx) echo "gas	openAndDeposit of a new user; $cold" ;;
     gas.deposit_tx) echo "gas	deposit to an open account; $cold" ;;
     gas.withdraw_tx) echo "gas	withdraw; $cold" ;;

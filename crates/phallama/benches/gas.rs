@@ -6,11 +6,17 @@
 
 mod report;
 
+use phallama_attest::simulated::{
+    CollateralSpec, DEVELOPMENT_SEED, DevelopmentRoot, EnclaveSpec, PlatformSpec, SimulatedPlatform,
+};
+use phallama_attest::{Binding, Evidence, NONCE_ON_CHAIN, report_data};
 use phallama_chain::{
-    Chain, KeyRegistration, LockRow, ReceiptRow, Registration, Sender, SettleRow, deploy,
+    Chain, KeyBinding, LockRow, ReceiptRow, Registration, Sender, SettleRow, deploy,
     settle_rows_bytes,
 };
 use phallama_devchain::{ChainOptions, DevChain, dev_account, serve};
+use phallama_host::attestation::{PlatformQuote, bring};
+use phallama_host::collateral::CollateralSet;
 use phallama_protocol::eip712::{
     Allocation, Batch, Close, Domain, OpenAccount, Settlement, Voucher, channel_id, pod_id,
     rows_hash,
@@ -27,7 +33,6 @@ type Failure = Box<dyn std::error::Error>;
 /// Time of block 0; fixed, so that calldata is the same in every run.
 const GENESIS_UNIX_S: u64 = 1_800_000_000;
 const EXIT_WINDOW_S: u64 = 172_800;
-const KEY_LIFE_S: u64 = 6 * 86_400;
 const MANY: u32 = 100;
 const DEPOSIT: u64 = 1_000_000;
 const LOCKED: u64 = 500_000;
@@ -81,20 +86,30 @@ fn offers() -> Vec<Offer> {
     }]
 }
 
-fn registration(identity: Address, payout: Address) -> Registration {
-    Registration {
-        salt: [0xff; 32],
-        url: "https://pod.example".to_owned(),
-        payout,
-        offers: offers(),
-        key: KeyRegistration {
-            identity,
-            expiry_unix_s: GENESIS_UNIX_S + KEY_LIFE_S,
-            measurement: Digest32([0x3e; 32]),
-            quote_hash: Digest32([0x40; 32]),
-            evidence_uri: String::new(),
-        },
-    }
+fn registration(payout: Address) -> Registration {
+    let (salt, url) = ([0xff; 32], "https://pod.example".to_owned());
+    Registration { salt, url, payout, offers: offers() }
+}
+
+fn binding(identity: &Signer) -> KeyBinding {
+    let (model_set_root, policy_digest) = (Digest32([0x51; 32]), Digest32([0x52; 32]));
+    KeyBinding { identity: identity.address(), model_set_root, policy_digest }
+}
+
+/// A quote of an enclave with this key, on the one machine of this bench.
+fn evidence(chain: &Chain, pod: PodId, key: &KeyBinding) -> Evidence {
+    let binding = Binding {
+        chain_id: chain.config().chain_id,
+        registry: chain.config().registry.0,
+        pod_id: pod.0,
+        identity: key.identity.0,
+        model_set_root: key.model_set_root.0,
+        policy_digest: key.policy_digest.0,
+    };
+    let enclave = EnclaveSpec::new([0x3e; 32], report_data(&binding, NONCE_ON_CHAIN));
+    let root = DevelopmentRoot::from_seed(DEVELOPMENT_SEED);
+    let machine = SimulatedPlatform::new(&root, PlatformSpec::from_seed(b"gas bench"));
+    machine.evidence(&enclave, &CollateralSpec::fresh(GENESIS_UNIX_S))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "gas is far below 2^53")]
@@ -110,16 +125,37 @@ impl Stage {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         tokio::spawn(serve(node.clone(), listener));
-        let deployment = deploy(&url, &signer(0)).await?;
+        let root = DevelopmentRoot::from_seed(DEVELOPMENT_SEED);
+        let deployment = deploy(&url, &signer(0), root.root_der()).await?;
         let chain = Chain::connect(deployment.config(&url)).await?;
         let (operator, owner) = (chain.sender(&signer(1)), chain.sender(&signer(2)));
         operator.mint_test_token(owner.address(), Amount::from(1_000 * DEPOSIT)).await?;
         let identity = signer(100);
-        let registration = registration(identity.address(), signer(101).address());
+        let registration = registration(signer(101).address());
         let registered = operator.register_pod(&registration).await?;
         figures.push(gas("gas.register_tx", registered.gas_used, 1));
         let pod = pod_id(operator.address(), &registration.salt);
-        Ok(Self { node, chain, operator, owner, identity, pod })
+        let stage = Self { node, chain, operator, owner, identity, pod };
+        stage.attests(figures).await?;
+        Ok(stage)
+    }
+
+    /// The first start of an enclave on a machine, and the second with another key.
+    async fn attests(&self, figures: &mut Vec<Figure>) -> Result<(), Failure> {
+        let first = binding(&signer(102));
+        let seen = evidence(&self.chain, self.pod, &first);
+        let quote = PlatformQuote::cut(&seen.quote)?;
+        let set = CollateralSet::from_evidence(&seen.collateral, &quote.wanted, GENESIS_UNIX_S)
+            .map_err(|(item, fault)| format!("{item}: {fault}"))?;
+        bring(&self.chain, &self.operator, &quote, &set, GENESIS_UNIX_S, &mut |_, _| ()).await?;
+        let tx = self.operator.attest(self.pod, &first, &quote.parts, &quote.leaf).await?;
+        figures.push(gas("gas.attest_tx", tx.gas_used, 1));
+
+        let second = binding(&self.identity);
+        let quote = PlatformQuote::cut(&evidence(&self.chain, self.pod, &second).quote)?;
+        let tx = self.operator.attest_known(self.pod, &second, &quote.parts, &quote.pck).await?;
+        figures.push(gas("gas.attest_known_tx", tx.gas_used, 1));
+        Ok(())
     }
 
     fn domain(&self) -> Domain {
@@ -230,7 +266,8 @@ impl Stage {
     }
 
     fn voucher(&self, user: &Signer) -> (Amount, Signature) {
-        let voucher = Voucher { pod_id: self.pod, epoch: 0, cap: Amount::from(LOCKED / 2) };
+        let (identity, cap) = (self.identity.address(), Amount::from(LOCKED / 2));
+        let voucher = Voucher { pod_id: self.pod, identity, epoch: 0, cap };
         (voucher.cap, user.sign(&voucher.digest(&self.domain())))
     }
 
@@ -249,6 +286,7 @@ impl Stage {
             receipt_hash: Digest32([0x7e; 32]),
         };
         ReceiptRow {
+            identity: self.identity.address(),
             cap,
             epoch: 0,
             voucher_sig,

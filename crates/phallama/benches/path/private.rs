@@ -11,7 +11,9 @@ use phallama_client::{
     AnswerEvent, ApprovedMeasurement, AskOptions, Client, ClientConfig, Method, TrustPolicy,
 };
 use phallama_devchain::{ChainOptions, DevChain, dev_account, serve};
-use phallama_host::config::{EnclaveSettings, ModelSettings, Policy, TeeSettings, WorkerSettings};
+use phallama_host::config::{
+    CollateralSettings, EnclaveSettings, ModelSettings, Policy, TeeSettings, WorkerSettings,
+};
 use phallama_host::{Pod, PodConfig};
 use phallama_protocol::eip712::OpenAccount;
 use phallama_protocol::frames::FrameClass;
@@ -110,7 +112,8 @@ async fn chain() -> Result<Chain, Failure> {
     let url = format!("http://{}", listener.local_addr()?);
     tokio::spawn(serve(DevChain::new(ChainOptions::default()), listener));
     let deployer = signer(0);
-    let deployment = deploy(&url, &deployer).await?;
+    let root = DevelopmentRoot::from_seed(DEVELOPMENT_SEED);
+    let deployment = deploy(&url, &deployer, root.root_der()).await?;
     let chain = Chain::connect(deployment.config(&url)).await?;
     let minted = Amount::from(2 * DEPOSIT);
     chain.sender(&deployer).mint_test_token(signer(2).address(), minted).await?;
@@ -126,7 +129,7 @@ async fn client(chain: &Chain, pod: &Pod, folder: &Path) -> Result<Client, Failu
 
     let record = chain.pod(pod.pod_id()).await?.ok_or("the pod is not registered")?;
     let approved = ApprovedMeasurement {
-        measurement: record.measurement.0,
+        measurement: record.key.ok_or("the pod's key is not attested")?.measurement.0,
         label: "this build".to_owned(),
         policy: None,
     };
@@ -177,6 +180,7 @@ fn pod_config(setting: &Setting, chain: ChainConfig, folder: &Path) -> Result<Po
             // `unpaced` shows the timing of tokens, so a pod serves it only when told to.
             policy: Some(serde_json::json!({ "classes": ["std", "unpaced"] })),
         },
+        collateral: CollateralSettings::default(),
         policy: Policy::default(),
     })
 }
