@@ -21,7 +21,7 @@ library Eip712 {
         "Allocation(bytes32 podId,uint96 total,bytes32 termsHash,uint24 epoch,uint40 deadline)"
     );
     bytes32 internal constant VOUCHER_TYPE =
-        keccak256("Voucher(bytes32 podId,uint24 epoch,uint96 cap)");
+        keccak256("Voucher(bytes32 podId,address identity,uint24 epoch,uint96 cap)");
     bytes32 internal constant START_EXIT_TYPE = keccak256("StartExit(bytes32 podId,uint24 epoch)");
     bytes32 internal constant SETTLEMENT_TYPE = keccak256(
         "Settlement(bytes32 channel,uint24 epoch,uint64 seq,uint96 cumulative,bytes32 receiptHash)"
@@ -97,22 +97,23 @@ library Eip712 {
 
     /// @notice Memory in which `voucherSigner` works: everything that is the same for all rows of a
     /// batch.
-    /// @dev 0x00 type hash | 0x20 pod | 0x40 epoch | 0x60 cap | 0x80 0x1901 | 0x82 separator
-    /// | 0xa2 struct hash | 0xe0 digest, v, r, s: the input of the precompile.
-    function voucherTemplate(bytes32 separator, PodId podId)
+    /// @dev 0x00 type hash | 0x20 pod | 0x40 identity | 0x60 epoch | 0x80 cap | 0xa0 0x1901
+    /// | 0xa2 separator | 0xc2 struct hash | 0x100 digest, v, r, s: the input of the precompile.
+    /// @param identity Whose vouchers count: who signed the batch.
+    function voucherTemplate(bytes32 separator, PodId podId, address identity)
         internal
         pure
         returns (uint256 template)
     {
-        template = _address(abi.encode(VOUCHER_TYPE, podId, 0, 0, 0, 0, 0, 0, 0, 0, 0));
+        template = _address(abi.encode(VOUCHER_TYPE, podId, identity, 0, 0, 0, 0, 0, 0, 0, 0, 0));
         assembly ("memory-safe") {
-            mstore(add(template, 0x80), hex"1901")
-            mstore(add(template, 0x82), separator)
+            mstore(add(template, 0xa0), hex"1901")
+            mstore(add(template, 0xa2), separator)
         }
     }
 
-    /// @notice Reads the settle row at `offset` of the calldata: who signed its voucher (zero as in
-    /// `recover`), and its first word `cap 12 | claimed 12 | epoch 3 | …`. The row must lie inside
+    /// @notice Reads the settle row at `offset` of the calldata: who signed its voucher for the
+    /// template's identity (zero as in `recover`), and its first word `cap 12 | claimed 12 | epoch 3 | …`. The row must lie inside
     /// the calldata.
     /// @param template From `voucherTemplate`; overwritten by each row.
     function voucherSigner(uint256 template, uint256 offset)
@@ -128,15 +129,15 @@ library Eip712 {
             let vs := calldataload(add(offset, 59))
             let s := shr(1, shl(1, vs))
             if lt(s, HALF_ORDER) {
-                mstore(add(template, 0x40), and(shr(40, head), 0xffffff))
-                mstore(add(template, 0x60), shr(160, head))
-                mstore(add(template, 0xa2), keccak256(template, 0x80))
-                mstore(add(template, 0xe0), keccak256(add(template, 0x80), 0x42))
-                mstore(add(template, 0x100), add(27, shr(255, vs)))
-                mstore(add(template, 0x120), calldataload(add(offset, 27)))
-                mstore(add(template, 0x140), s)
+                mstore(add(template, 0x60), and(shr(40, head), 0xffffff))
+                mstore(add(template, 0x80), shr(160, head))
+                mstore(add(template, 0xc2), keccak256(template, 0xa0))
+                mstore(add(template, 0x100), keccak256(add(template, 0xa0), 0x42))
+                mstore(add(template, 0x120), add(27, shr(255, vs)))
+                mstore(add(template, 0x140), calldataload(add(offset, 27)))
+                mstore(add(template, 0x160), s)
                 mstore(0x00, 0)
-                pop(staticcall(gas(), 1, add(template, 0xe0), 0x80, 0x00, 0x20))
+                pop(staticcall(gas(), 1, add(template, 0x100), 0x80, 0x00, 0x20))
                 signer := mload(0x00)
             }
         }

@@ -207,9 +207,11 @@ contract Escrow is IEscrow {
         require(count != 0 && rows.length % ROW_BYTES == 0, RowsLength(rows.length, ROW_BYTES));
         bytes32 separator = DOMAIN_SEPARATOR();
         bytes32 batch = keccak256(abi.encode(Eip712.BATCH_TYPE, podId, keccak256(rows)));
-        _requireIdentity(podId, Eip712.recover(Eip712.digest(separator, batch), signature));
+        address identity = Eip712.recover(Eip712.digest(separator, batch), signature);
+        _requireIdentity(podId, identity);
         skipped = _bitmap(count);
-        paid = _settleRows(separator, podId, rows, skipped);
+        uint256 template = Eip712.voucherTemplate(separator, podId, identity);
+        paid = _settleRows(template, podId, rows, skipped);
         _addCredit(podId, paid);
         emit Settled(podId, paid, count, skipped);
     }
@@ -396,12 +398,11 @@ contract Escrow is IEscrow {
     }
 
     /// Step 8 for packed rows: `cap 12 ‖ claimed 12 ‖ epoch 3 ‖ r 32 ‖ vs 32`.
-    function _settleRows(bytes32 separator, PodId podId, bytes calldata rows, bytes memory skipped)
+    function _settleRows(uint256 template, PodId podId, bytes calldata rows, bytes memory skipped)
         private
         returns (uint256 paid)
     {
         mapping(address => Channel) storage entries = _channels[podId];
-        uint256 template = Eip712.voucherTemplate(separator, podId);
         uint256 start;
         assembly ("memory-safe") {
             start := rows.offset
@@ -421,12 +422,15 @@ contract Escrow is IEscrow {
         }
     }
 
-    /// Step 8 for one row with its own settlement signature.
+    /// Step 8 for one row with its own settlement signature. The row says whose it is: the voucher
+    /// names that key, and the settlement names the user, whom the voucher's signature gives.
     function _settleReceipt(bytes32 separator, PodId podId, ReceiptRow calldata row)
         private
         returns (uint256)
     {
-        bytes32 voucher = keccak256(abi.encode(Eip712.VOUCHER_TYPE, podId, row.epoch, row.cap));
+        address identity = row.identity;
+        bytes32 voucher =
+            keccak256(abi.encode(Eip712.VOUCHER_TYPE, podId, identity, row.epoch, row.cap));
         address user = Eip712.recover(Eip712.digest(separator, voucher), row.voucher);
         if (user == address(0)) return 0;
         bytes32 settlement = keccak256(
@@ -439,8 +443,8 @@ contract Escrow is IEscrow {
                 row.receiptHash
             )
         );
-        address identity = Eip712.recover(Eip712.digest(separator, settlement), row.settlement);
-        if (identity == address(0)) return 0;
+        address signer = Eip712.recover(Eip712.digest(separator, settlement), row.settlement);
+        if (signer == address(0) || signer != identity) return 0;
         // slither-disable-next-line calls-loop: the registry is immutable and does not fail
         if (block.timestamp > REGISTRY.keyGoodUntil(podId, identity)) return 0;
         return Slots.claim(_channels[podId][user], _head(row.cap, row.cumulative, row.epoch));

@@ -107,7 +107,7 @@ contract EscrowBatchesTest is Fixture {
         bytes memory good;
         bytes memory mixed;
         for (uint256 i; i <= USERS; ++i) {
-            if (i == place) mixed = bytes.concat(mixed, badRow(kind % 6));
+            if (i == place) mixed = bytes.concat(mixed, badRow(kind % 7));
             if (i == USERS) break;
             uint96 claim = uint96(bound(random(seed, i), 1, 5 * UNIT));
             bytes memory row = settleRow(label(i), claim, claim, 0);
@@ -153,7 +153,7 @@ contract EscrowBatchesTest is Fixture {
         place = place % (USERS + 1);
         ReceiptRow[] memory good = new ReceiptRow[](USERS);
         ReceiptRow[] memory mixed = new ReceiptRow[](USERS + 1);
-        mixed[place] = badReceipt(kind % 6);
+        mixed[place] = badReceipt(kind % 7);
         for (uint256 i; i < USERS; ++i) {
             uint96 claim = uint96(bound(random(seed, i), 1, 5 * UNIT));
             good[i] = receiptRow(label(i), "identity", claim, claim, 0);
@@ -230,7 +230,8 @@ contract EscrowBatchesTest is Fixture {
         return settleRow(user, amount(seed, i + 20), amount(seed, i + 30), 0);
     }
 
-    /// Nothing locked, another epoch, no signature, a high s, nothing claimed, nothing capped.
+    /// Nothing locked, another epoch, no signature, a high s, nothing claimed, nothing capped,
+    /// somebody else's voucher.
     function badRow(uint256 kind) private view returns (bytes memory) {
         bytes32 one = bytes32(uint256(1));
         bytes32 highS = bytes32(type(uint256).max >> 1);
@@ -239,6 +240,7 @@ contract EscrowBatchesTest is Fixture {
         if (kind == 2) return abi.encodePacked(UNIT, UNIT, uint24(0), bytes32(0), one);
         if (kind == 3) return abi.encodePacked(UNIT, UNIT, uint24(0), one, highS);
         if (kind == 4) return settleRow(label(0), 9 * UNIT, 0, 0);
+        if (kind == 5) return settleRow(label(0), "another", 9 * UNIT, 9 * UNIT, 0);
         return settleRow(label(0), 0, 9 * UNIT, 0);
     }
 
@@ -257,6 +259,7 @@ contract EscrowBatchesTest is Fixture {
         row = receiptRow(label(0), "identity", 9 * UNIT, kind == 3 ? 0 : 9 * UNIT, 0);
         if (kind == 4) row.voucher = CompactSignature(0, bytes32(uint256(1)));
         if (kind == 5) row.settlement = CompactSignature(0, bytes32(uint256(1)));
+        if (kind == 6) row.identity = addressOf("another");
     }
 
     function lockAll() private {

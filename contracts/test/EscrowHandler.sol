@@ -78,7 +78,7 @@ contract EscrowHandler is Fixture {
 
     /// The functions that a run calls.
     function actions() external pure returns (bytes4[] memory list) {
-        list = new bytes4[](16);
+        list = new bytes4[](17);
         list[0] = this.deposit.selector;
         list[1] = this.donate.selector;
         list[2] = this.withdraw.selector;
@@ -95,6 +95,7 @@ contract EscrowHandler is Fixture {
         list[13] = this.closeAlone.selector;
         list[14] = this.wait.selector;
         list[15] = this.dropKey.selector;
+        list[16] = this.settleByAnother.selector;
     }
 
     // Money in and out.
@@ -226,6 +227,27 @@ contract EscrowHandler is Fixture {
         ReceiptRow[] memory receipts = new ReceiptRow[](1);
         receipts[0] = receiptRow(labelOf(user), "stranger", cap, cap, epoch);
         vm.assertEq(again(abi.encodeCall(escrow.settleReceipts, (podId, receipts))), 0, "receipt");
+    }
+
+    /// Nor does it pay another key that the registry accepts for the pod: not in a batch, not in a
+    /// receipt of that key under either name.
+    function settleByAnother(uint256 pod, uint256 user, uint96 cap) external {
+        pod = pod % PODS;
+        user = user % USERS;
+        podId = pods[pod];
+        keys.accept(podId, addressOf("another"), block.timestamp + 8 days);
+        uint24 epoch = channelOf(pod, user).epoch;
+        noteVoucher(pod, user, epoch, cap);
+        bytes memory rows = settleRow(labelOf(user), cap, cap, epoch);
+        CompactSignature memory signature = batchSignature("another", podId, rows);
+        vm.assertEq(again(abi.encodeCall(escrow.settle, (podId, rows, signature))), 0, "batch");
+        ReceiptRow[] memory receipts = new ReceiptRow[](2);
+        for (uint256 i; i < 2; ++i) {
+            receipts[i] = receiptRow(labelOf(user), "another", cap, cap, epoch);
+            receipts[i].voucher = voucherSignature(labelOf(user), "identity", podId, cap, epoch);
+            if (i == 1) receipts[i].identity = IDENTITY;
+        }
+        vm.assertEq(again(abi.encodeCall(escrow.settleReceipts, (podId, receipts))), 0, "receipts");
     }
 
     /// Any batch of before, once more: what it moves is still within what was signed (`checkClaims`),

@@ -65,10 +65,12 @@ contract EscrowProof {
         assert(amount == expected.claimed - before.claimed);
     }
 
-    /// A row of `settle`, whoever signed it: that signer's channel is claimed, the pod is credited
-    /// as much, the row is marked when that is nothing, and no account changes.
+    /// A row of `settle`, whoever signed it for whoever signed the batch: that signer's channel is
+    /// claimed, the pod is credited as much, the row is marked when that is nothing, and no account
+    /// changes.
     function check_settle(Row memory row, CompactSignature memory batch) public {
-        address user = signerOf(voucherHash(row.epoch, row.cap), row.voucher);
+        address identity = signerOf(batchHash(row), batch);
+        address user = signerOf(voucherHash(identity, row.epoch, row.cap), row.voucher);
         Channel memory before = escrow.channel(user, POD);
         if (before.claimed > before.locked) return;
         Channel memory expected = before;
@@ -80,7 +82,7 @@ contract EscrowProof {
             assert(escrow.credit(POD) == credit + paid);
             assert((skipped[0] == 0x01) == (paid == 0));
         } catch {
-            assert(signerOf(batchHash(row), batch) == address(0) || nearlyFull(credit));
+            assert(identity == address(0) || nearlyFull(credit));
         }
     }
 
@@ -91,7 +93,8 @@ contract EscrowProof {
         address other,
         PodId pod
     ) public {
-        address user = signerOf(voucherHash(row.epoch, row.cap), row.voucher);
+        address identity = signerOf(batchHash(row), batch);
+        address user = signerOf(voucherHash(identity, row.epoch, row.cap), row.voucher);
         if (other == user && PodId.unwrap(pod) == PodId.unwrap(POD)) return;
         Channel memory before = escrow.channel(other, pod);
         Account memory account = escrow.account(other);
@@ -102,16 +105,16 @@ contract EscrowProof {
         assert(PodId.unwrap(pod) == PodId.unwrap(POD) || escrow.credit(pod) == credit);
     }
 
-    /// A row of `settleReceipts` pays the same when both of its signatures are somebody's, else
-    /// nothing.
+    /// A row of `settleReceipts` pays the same when its voucher is somebody's and its settlement is
+    /// of the identity that the voucher names, else nothing.
     function check_settleReceipts(ReceiptRow memory row) public {
-        address user = signerOf(voucherHash(row.epoch, row.cap), row.voucher);
+        address user = signerOf(voucherHash(row.identity, row.epoch, row.cap), row.voucher);
         address identity = signerOf(settlementHash(user, row), row.settlement);
         Channel memory before = escrow.channel(user, POD);
         uint256 credit = escrow.credit(POD);
         if (before.claimed > before.locked || nearlyFull(credit)) return;
         Channel memory expected = before;
-        if (user != address(0) && identity != address(0)) {
+        if (user != address(0) && identity != address(0) && identity == row.identity) {
             expected = claim(before, row.cap, row.cumulative, row.epoch);
         }
         ReceiptRow[] memory rows = new ReceiptRow[](1);
@@ -247,8 +250,12 @@ contract EscrowProof {
         return abi.encodePacked(row.cap, row.claimed, row.epoch, row.voucher.r, row.voucher.vs);
     }
 
-    function voucherHash(uint24 epoch, uint96 cap) private pure returns (bytes32) {
-        return keccak256(abi.encode(Eip712.VOUCHER_TYPE, POD, epoch, cap));
+    function voucherHash(address identity, uint24 epoch, uint96 cap)
+        private
+        pure
+        returns (bytes32)
+    {
+        return keccak256(abi.encode(Eip712.VOUCHER_TYPE, POD, identity, epoch, cap));
     }
 
     function settlementHash(address user, ReceiptRow memory row) private pure returns (bytes32) {

@@ -23,7 +23,7 @@ contract EscrowReplayTest is TokenSignatures {
 
     function test_voucher_isNoAllocation() public {
         LockRow memory row = lockRow("user", 9 * UNIT, 0);
-        row.signature = voucherSignature("user", podId, 9 * UNIT, 0);
+        row.signature = voucherSignature("user", "identity", podId, 9 * UNIT, 0);
         bytes32 before = state();
         vm.assertEq(lockOne(row), 0, "moved");
         vm.assertEq(state(), before, "state");
@@ -38,7 +38,7 @@ contract EscrowReplayTest is TokenSignatures {
     }
 
     function test_voucher_startsNoExit() public {
-        CompactSignature memory voucher = voucherSignature("user", podId, UNIT, 0);
+        CompactSignature memory voucher = voucherSignature("user", "identity", podId, UNIT, 0);
         address signer =
             recover(keccak256(abi.encode(Eip712.START_EXIT_TYPE, podId, uint24(0))), voucher);
         vm.expectRevert(abi.encodeWithSelector(IEscrow.NotOpen.selector, signer));
@@ -46,7 +46,7 @@ contract EscrowReplayTest is TokenSignatures {
     }
 
     function test_voucher_closesNothing() public {
-        CompactSignature memory voucher = voucherSignature("user", podId, UNIT, 0);
+        CompactSignature memory voucher = voucherSignature("user", "identity", podId, UNIT, 0);
         CompactSignature memory identity = closeSignature("identity", USER, 0, UNIT);
         address signer = recover(closeHash(USER, 0), voucher);
         vm.expectRevert(abi.encodeWithSelector(IEscrow.WrongSigner.selector, USER, signer));
@@ -54,7 +54,7 @@ contract EscrowReplayTest is TokenSignatures {
     }
 
     function test_voucher_withdrawsNothing() public {
-        CompactSignature memory voucher = voucherSignature("user", podId, UNIT, 0);
+        CompactSignature memory voucher = voucherSignature("user", "identity", podId, UNIT, 0);
         bytes32 structHash =
             keccak256(abi.encode(Eip712.WITHDRAW_TYPE, USER, UNIT, uint64(0), uint40(START)));
         address signer = recover(structHash, voucher);

@@ -6,6 +6,7 @@ import {Escrow} from "../src/Escrow.sol";
 import {Channel, CompactSignature, IEscrow, ReceiptRow} from "../src/interfaces/IEscrow.sol";
 import {PodId} from "../src/interfaces/IPodRegistry.sol";
 import {Fixture} from "./Fixture.sol";
+import {KeyList} from "./KeyList.sol";
 import {bound, vm} from "./Vm.sol";
 
 /// Checklist steps 7 and 8: claims in packed rows, and with their own settlement signatures.
@@ -75,7 +76,8 @@ contract EscrowSettleTest is Fixture {
         bytes32 halfOrder = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
         for (uint256 i; i < 2; ++i) {
             bytes32 s = bytes32(uint256(halfOrder) + i);
-            bytes32 structHash = keccak256(abi.encode(Eip712.VOUCHER_TYPE, podId, uint24(0), UNIT));
+            bytes32 structHash =
+                keccak256(abi.encode(Eip712.VOUCHER_TYPE, podId, IDENTITY, uint24(0), UNIT));
             bytes32 digest = Eip712.digest(escrow.DOMAIN_SEPARATOR(), structHash);
             address signer = ecrecover(digest, 27, bytes32(uint256(1)), s);
             vm.assertTrue(signer != address(0), "a point of the curve");
@@ -110,6 +112,24 @@ contract EscrowSettleTest is Fixture {
         bytes32 ofPod = keccak256(abi.encode(podId, uint256(1)));
         vm.store(address(escrow), keccak256(abi.encode(user, ofPod)), bytes32(uint256(locked)));
         vm.assertEq(escrow.channel(user, podId).locked, locked, "the slot of the channel");
+    }
+
+    /// The operator attests an enclave of its own for its pod: it can claim none of what users gave
+    /// to the other one, alone or among rows that are its own.
+    function test_settle_skipsAnotherIdentitysVoucher() public {
+        fundAndLock("other", 5 * UNIT);
+        attest(podId, "another");
+        bytes memory rows = settleRow("user", 5 * UNIT, 5 * UNIT, 0);
+        assertSkipped(rows, "another");
+        bytes memory mixed =
+            bytes.concat(settleRow("other", "another", 2 * UNIT, UNIT, 0), rows, rows);
+        (uint256 paid, bytes memory skipped) =
+            escrow.settle(podId, mixed, batchSignature("another", podId, mixed));
+        vm.assertEq(paid, UNIT, "its own row");
+        vm.assertEq(skipped, hex"06", "the others");
+        vm.assertEq(escrow.channel(USER, podId).claimed, 0, "user");
+        assertSkipped(settleRow("user", "another", 5 * UNIT, 5 * UNIT, 0));
+        vm.assertEq(settleOne(rows), 5 * UNIT, "by whom it names");
     }
 
     function test_settle_skipsAnotherPodsVoucher() public {
@@ -274,7 +294,8 @@ contract EscrowSettleTest is Fixture {
     }
 
     function test_settleReceipts_skipsEachBadPart() public {
-        for (uint256 i; i < 9; ++i) {
+        attest(podId, "another");
+        for (uint256 i; i < 12; ++i) {
             ReceiptRow memory row = receiptRow("user", "identity", 2 * UNIT, UNIT, 0);
             if (i == 0) row.cap += 1;
             if (i == 1) row.cumulative += 1;
@@ -285,11 +306,87 @@ contract EscrowSettleTest is Fixture {
             if (i == 6) row.settlement.vs ^= bytes32(uint256(1));
             if (i == 7) row.voucher = CompactSignature(0, bytes32(uint256(1)));
             if (i == 8) row.settlement = CompactSignature(0, bytes32(uint256(1)));
+            if (i == 9) row.identity = addressOf("another");
+            if (i == 10) row.identity = address(uint160(IDENTITY) ^ 1);
+            if (i == 11) row.identity = address(0);
             assertSkipped(row);
         }
         assertSkipped(receiptRow("user", "stranger", 2 * UNIT, UNIT, 0));
         assertSkipped(receiptRow("stranger", "identity", 2 * UNIT, UNIT, 0));
         assertSkipped(receiptRow("user", "identity", 2 * UNIT, UNIT, 1));
+    }
+
+    /// Both keys are accepted for the pod; voucher, row and settlement must all be of the same one.
+    function test_settleReceipts_skipsAnotherIdentitysVoucher() public {
+        attest(podId, "another");
+        ReceiptRow memory own = receiptRow("user", "identity", 5 * UNIT, 5 * UNIT, 0);
+        ReceiptRow memory foreign = receiptRow("user", "another", 5 * UNIT, 5 * UNIT, 0);
+        for (uint256 i = 1; i < 7; ++i) {
+            ReceiptRow memory row = receiptRow("user", "identity", 5 * UNIT, 5 * UNIT, 0);
+            if (i & 1 != 0) row.identity = foreign.identity;
+            if (i & 2 != 0) row.voucher = foreign.voucher;
+            if (i & 4 != 0) row.settlement = foreign.settlement;
+            assertSkipped(row);
+        }
+        ReceiptRow[] memory rows = new ReceiptRow[](1);
+        rows[0] = own;
+        (uint256 paid,) = escrow.settleReceipts(podId, rows);
+        vm.assertEq(paid, 5 * UNIT, "by whom it names");
+    }
+
+    /// A voucher for nobody and a settlement that recovers to nobody do not fit each other, even if
+    /// the registry said that nobody's key is good.
+    function test_settleReceipts_neverTakesZeroForAnIdentity() public {
+        KeyList keys = new KeyList();
+        escrow = new Escrow(address(token), keys.asRegistry());
+        fundAndLock("user", 5 * UNIT);
+        keys.accept(podId, address(0), type(uint256).max);
+        keys.accept(podId, IDENTITY, type(uint256).max);
+        ReceiptRow memory row = receiptRow("user", "identity", UNIT, UNIT, 0);
+        row.identity = address(0);
+        row.voucher = sign(
+            "user", keccak256(abi.encode(Eip712.VOUCHER_TYPE, podId, address(0), uint24(0), UNIT))
+        );
+        assertSkipped(row);
+        row.settlement = CompactSignature(0, bytes32(uint256(1)));
+        assertSkipped(row);
+        row = receiptRow("user", "identity", UNIT, UNIT, 0);
+        ReceiptRow[] memory rows = new ReceiptRow[](1);
+        rows[0] = row;
+        (uint256 paid,) = escrow.settleReceipts(podId, rows);
+        vm.assertEq(paid, UNIT, "else it would be paid");
+    }
+
+    /// Words that are no address, as a sender can encode them: the whole call is refused.
+    function test_settleReceipts_refusesAnIdentityThatIsNoAddress() public {
+        ReceiptRow[] memory rows = new ReceiptRow[](1);
+        rows[0] = receiptRow("user", "identity", UNIT, UNIT, 0);
+        bytes memory data = abi.encodeCall(escrow.settleReceipts, (podId, rows));
+        data[4 + 3 * 32] = 0x01;
+        (bool good,) = address(escrow).call(data);
+        vm.assertTrue(!good, "not refused");
+        assertState(0, 0);
+        data[4 + 3 * 32] = 0x00;
+        (good,) = address(escrow).call(data);
+        vm.assertTrue(good, "the same without it");
+        assertState(UNIT, UNIT);
+    }
+
+    /// The channel goes on under the enclave's next key, which gets vouchers of its own. Both keys'
+    /// claims count in the same cumulative amount, so nothing is paid twice.
+    function test_settlements_afterARestartEachIdentityClaimsItsOwn() public {
+        ReceiptRow[] memory before = new ReceiptRow[](1);
+        before[0] = receiptRow("user", "identity", 2 * UNIT, UNIT, 0);
+        attest(podId, "next");
+        bytes memory later = settleRow("user", "next", 4 * UNIT, 3 * UNIT, 0);
+        assertSkipped(later);
+        assertSkipped(settleRow("user", 2 * UNIT, UNIT, 0), "next");
+        (uint256 paid,) = escrow.settleReceipts(podId, before);
+        vm.assertEq(paid, UNIT, "of before the restart");
+        (paid,) = escrow.settle(podId, later, batchSignature("next", podId, later));
+        vm.assertEq(paid, 2 * UNIT, "of after it");
+        assertSkipped(before[0]);
+        assertState(3 * UNIT, 3 * UNIT);
     }
 
     function test_settleReceipts_acceptsAReplacedIdentityToTheEndOfItsGrace() public {
@@ -363,9 +460,14 @@ contract EscrowSettleTest is Fixture {
     }
 
     function assertSkipped(bytes memory rows) private {
+        assertSkipped(rows, "identity");
+    }
+
+    /// In a batch that `identity` signed.
+    function assertSkipped(bytes memory rows, string memory identity) private {
         bytes32 before = state();
         (uint256 paid, bytes memory skipped) =
-            escrow.settle(podId, rows, batchSignature("identity", podId, rows));
+            escrow.settle(podId, rows, batchSignature(identity, podId, rows));
         vm.assertEq(paid, 0, "paid");
         vm.assertEq(skipped, hex"01", "skipped");
         vm.assertEq(state(), before, "state");

@@ -160,20 +160,36 @@ abstract contract Fixture is Simulation {
         );
     }
 
-    function voucherSignature(string memory label, PodId pod, uint96 cap, uint24 epoch)
-        internal
-        view
-        returns (CompactSignature memory)
-    {
-        return sign(label, keccak256(abi.encode(Eip712.VOUCHER_TYPE, pod, epoch, cap)));
+    /// A voucher of `label` that only `identity` may claim.
+    function voucherSignature(
+        string memory label,
+        string memory identity,
+        PodId pod,
+        uint96 cap,
+        uint24 epoch
+    ) internal view returns (CompactSignature memory) {
+        return sign(
+            label, keccak256(abi.encode(Eip712.VOUCHER_TYPE, pod, addressOf(identity), epoch, cap))
+        );
     }
 
+    /// Under a voucher for `identity`, who signs most batches here.
     function settleRow(string memory label, uint96 cap, uint96 claimed, uint24 epoch)
         internal
         view
         returns (bytes memory)
     {
-        CompactSignature memory signature = voucherSignature(label, podId, cap, epoch);
+        return settleRow(label, "identity", cap, claimed, epoch);
+    }
+
+    function settleRow(
+        string memory label,
+        string memory identity,
+        uint96 cap,
+        uint96 claimed,
+        uint24 epoch
+    ) internal view returns (bytes memory) {
+        CompactSignature memory signature = voucherSignature(label, identity, podId, cap, epoch);
         return abi.encodePacked(cap, claimed, epoch, signature.r, signature.vs);
     }
 
@@ -185,7 +201,8 @@ abstract contract Fixture is Simulation {
         return sign(label, keccak256(abi.encode(Eip712.BATCH_TYPE, pod, keccak256(rows))));
     }
 
-    /// `sent` is signed by `identity` over the channel of the user key of `label`.
+    /// The settlement is signed by `identity` over the channel of the user key of `label`, whose
+    /// voucher names `identity` too.
     function receiptRow(
         string memory label,
         string memory identity,
@@ -193,12 +210,13 @@ abstract contract Fixture is Simulation {
         uint96 cumulative,
         uint24 epoch
     ) internal view returns (ReceiptRow memory row) {
+        row.identity = addressOf(identity);
         row.cap = cap;
         row.cumulative = cumulative;
         row.epoch = epoch;
         row.seq = 7;
         row.receiptHash = keccak256("receipt");
-        row.voucher = voucherSignature(label, podId, cap, epoch);
+        row.voucher = voucherSignature(label, identity, podId, cap, epoch);
         row.settlement = sign(
             identity,
             keccak256(

@@ -91,7 +91,14 @@ contract VectorsTest is Fixture {
 
         ReceiptRow[] memory rows = new ReceiptRow[](1);
         rows[0] = ReceiptRow(
-            1_250_000, UNIT, EPOCH, 3, RECEIPT_HASH, signatureAt(json, 2), signatureAt(json, 4)
+            addressOf(IDENTITY_LABEL),
+            1_250_000,
+            UNIT,
+            EPOCH,
+            3,
+            RECEIPT_HASH,
+            signatureAt(json, 2),
+            signatureAt(json, 4)
         );
         (paid,) = escrow.settleReceipts(podId, rows);
         vm.assertEq(paid, 100_000, "settled by receipt");
@@ -101,6 +108,9 @@ contract VectorsTest is Fixture {
         Channel memory channel = escrow.channel(user, podId);
         vm.assertEq(channel.claimed, 1_200_000, "closed at");
         vm.assertEq(channel.epoch, EPOCH + 1, "epoch");
+
+        escrow.withdrawFor(user, 2 * UNIT, 0, DEADLINE, signatureAt(json, 8));
+        vm.assertEq(token.balanceOf(owner), 2 * UNIT, "withdrawn");
     }
 
     function registerVectorPod() private {
@@ -170,7 +180,7 @@ contract VectorsTest is Fixture {
 
     /// One settle row with the voucher of the messages below.
     function packedRows() private view returns (bytes memory) {
-        return settleRow(USER_LABEL, 1_250_000, 900_000, EPOCH);
+        return settleRow(USER_LABEL, IDENTITY_LABEL, 1_250_000, 900_000, EPOCH);
     }
 
     function rowsFields() private view returns (string memory json) {
@@ -181,19 +191,23 @@ contract VectorsTest is Fixture {
         json = string.concat(json, ", ", text("rowsHash", vm.toString(keccak256(rows))));
     }
 
-    /// The first eight are the story that `test_escrowAcceptsTheVectors` plays; the rest are edges.
+    /// The first nine are the story that `test_escrowAcceptsTheVectors` plays; the rest are edges.
     function messagesJson() private view returns (string memory json) {
         json = openJson();
         json = string.concat(json, ",\n", allocationJson(5 * UNIT, EPOCH, DEADLINE));
-        json = string.concat(json, ",\n", voucherJson(EPOCH, 1_250_000));
+        json = string.concat(json, ",\n", voucherJson(addressOf(IDENTITY_LABEL), EPOCH, 1_250_000));
         json = string.concat(json, ",\n", exitJson());
         json = string.concat(json, ",\n", settlementJson(EPOCH, 3, UNIT, RECEIPT_HASH));
         json = string.concat(json, ",\n", batchJson());
         json = string.concat(json, ",\n", closeJson(IDENTITY_LABEL));
         json = string.concat(json, ",\n", closeJson(USER_LABEL));
+        json = string.concat(json, ",\n", withdrawJson(2 * UNIT, 0, DEADLINE));
+        json = string.concat(json, ",\n", withdrawJson(WIDE, type(uint64).max, type(uint40).max));
         json = string.concat(json, ",\n", allocationJson(WIDE, type(uint24).max, type(uint40).max));
-        json = string.concat(json, ",\n", voucherJson(type(uint24).max, WIDE));
-        json = string.concat(json, ",\n", voucherJson(0, 0));
+        json = string.concat(
+            json, ",\n", voucherJson(address(type(uint160).max), type(uint24).max, WIDE)
+        );
+        json = string.concat(json, ",\n", voucherJson(address(0), 0, 0));
         json = string.concat(
             json, ",\n", settlementJson(type(uint24).max, type(uint64).max, WIDE, RECEIPT_HASH)
         );
@@ -253,12 +267,35 @@ contract VectorsTest is Fixture {
         );
     }
 
-    function voucherJson(uint24 epoch, uint96 cap) private view returns (string memory) {
+    function voucherJson(address identity, uint24 epoch, uint96 cap)
+        private
+        view
+        returns (string memory)
+    {
         Message memory m = begin("Voucher", USER_LABEL);
         add(m, "podId", "bytes32", podText());
+        add(m, "identity", "address", vm.toString(identity));
         add(m, "epoch", "uint24", vm.toString(epoch));
         add(m, "cap", "uint96", vm.toString(cap));
-        return messageJson(m, keccak256(abi.encode(Eip712.VOUCHER_TYPE, podId, epoch, cap)));
+        return
+            messageJson(m, keccak256(abi.encode(Eip712.VOUCHER_TYPE, podId, identity, epoch, cap)));
+    }
+
+    function withdrawJson(uint96 amount, uint64 nonce, uint40 deadline)
+        private
+        view
+        returns (string memory)
+    {
+        address user = addressOf(USER_LABEL);
+        Message memory m = begin("Withdraw", USER_LABEL);
+        add(m, "user", "address", vm.toString(user));
+        add(m, "amount", "uint96", vm.toString(amount));
+        add(m, "nonce", "uint64", vm.toString(nonce));
+        add(m, "deadline", "uint40", vm.toString(deadline));
+        return
+            messageJson(
+                m, keccak256(abi.encode(Eip712.WITHDRAW_TYPE, user, amount, nonce, deadline))
+            );
     }
 
     function exitJson() private view returns (string memory) {

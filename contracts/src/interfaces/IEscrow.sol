@@ -28,14 +28,16 @@ struct LockRow {
 }
 
 /// @notice A `Voucher` and a `Settlement` for the same channel of the pod of the call.
+/// @param identity The identity key that the voucher names and that signed the settlement.
 /// @param cap Of the voucher: cumulative, in the token's smallest unit.
 /// @param cumulative Of the settlement: what the enclave metered, rounded up once per answer.
 /// @param epoch Of both.
 /// @param seq Of the settlement.
 /// @param receiptHash Of the settlement.
 /// @param voucher By the user key.
-/// @param settlement By an identity key of the pod.
+/// @param settlement By `identity`.
 struct ReceiptRow {
+    address identity;
     uint96 cap;
     uint96 cumulative;
     uint24 epoch;
@@ -105,10 +107,11 @@ struct Channel {
 /// **Safety.** The balance is at least all free parts, unclaimed locks and credits: nothing a caller
 /// does can make the escrow owe more than it holds. `claimed` never decreases, never exceeds
 /// `locked`, and grows only by what the user key (or, in `close`, the owner) and an identity key of
-/// the pod both signed for this epoch, pod, escrow and chain. Free parts leave to the account's
-/// owner only, credits to the pod's payout address only. Assumed: secp256k1 and Keccak hold, user
-/// keys are secret, and the registry accepts for a pod only keys it may sign with; a false key can
-/// take what the user's vouchers allow, no more.
+/// the pod both signed for this epoch, pod, escrow and chain. A voucher names the one identity key
+/// that may claim it: whatever other keys the registry accepts for the pod can claim none of it.
+/// Free parts leave to the account's owner only, credits to the pod's payout address only. Assumed:
+/// secp256k1 and Keccak hold, user keys are secret, and a user signs vouchers for an identity key
+/// that it has verified; a false one can take what they allow, no more.
 ///
 /// **Liveness.** A user needs nobody: `EXIT_WINDOW` seconds after `startExit` everything unclaimed
 /// can be made free by anyone and withdrawn; no call by another party delays that, and a running
@@ -254,8 +257,8 @@ interface IEscrow {
         returns (uint256 moved, bytes memory skipped);
 
     /// @notice Credits to the pod `min(claimed, cap, locked) − already claimed` for each row.
-    /// Anyone may send it. A row is skipped, and changes nothing, when that is not above zero or
-    /// its epoch is not the channel's.
+    /// Anyone may send it. A row is skipped, and changes nothing, when that is not above zero, its
+    /// epoch is not the channel's, or its voucher names another identity key than the batch's.
     /// @param rows 91 bytes each: `cap 12 ‖ claimed 12 ‖ epoch 3 ‖ voucher signature 64`.
     /// @param signature `Batch` over keccak256(rows) by an identity key of the pod.
     /// @return paid Sum of the credits.
@@ -265,7 +268,8 @@ interface IEscrow {
         returns (uint256 paid, bytes memory skipped);
 
     /// @notice The same for claims whose enclave is gone: each row carries its own `Settlement`. A
-    /// row whose settlement is not by an accepted identity key of the pod is skipped.
+    /// row is skipped also when its settlement is not by its identity key, or that key is not accepted
+    /// for the pod.
     /// @return paid Sum of the credits.
     /// @return skipped See `Locked`.
     function settleReceipts(PodId podId, ReceiptRow[] calldata rows)

@@ -123,6 +123,8 @@ pub struct SettleRow {
 /// One row with its own settlement, for claims whose enclave is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceiptRow {
+    /// The identity key that the voucher names and that signed the settlement.
+    pub identity: Address,
     /// The voucher's cap.
     pub cap: Amount,
     /// Generation of the channel.

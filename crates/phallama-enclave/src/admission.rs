@@ -66,9 +66,10 @@ pub(crate) fn check(enclave: &Enclave, plain: &RequestPlain) -> Result<Job, PodE
 fn check_signatures(enclave: &Enclave, payment: &Payment) -> Result<(), PodError> {
     let pod_id = enclave.facts().pod_id;
     let domain = enclave.domain();
-    let voucher = payment.voucher(pod_id).digest(&domain);
+    let voucher = payment.voucher(pod_id, enclave.identity().address()).digest(&domain);
     if recover(&voucher, &payment.voucher_sig) != Ok(payment.user) {
-        let message = "the voucher is not signed by the paying account for this pod, epoch and cap";
+        let message = "the voucher is not signed by the paying account for this pod's key, epoch \
+                       and cap";
         return Err(refuse(Code::BadVoucher, message));
     }
     let grant = payment.allocation.as_ref().zip(payment.allocation(pod_id));

@@ -13,8 +13,8 @@ const CLOSE_RETRY_MS: u32 = 1_000;
 
 /// Signs those rows of which this enclave itself has claimed at least as much.
 ///
-/// The contract finds a row's channel through its voucher, so the voucher must be the user's: a
-/// stranger's voucher beside this user's amount would draw on the stranger.
+/// The contract finds a row's channel through its voucher, so the voucher must be the user's and
+/// name this enclave's key: any other would draw on a stranger, or on nobody.
 pub(crate) async fn sign_batch(enclave: &Enclave, batch: &SignBatch) -> BatchSigned {
     let mut accepted = Vec::new();
     let mut packed = Vec::new();
@@ -36,7 +36,8 @@ fn covers(enclave: &Enclave, row: &BatchRow) -> bool {
     if row.claimed > enclave.ledger().claimed(key) {
         return false;
     }
-    let voucher = Voucher { pod_id: enclave.facts().pod_id, epoch: row.epoch, cap: row.cap };
+    let (pod_id, identity) = (enclave.facts().pod_id, enclave.identity().address());
+    let voucher = Voucher { pod_id, identity, epoch: row.epoch, cap: row.cap };
     recover(&voucher.digest(&enclave.domain()), &row.voucher_sig) == Ok(row.user)
 }
 

@@ -64,7 +64,12 @@ impl Scene {
         let (identity, user) = (Signer::generate(&mut rng), Signer::generate(&mut rng));
         let epoch = EpochKey::generate(&mut rng);
         let bundle = key_bundle(identity.address(), &epoch).sign(&identity);
-        let voucher = Voucher { pod_id: PodId([1; 32]), epoch: 0, cap: Amount::from(1_000_000) };
+        let voucher = Voucher {
+            pod_id: PodId([1; 32]),
+            identity: identity.address(),
+            epoch: 0,
+            cap: Amount::from(1_000_000),
+        };
         let domain = Domain { chain_id: 2035, escrow: Address([2; 20]) };
         let plain = RequestPlain {
             request_id: RequestId([3; 16]),

@@ -52,6 +52,19 @@ pub struct OpenAccount {
     pub owner: Address,
 }
 
+/// Sends free money to the account's owner. Signed by the user key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Withdraw {
+    /// The user key's account.
+    pub user: Address,
+    /// What leaves the free part.
+    pub amount: Amount,
+    /// How many withdrawals of this kind the account has made before.
+    pub nonce: u64,
+    /// Last second in which the contract takes it, at most [`DEADLINE_MAX_UNIX_S`].
+    pub deadline_unix_s: u64,
+}
+
 /// Reserves deposit for one pod at its terms. Signed by the user key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allocation {
@@ -67,11 +80,14 @@ pub struct Allocation {
     pub deadline_unix_s: u64,
 }
 
-/// A cumulative cap: *you may draw up to this much*. Signed by the user key with every request.
+/// A cumulative cap: *this enclave may draw up to this much*. Signed by the user key with every
+/// request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Voucher {
     /// The pod.
     pub pod_id: PodId,
+    /// The only identity key that may claim it: that of the enclave which the user has verified.
+    pub identity: Address,
     /// Channel generation, at most [`EPOCH_MAX`].
     pub epoch: u32,
     /// Cumulative cap.
@@ -131,6 +147,20 @@ impl OpenAccount {
     }
 }
 
+impl Withdraw {
+    /// The 32 bytes to sign.
+    pub fn digest(&self, domain: &Domain) -> [u8; 32] {
+        let fields = [
+            word(&self.user.0),
+            word(&self.amount.to_be_bytes()),
+            word(&self.nonce.to_be_bytes()),
+            word(&self.deadline_unix_s.to_be_bytes()),
+        ];
+        let text = "Withdraw(address user,uint96 amount,uint64 nonce,uint40 deadline)";
+        domain.digest(text, &fields)
+    }
+}
+
 impl Allocation {
     /// The 32 bytes to sign.
     pub fn digest(&self, domain: &Domain) -> [u8; 32] {
@@ -150,9 +180,14 @@ impl Allocation {
 impl Voucher {
     /// The 32 bytes to sign.
     pub fn digest(&self, domain: &Domain) -> [u8; 32] {
-        let fields =
-            [self.pod_id.0, word(&self.epoch.to_be_bytes()), word(&self.cap.to_be_bytes())];
-        domain.digest("Voucher(bytes32 podId,uint24 epoch,uint96 cap)", &fields)
+        let fields = [
+            self.pod_id.0,
+            word(&self.identity.0),
+            word(&self.epoch.to_be_bytes()),
+            word(&self.cap.to_be_bytes()),
+        ];
+        let text = "Voucher(bytes32 podId,address identity,uint24 epoch,uint96 cap)";
+        domain.digest(text, &fields)
     }
 }
 
@@ -253,15 +288,22 @@ mod tests {
         assert_eq!(row[27..], [0x55; 64]);
     }
 
+    const DOMAIN: Domain = Domain { chain_id: 31_337, escrow: Address([7; 20]) };
+
+    fn voucher() -> Voucher {
+        let (pod_id, identity) = (PodId([1; 32]), Address([9; 20]));
+        Voucher { pod_id, identity, epoch: 2, cap: Amount::from(3) }
+    }
+
     #[test]
     fn digest_depends_on_chain_escrow_and_every_field() {
-        let domain = Domain { chain_id: 31_337, escrow: Address([7; 20]) };
-        let voucher = Voucher { pod_id: PodId([1; 32]), epoch: 2, cap: Amount::from(3) };
+        let (domain, voucher) = (DOMAIN, voucher());
         let base = voucher.digest(&domain);
         let others = [
             voucher.digest(&Domain { chain_id: 1, ..domain }),
             voucher.digest(&Domain { escrow: Address([8; 20]), ..domain }),
             Voucher { pod_id: PodId([2; 32]), ..voucher }.digest(&domain),
+            Voucher { identity: Address([8; 20]), ..voucher }.digest(&domain),
             Voucher { epoch: 3, ..voucher }.digest(&domain),
             Voucher { cap: Amount::from(4), ..voucher }.digest(&domain),
         ];
@@ -269,13 +311,13 @@ mod tests {
     }
 
     #[test]
-    fn voucher_for_another_epoch_recovers_to_a_stranger() {
-        let domain = Domain { chain_id: 31_337, escrow: Address([7; 20]) };
+    fn voucher_for_another_epoch_or_identity_recovers_to_a_stranger() {
         let signer = Signer::generate(&mut Seeded::new("voucher"));
-        let voucher = Voucher { pod_id: PodId([1; 32]), epoch: 2, cap: Amount::from(3) };
-        let signature = signer.sign(&voucher.digest(&domain));
-        assert_eq!(recover(&voucher.digest(&domain), &signature), Ok(signer.address()));
-        let other = Voucher { epoch: 3, ..voucher };
-        assert_ne!(recover(&other.digest(&domain), &signature), Ok(signer.address()));
+        let signature = signer.sign(&voucher().digest(&DOMAIN));
+        assert_eq!(recover(&voucher().digest(&DOMAIN), &signature), Ok(signer.address()));
+        let epoch = Voucher { epoch: 3, ..voucher() };
+        assert_ne!(recover(&epoch.digest(&DOMAIN), &signature), Ok(signer.address()));
+        let identity = Voucher { identity: Address([8; 20]), ..voucher() };
+        assert_ne!(recover(&identity.digest(&DOMAIN), &signature), Ok(signer.address()));
     }
 }

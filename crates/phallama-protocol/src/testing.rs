@@ -52,7 +52,7 @@ impl TryCryptoRng for Seeded {}
 pub(crate) mod fixture {
     use super::Seeded;
     use crate::bundle::{KeyBundle, SignedBundle};
-    use crate::eip712::{Allocation, Domain, Voucher, channel_id};
+    use crate::eip712::{Allocation, Domain, channel_id};
     use crate::events::Event;
     use crate::frames::{ClientExchange, FrameClass, ServerExchange};
     use crate::hash::sha256;
@@ -126,7 +126,7 @@ pub(crate) mod fixture {
             terms_hash: digest("offers"),
             allocation: None,
         };
-        let voucher = Voucher { pod_id: pod_id(), epoch: 2, cap: payment.cap };
+        let voucher = payment.voucher(pod_id(), signer("identity").address());
         payment.voucher_sig = user.sign(&voucher.digest(&domain()));
         payment
     }

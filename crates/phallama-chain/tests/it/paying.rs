@@ -1,7 +1,7 @@
 //! Deposit, lock, settle, collect.
 
-use phallama_chain::{Account, Channel};
-use phallama_protocol::eip712::{Allocation, Domain};
+use phallama_chain::{Account, Channel, ReceiptRow, settle_rows_bytes};
+use phallama_protocol::eip712::{Allocation, Batch, Domain, Voucher, rows_hash};
 use phallama_protocol::ids::{Address, Amount};
 use phallama_protocol::keys::Signer;
 
@@ -16,6 +16,7 @@ on_both_chains! {
     settle_pays_the_least_of_claim_cap_and_lock,
     a_replayed_settle_moves_nothing,
     settle_skips_a_voucher_for_another_chain,
+    a_voucher_pays_no_other_key_of_the_pod,
     settle_with_a_signature_for_another_chain_is_refused,
     settle_with_a_signature_for_another_escrow_is_refused,
     receipts_of_a_replaced_key_settle_within_its_grace_and_not_after,
@@ -116,11 +117,34 @@ async fn settle_skips_a_voucher_for_another_chain(node: Node) {
     world.open_and_lock(&user, 100).await;
     let mut row = world.settle_row(&user, 90, 30);
     let elsewhere = Domain { chain_id: 1, ..world.domain() };
-    let voucher = phallama_protocol::eip712::Voucher { pod_id: world.pod, epoch: 0, cap: row.cap };
+    let (pod_id, identity) = (world.pod, world.identity.address());
+    let voucher = Voucher { pod_id, identity, epoch: 0, cap: row.cap };
     row.voucher_sig = user.sign(&voucher.digest(&elsewhere));
     let tx = world.operator.settle(world.pod, &[row], &world.batch_sig(&[row])).await.unwrap();
     assert_eq!((tx.paid(), tx.skipped_rows()), (0, vec![0]));
     assert_eq!(world.locked_and_claimed(&user).await, (amount(100), Amount::ZERO));
+}
+
+async fn a_voucher_pays_no_other_key_of_the_pod(node: Node) {
+    let world = World::new(node).await;
+    let user = user(0);
+    world.open_and_lock(&user, 100).await;
+    let other = signer(3);
+    world.attest(world.pod, other.address()).await.unwrap();
+
+    // Signed for the first key; the second is as good as it in the registry.
+    let rows = [world.settle_row(&user, 90, 30)];
+    let batch = Batch { pod_id: world.pod, rows_hash: rows_hash(&settle_rows_bytes(&rows)) };
+    let by_other = other.sign(&batch.digest(&world.domain()));
+    let tx = world.operator.settle(world.pod, &rows, &by_other).await.unwrap();
+    assert_eq!((tx.paid(), tx.skipped_rows()), (0, vec![0]));
+    let own = world.receipt_row(&user, &world.identity, 25);
+    let stolen =
+        ReceiptRow { voucher_sig: own.voucher_sig, ..world.receipt_row(&user, &other, 25) };
+    let renamed = ReceiptRow { identity: own.identity, ..stolen };
+    let rows = [stolen, renamed, own];
+    let tx = world.operator.settle_receipts(world.pod, &rows).await.unwrap();
+    assert_eq!((tx.paid(), tx.skipped_rows()), (25, vec![0, 1]));
 }
 
 async fn settle_with_a_signature_for_another_chain_is_refused(node: Node) {

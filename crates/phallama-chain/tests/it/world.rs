@@ -153,13 +153,14 @@ impl World {
         LockRow { total, deadline_unix_s, terms_hash, epoch, signature }
     }
 
-    pub(crate) fn voucher(&self, user: &Signer, cap: u64, epoch: u32) -> Signature {
-        let voucher = Voucher { pod_id: self.pod, epoch, cap: amount(cap) };
+    /// What a user gives to the enclave with this key.
+    pub(crate) fn voucher(&self, user: &Signer, identity: Address, cap: u64) -> Signature {
+        let voucher = Voucher { pod_id: self.pod, identity, epoch: 0, cap: amount(cap) };
         user.sign(&voucher.digest(&self.domain()))
     }
 
     pub(crate) fn settle_row(&self, user: &Signer, cap: u64, claimed: u64) -> SettleRow {
-        let voucher_sig = self.voucher(user, cap, 0);
+        let voucher_sig = self.voucher(user, self.identity.address(), cap);
         SettleRow { cap: amount(cap), claimed: amount(claimed), epoch: 0, voucher_sig }
     }
 
@@ -181,9 +182,10 @@ impl World {
             receipt_hash: Digest32([0x7e; 32]),
         };
         ReceiptRow {
+            identity: identity.address(),
             cap: amount(claimed),
             epoch: 0,
-            voucher_sig: self.voucher(user, claimed, 0),
+            voucher_sig: self.voucher(user, identity.address(), claimed),
             seq: settlement.seq,
             cumulative: settlement.cumulative,
             receipt_hash: settlement.receipt_hash,

@@ -168,7 +168,8 @@ impl Pod {
             terms_hash: offers_hash(&self.config.offers()),
             allocation: None,
         };
-        let digest = payment.voucher(self.config.pod_id).digest(&self.domain());
+        let identity = self.enclave.identity_address();
+        let digest = payment.voucher(self.config.pod_id, identity).digest(&self.domain());
         payment.voucher_sig = self.user.sign(&digest);
         payment
     }

@@ -3,7 +3,7 @@
 use phallama_enclave::random::os_rng;
 use phallama_protocol::eip712::{Batch, Close, channel_id, rows_hash};
 use phallama_protocol::frames::FrameClass;
-use phallama_protocol::ids::Amount;
+use phallama_protocol::ids::{Address, Amount};
 use phallama_protocol::keys::{Signer, recover};
 use phallama_protocol::link::{
     Admitted, BatchRow, BatchSigned, Claim, CloseSigned, Kind, SignBatch, SignClose,
@@ -165,9 +165,24 @@ async fn a_batch_leaves_out_a_strangers_voucher() {
     let pod = Pod::start().await;
     let good = row(&claim(&pod).await);
     let stranger = Signer::generate(&mut os_rng());
-    let digest = pod.payment(1, 10_000_000).voucher(pod.config.pod_id).digest(&pod.domain());
+    let digest = voucher_for(&pod, pod.enclave.identity_address());
     let signed = sign(&pod, &[BatchRow { voucher_sig: stranger.sign(&digest), ..good }]).await;
     assert!(signed.accepted.is_empty());
+}
+
+#[tokio::test]
+async fn a_batch_leaves_out_a_voucher_for_another_identity() {
+    let pod = Pod::start().await;
+    let good = row(&claim(&pod).await);
+    let with =
+        |identity| BatchRow { voucher_sig: pod.user.sign(&voucher_for(&pod, identity)), ..good };
+    let rows = [with(Address([9; 20])), with(pod.enclave.identity_address())];
+    assert_eq!(sign(&pod, &rows).await.accepted, [1]);
+}
+
+/// What the user signs for the payment that all requests here carry.
+fn voucher_for(pod: &Pod, identity: Address) -> [u8; 32] {
+    pod.payment(1, 10_000_000).voucher(pod.config.pod_id, identity).digest(&pod.domain())
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use phallama_enclave::random::os_rng;
 use phallama_protocol::frames::{FrameClass, Message};
-use phallama_protocol::ids::{Amount, Digest32};
+use phallama_protocol::ids::{Address, Amount, Digest32};
 use phallama_protocol::keys::Signature;
 use phallama_protocol::refusal::{Code, PodError};
 use phallama_protocol::request::{AllocationGrant, REQUEST_MAX_LEN, RequestPlain, seal_request};
@@ -108,6 +108,16 @@ async fn refuses_other_terms() {
 #[tokio::test]
 async fn refuses_a_voucher_for_another_cap() {
     let error = error(|_, request| request.payment.cap = Amount::from(1)).await;
+    assert_eq!(error.code, Code::BadVoucher);
+}
+
+#[tokio::test]
+async fn refuses_a_voucher_for_another_identity() {
+    let error = error(|pod, request| {
+        let voucher = request.payment.voucher(pod.config.pod_id, Address([9; 20]));
+        request.payment.voucher_sig = pod.user.sign(&voucher.digest(&pod.domain()));
+    })
+    .await;
     assert_eq!(error.code, Code::BadVoucher);
 }
 

@@ -129,9 +129,9 @@ pub struct Payment {
 }
 
 impl Payment {
-    /// What [`Payment::voucher_sig`] signs.
-    pub fn voucher(&self, pod_id: PodId) -> Voucher {
-        Voucher { pod_id, epoch: self.epoch, cap: self.cap }
+    /// What [`Payment::voucher_sig`] signs, for the enclave that the request is sealed to.
+    pub fn voucher(&self, pod_id: PodId, identity: Address) -> Voucher {
+        Voucher { pod_id, identity, epoch: self.epoch, cap: self.cap }
     }
 
     /// What the grant's signature signs, if there is a grant.

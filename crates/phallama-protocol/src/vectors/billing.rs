@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::load;
 use crate::eip712::{
-    Allocation, Batch, Close, Domain, OpenAccount, Settlement, StartExit, Voucher, channel_id,
-    pod_id, rows_hash, settle_row,
+    Allocation, Batch, Close, Domain, OpenAccount, Settlement, StartExit, Voucher, Withdraw,
+    channel_id, pod_id, rows_hash, settle_row,
 };
 use crate::hash::keccak256;
 use crate::ids::Digest32;
@@ -22,6 +22,13 @@ fn digest(domain: &Domain, kind: &str, f: &Value) -> [u8; 32] {
         "OpenAccount" => {
             OpenAccount { user: field(f, "user"), owner: field(f, "owner") }.digest(domain)
         }
+        "Withdraw" => Withdraw {
+            user: field(f, "user"),
+            amount: field(f, "amount"),
+            nonce: field(f, "nonce"),
+            deadline_unix_s: field(f, "deadline"),
+        }
+        .digest(domain),
         "Allocation" => Allocation {
             pod_id: field(f, "podId"),
             total: field(f, "total"),
@@ -30,10 +37,13 @@ fn digest(domain: &Domain, kind: &str, f: &Value) -> [u8; 32] {
             deadline_unix_s: field(f, "deadline"),
         }
         .digest(domain),
-        "Voucher" => {
-            Voucher { pod_id: field(f, "podId"), epoch: field(f, "epoch"), cap: field(f, "cap") }
-                .digest(domain)
+        "Voucher" => Voucher {
+            pod_id: field(f, "podId"),
+            identity: field(f, "identity"),
+            epoch: field(f, "epoch"),
+            cap: field(f, "cap"),
         }
+        .digest(domain),
         "StartExit" => {
             StartExit { pod_id: field(f, "podId"), epoch: field(f, "epoch") }.digest(domain)
         }
@@ -77,7 +87,7 @@ fn signed_types_are_those_of_the_contracts() {
         assert_eq!(recover(&computed, &signature), Ok(signer.address()));
         kinds.insert(kind);
     }
-    assert_eq!(kinds.len(), 7, "every signed type has a vector: {kinds:?}");
+    assert_eq!(kinds.len(), 8, "every signed type has a vector: {kinds:?}");
 }
 
 #[test]

@@ -48,7 +48,8 @@ async fn ask_with_old_voucher(stack: &Stack, cap: Amount) -> PodError {
     let keys = format!("{}/.well-known/phallama/keys", stack.pod_url);
     let bytes = reqwest::get(keys).await.expect("answered").bytes().await.expect("whole");
     let bundle = SignedBundle::decode(&bytes).expect("a bundle");
-    let voucher = Voucher { pod_id: stack.pod_id, epoch: 0, cap };
+    let identity = bundle.bundle().identity;
+    let voucher = Voucher { pod_id: stack.pod_id, identity, epoch: 0, cap };
     let payment = Payment {
         user: stack.user.address(),
         epoch: 0,
