@@ -264,6 +264,10 @@ contract CertificatesTest {
         bytes memory value = DerWriter.tlv(0x04, DerWriter.tlv(0x04, Writer.keyIdOf(subject())));
         draft.keyId = DerWriter.tlv(0x30, bytes.concat(hex"0603551d0e", value, hex"0500"));
         refuses(draft, keyIdAt(draft) + 7 + value.length);
+        // Behind a value that is not looked at.
+        draft = good();
+        draft.more = hex"300b0603551d1f040230000500";
+        refuses(draft, draft.signedPart().length - 2);
         draft = good();
         draft.validity = DerWriter.tlv(
             0x30, bytes.concat(DerWriter.utcTime(START), DerWriter.utcTime(END), hex"00")
@@ -280,16 +284,18 @@ contract CertificatesTest {
         bytes memory signedPart = good().signedPart();
         bytes memory head = bytes.concat(signedPart, hex"300a06082a8648ce3d040302");
         uint256 offset = DER + 4 + head.length;
-        // Unused bits; a sequence that is too short or too long; three numbers; a negative one.
-        bytes[5] memory bits = [
+        // Unused bits; a sequence that is too short, too long, too short together with the bits;
+        // three numbers; a negative one.
+        bytes[6] memory bits = [
             bytes(hex"0309013006020101020101"),
             hex"0309003005020101020101",
             hex"0309003007020101020101",
+            hex"0308003005020101020101",
             hex"030c003009020101020101020101",
             hex"0309003006020181020101"
         ];
-        uint256[5] memory places = [offset, offset, offset, offset + 11, offset + 5];
-        for (uint256 i; i < 5; ++i) {
+        uint256[6] memory places = [offset, offset, offset, offset, offset + 11, offset + 5];
+        for (uint256 i; i < 6; ++i) {
             bytes memory der = DerWriter.tlv(0x30, bytes.concat(head, bits[i]));
             badDer(places[i]);
             READING.parse(der);

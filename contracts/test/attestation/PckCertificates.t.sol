@@ -377,6 +377,48 @@ contract PckCertificatesTest {
         }
     }
 
+    /// Tags and lengths of the two sequences of extensions.
+    function test_read_refusesOtherHeadsOfTheExtensions() public {
+        Writer.Draft memory draft = draftOf(goodFields());
+        // So that the signed part has two bytes of length even with almost no extensions.
+        draft.subject = Writer.nameOf(Writer.Party(string(new bytes(100)), 1));
+        bytes memory signedPart = draft.signedPart();
+        uint256 offset = authorityAt(draft) - 8;
+        for (uint256 i; i < 8; ++i) {
+            bytes memory changed = bytes.concat(signedPart);
+            changed[offset + i] ^= 0x01;
+            refusesSigned(changed, offset);
+        }
+        // Lengths of two bytes where one would do.
+        bytes memory usage = Writer.LEAF_USAGE;
+        bytes memory head = signedPart.slice(4, offset);
+        bytes memory long = bytes.concat(hex"a382001430820010", usage);
+        vm.assertEq(usage.length, 16, "length of the usage");
+        bytes memory body = bytes.concat(head, long);
+        refusesSigned(bytes.concat(hex"3082", bytes2(uint16(body.length)), body), offset);
+    }
+
+    function test_read_refusesACertificateThatNeedsNoTwoBytesOfLength() public {
+        Writer.Draft memory draft = draftOf(goodFields());
+        (draft.issuer, draft.subject) = (hex"3000", hex"3000");
+        bytes memory body = bytes.concat(
+            draft.version, draft.serial, draft.algorithm, draft.issuer, draft.validity
+        );
+        body = bytes.concat(body, draft.subject, draft.key, hex"a382001430820010", draft.keyUsage);
+        vm.assertLe(body.length, 255, "length");
+        refusesSigned(bytes.concat(hex"308200", bytes1(uint8(body.length)), body), 0);
+    }
+
+    function test_read_refusesAnExtensionThatSticksOut() public {
+        Writer.Draft memory draft = draftOf(goodFields());
+        // One byte longer than the extensions have left.
+        draft.more = bytes.concat(draft.more, hex"30080603551d1f040130");
+        draft.more[draft.more.length - 9] = 0x09;
+        draft.more[draft.more.length - 2] = 0x02;
+        uint256 end = draft.signedPart().length;
+        refuses(draft, end + 1);
+    }
+
     function test_read_refusesBytesBehindTheCertificate() public {
         bytes memory der = draftOf(goodFields()).finish();
         badDer(DER + 4);
@@ -506,6 +548,12 @@ contract PckCertificatesTest {
     /// `offset` is in the signed part, which begins behind four bytes.
     function refuses(Writer.Draft memory draft, uint256 offset) private {
         bytes memory der = draft.finish();
+        badDer(DER + 4 + offset);
+        READING.read(der);
+    }
+
+    function refusesSigned(bytes memory signedPart, uint256 offset) private {
+        bytes memory der = DerWriter.signed(signedPart, issuer().scalar);
         badDer(DER + 4 + offset);
         READING.read(der);
     }
