@@ -55,6 +55,16 @@ library DerWriter {
         return tlv(0x30, bytes.concat(tbs, ECDSA_SHA256, bits));
     }
 
+    /// `data` with the one `part` in it replaced by another of the same length.
+    function replaced(bytes memory data, bytes memory part, bytes memory other)
+        internal
+        pure
+        returns (bytes memory)
+    {
+        require(part.length == other.length && data.indexOf(part) != LibBytes.NOT_FOUND, "part");
+        return data.replace(part, other);
+    }
+
     /// The signed part of a certificate or a list.
     function signedPart(bytes memory der) internal pure returns (bytes memory) {
         (uint256 content,) = header(der, 0);
