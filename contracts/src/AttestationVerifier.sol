@@ -74,10 +74,7 @@ contract AttestationVerifier is Collateral {
     }
 
     function _remember(Pck memory pck) private {
-        bytes32 hash = _hash(pck);
-        if (_pcks[pck.tbsHash] == hash) return;
-        _pcks[pck.tbsHash] = hash;
-        emit PckAdmitted(pck.tbsHash, pck.machine, pck.fmspc);
+        _pcks[pck.tbsHash] = _hash(pck);
     }
 
     /// As it comes: with other bits in its words than it may have, it has another hash.
@@ -168,8 +165,8 @@ contract AttestationVerifier is Collateral {
         CollateralWord identity
     ) private view returns (TcbStatus status) {
         TcbStatus ofQe = Tcb.quotingEnclave(_packed(identity), Quotes.qeReport(q));
-        // Intel's rule looks at `OutOfDate` alone, but out of date is out of date.
-        if (ofQe == TcbStatus.OutOfDateConfigurationNeeded) ofQe = TcbStatus.OutOfDate;
+        // As Intel's library has it: a quoting enclave is up to date, revoked, or out of date.
+        if (ofQe != TcbStatus.UpToDate && ofQe != TcbStatus.Revoked) ofQe = TcbStatus.OutOfDate;
         bytes memory packed = _packed(info);
         if (Quotes.isSgx(q)) return _level(packed, pck, Tee.Sgx, 0, ofQe);
         bytes16 launch = Quotes.teeTcbSvn(q);

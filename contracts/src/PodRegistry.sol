@@ -43,9 +43,14 @@ contract PodRegistry is IPodRegistry {
         uint48 until;
     }
 
+    /// One storage word. `evidence`: first bytes of `AttestedKey.evidence`.
+    struct FormerKey {
+        uint40 goodUntil;
+        bytes27 evidence;
+    }
+
     mapping(PodId podId => Pod) private _pods;
-    // Former keys; that of the current one follows from its expiry.
-    mapping(PodId podId => mapping(address identity => uint256)) private _goodUntil;
+    mapping(PodId podId => mapping(address identity => FormerKey)) private _formers;
     mapping(bytes32 machine => Tenancy) private _tenancies;
     mapping(bytes26 podId => mapping(bytes32 machine => bool)) private _sharing;
     PodId[] private _ids;
@@ -118,17 +123,21 @@ contract PodRegistry is IPodRegistry {
     }
 
     /// @inheritdoc IPodRegistry
-    function invalidate(PodId podId, Quote calldata quote, Pck calldata pck) external {
+    function invalidate(PodId podId, address identity, Quote calldata quote, Pck calldata pck)
+        external
+    {
         AttestedKey storage key = _known(podId).key;
-        address identity = key.identity;
         uint256 goodUntil = keyGoodUntil(podId, identity);
-        require(block.timestamp <= goodUntil, NoKey(podId));
+        require(block.timestamp <= goodUntil, NoKey(podId, identity));
+        bool current = key.identity == identity;
+        bytes32 expected = current ? key.evidence : bytes32(_formers[podId][identity].evidence);
         bytes32 evidence = Quotes.evidence(quote, pck.tbsHash);
-        require(evidence == key.evidence, OtherEvidence(key.evidence, evidence));
+        require(_head(evidence) == _head(expected), OtherEvidence(expected, evidence));
         uint256 end = _endOfFallen(podId, quote, pck);
         if (end < goodUntil) goodUntil = end;
-        _goodUntil[podId][identity] = goodUntil;
-        delete _pods[podId].key;
+        // forge-lint: disable-next-line(unsafe-typecast): a time of 40 bits, or an earlier one
+        _formers[podId][identity] = FormerKey(uint40(goodUntil), _head(evidence));
+        if (current) delete _pods[podId].key;
         emit Invalidated(podId, identity, goodUntil);
     }
 
@@ -204,7 +213,7 @@ contract PodRegistry is IPodRegistry {
         }
         // forge-lint: disable-next-line(unsafe-typecast): what the word has there
         bool current = address(uint160(word)) == identity && identity != address(0);
-        if (!current) return _goodUntil[podId][identity];
+        if (!current) return _formers[podId][identity].goodUntil;
         unchecked {
             // forge-lint: disable-next-line(unsafe-typecast): what the word has there
             return uint40(word >> 160) + KEY_GRACE;
@@ -327,7 +336,9 @@ contract PodRegistry is IPodRegistry {
         if (former != identity && former != address(0)) {
             uint256 goodUntil = key.expiry + KEY_GRACE;
             uint256 graceEnd = block.timestamp + KEY_GRACE;
-            _goodUntil[podId][former] = goodUntil < graceEnd ? goodUntil : graceEnd;
+            if (graceEnd < goodUntil) goodUntil = graceEnd;
+            // forge-lint: disable-next-line(unsafe-typecast): seconds fit in 40 bits
+            _formers[podId][former] = FormerKey(uint40(goodUntil), _head(key.evidence));
         }
         uint256 word = uint160(identity) | uint256(expiry) << 160 | uint256(verdict.tee) << 200
             | uint256(verdict.status) << 208 | uint256(verdict.evaluationNumber) << 216;
@@ -337,21 +348,18 @@ contract PodRegistry is IPodRegistry {
         (key.measurement, key.evidence) = (verdict.measurement, verdict.evidence);
     }
 
-    /// One machine backs one pod, unless both agreed to share it.
+    /// One machine backs one pod, unless both agreed to share it. A guest changes nothing: the
+    /// machine stays the holder's for as long as the holder renews.
     function _occupy(bytes32 machine, PodId podId, uint40 until) private {
         Tenancy memory current = _tenancies[machine];
         bytes26 holder = _holder(podId);
-        uint48 last = until;
-        if (block.timestamp < current.until) {
-            bytes26 other = current.holder;
-            require(
-                other == holder || (_sharing[other][machine] && _sharing[holder][machine]),
-                MachineTaken(machine, other, current.until)
-            );
-            // Those who share it stay protected from those who did not agree.
-            if (current.until > last) last = current.until;
+        bytes26 other = current.holder;
+        if (block.timestamp < current.until && other != holder) {
+            bool agreed = _sharing[other][machine] && _sharing[holder][machine];
+            require(agreed, MachineTaken(machine, other, current.until));
+            return;
         }
-        _tenancies[machine] = Tenancy(holder, last);
+        _tenancies[machine] = Tenancy(holder, until);
     }
 
     /// Until when a key may settle whose quote no longer verifies, or is no longer accepted.
@@ -366,7 +374,7 @@ contract PodRegistry is IPodRegistry {
             // forge-lint: disable-next-line(unsafe-typecast): pads what is shorter with zeros
             bytes4 selector = bytes4(reason);
             if (_isRevocation(selector, reason)) return block.timestamp - 1;
-            if (!_isFall(selector)) _revertWith(reason);
+            if (!_isFall(selector, reason)) _revertWith(reason);
         }
         return block.timestamp + KEY_GRACE_FALLEN;
     }
@@ -392,30 +400,43 @@ contract PodRegistry is IPodRegistry {
         );
     }
 
+    /// What is kept of the evidence of a former key.
+    function _head(bytes32 evidence) private pure returns (bytes27) {
+        // forge-lint: disable-next-line(unsafe-typecast): shortened on purpose
+        return bytes27(evidence);
+    }
+
     function _holder(PodId podId) private pure returns (bytes26) {
         return bytes26(PodId.unwrap(podId));
     }
 
-    /// The platform's certificate, its CA's, or its TCB level is revoked.
+    /// The platform's certificate or its TCB level is revoked.
     function _isRevocation(bytes4 selector, bytes memory reason) private pure returns (bool) {
-        if (selector != IAttestationVerifier.Revoked.selector) {
-            return selector == IAttestationVerifier.TcbRevoked.selector;
-        }
-        uint256 what;
-        assembly ("memory-safe") {
-            what := mload(add(reason, 0x24))
-        }
-        return what == uint256(IAttestationVerifier.Signed.Pck)
-            || what == uint256(IAttestationVerifier.Signed.Ca);
+        return selector == IAttestationVerifier.TcbRevoked.selector
+            || _isRevoked(IAttestationVerifier.Signed.Pck, selector, reason);
     }
 
-    /// The platform is not one that Intel's current collateral knows as good.
-    function _isFall(bytes4 selector) private pure returns (bool) {
+    /// The platform is not one that Intel's current collateral knows as good. A CA may be revoked
+    /// because it was issued again, so that says nothing against those below it.
+    function _isFall(bytes4 selector, bytes memory reason) private pure returns (bool) {
         return selector == IAttestationVerifier.NoTcbLevel.selector
             || selector == IAttestationVerifier.NoQeLevel.selector
             || selector == IAttestationVerifier.NoTdxModuleLevel.selector
             || selector == IAttestationVerifier.WrongQuotingEnclave.selector
-            || selector == IAttestationVerifier.WrongTdxModule.selector;
+            || selector == IAttestationVerifier.WrongTdxModule.selector
+            || _isRevoked(IAttestationVerifier.Signed.Ca, selector, reason);
+    }
+
+    function _isRevoked(IAttestationVerifier.Signed what, bytes4 selector, bytes memory reason)
+        private
+        pure
+        returns (bool)
+    {
+        uint256 first;
+        assembly ("memory-safe") {
+            first := mload(add(reason, 0x24))
+        }
+        return selector == IAttestationVerifier.Revoked.selector && first == uint256(what);
     }
 
     function _revertWith(bytes memory reason) private pure {

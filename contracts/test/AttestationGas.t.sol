@@ -82,7 +82,7 @@ contract AttestationGasTest is Fixture, RealPlatform {
         Terms memory terms = goodTerms();
         terms.status = "OutOfDate";
         bringTcbInfo(tcbInfoJson(Tee.Sgx, terms));
-        bytes memory data = abi.encodeCall(registry.invalidate, (podId, quote, pck));
+        bytes memory data = abi.encodeCall(registry.invalidate, (podId, IDENTITY, quote, pck));
         record("invalidate", address(registry), data);
     }
 

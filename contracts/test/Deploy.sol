@@ -2,13 +2,25 @@
 pragma solidity 0.8.37;
 
 import {IAttestationVerifier} from "../src/interfaces/IAttestationVerifier.sol";
+import {IPodRegistry} from "../src/interfaces/IPodRegistry.sol";
 import {vm} from "./Vm.sol";
 
-/// `new AttestationVerifier(root)` for files that do not import it, because those that do are
-/// compiled like it: see `foundry.toml`.
+// For files that must not import the contracts, because those that do are compiled like them: see
+// `foundry.toml`.
+
+/// `new AttestationVerifier(root)`.
 function deployVerifier(bytes memory root) returns (IAttestationVerifier) {
-    bytes memory code = bytes.concat(vm.getCode("AttestationVerifier.sol"), abi.encode(root));
-    address deployed;
+    bytes memory code = vm.getCode("AttestationVerifier.sol");
+    return IAttestationVerifier(createWith(bytes.concat(code, abi.encode(root))));
+}
+
+/// `new PodRegistry(verifier)`.
+function deployRegistry(IAttestationVerifier verifier) returns (IPodRegistry) {
+    bytes memory code = vm.getCode("PodRegistry.sol");
+    return IPodRegistry(createWith(bytes.concat(code, abi.encode(verifier))));
+}
+
+function createWith(bytes memory code) returns (address deployed) {
     assembly ("memory-safe") {
         deployed := create(0, add(code, 0x20), mload(code))
         if iszero(deployed) {
@@ -16,5 +28,4 @@ function deployVerifier(bytes memory root) returns (IAttestationVerifier) {
             revert(code, returndatasize())
         }
     }
-    return IAttestationVerifier(deployed);
 }

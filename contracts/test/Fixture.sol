@@ -3,11 +3,11 @@ pragma solidity 0.8.37;
 
 import {Eip712} from "../src/Eip712.sol";
 import {Escrow} from "../src/Escrow.sol";
-import {PodRegistry} from "../src/PodRegistry.sol";
 import {TestToken} from "../src/TestToken.sol";
 import {Quote} from "../src/interfaces/IAttestationVerifier.sol";
 import {CompactSignature, LockRow, ReceiptRow} from "../src/interfaces/IEscrow.sol";
-import {Binding, Offer, PodId} from "../src/interfaces/IPodRegistry.sol";
+import {Binding, IPodRegistry, Offer, PodId} from "../src/interfaces/IPodRegistry.sol";
+import {deployRegistry} from "./Deploy.sol";
 import {Simulation} from "./Simulation.sol";
 import {vm} from "./Vm.sol";
 
@@ -17,7 +17,7 @@ abstract contract Fixture is Simulation {
     uint96 internal constant UNIT = 1_000_000;
 
     TestToken internal token;
-    PodRegistry internal registry;
+    IPodRegistry internal registry;
     Escrow internal escrow;
     PodId internal podId;
 
@@ -32,7 +32,7 @@ abstract contract Fixture is Simulation {
         vm.roll(100);
         token = new TestToken();
         startVerifier();
-        registry = new PodRegistry(verifier);
+        registry = deployRegistry(verifier);
         escrow = new Escrow(address(token), registry);
         podId = registerPod("salt");
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {PodRegistry} from "../src/PodRegistry.sol";
 import {IAttestationVerifier} from "../src/interfaces/IAttestationVerifier.sol";
 import {AttestedKey, IPodRegistry, Offer, Pod, PodId} from "../src/interfaces/IPodRegistry.sol";
+import {deployRegistry} from "./Deploy.sol";
 import {Fixture} from "./Fixture.sol";
 import {bound, vm} from "./Vm.sol";
 
@@ -18,7 +18,7 @@ contract PodRegistryTest is Fixture {
 
     function test_refusesAVerifierWithoutCode() public {
         vm.expectRevert(abi.encodeWithSelector(IPodRegistry.NoCode.selector, STRANGER));
-        new PodRegistry(IAttestationVerifier(STRANGER));
+        deployRegistry(IAttestationVerifier(STRANGER));
     }
 
     function test_register_storesEverything() public {

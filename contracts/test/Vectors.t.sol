@@ -3,10 +3,10 @@ pragma solidity 0.8.37;
 
 import {Eip712} from "../src/Eip712.sol";
 import {Escrow} from "../src/Escrow.sol";
-import {PodRegistry} from "../src/PodRegistry.sol";
 import {TestToken} from "../src/TestToken.sol";
 import {Channel, CompactSignature, LockRow, ReceiptRow} from "../src/interfaces/IEscrow.sol";
 import {Offer, PodId} from "../src/interfaces/IPodRegistry.sol";
+import {deployRegistry} from "./Deploy.sol";
 import {Fixture} from "./Fixture.sol";
 import {vm} from "./Vm.sol";
 
@@ -36,7 +36,7 @@ contract VectorsTest is Fixture {
         startVerifier();
         vm.startPrank(addressOf(DEPLOYER));
         token = new TestToken();
-        registry = new PodRegistry(verifier);
+        registry = deployRegistry(verifier);
         escrow = new Escrow(address(token), registry);
         vm.stopPrank();
         separator = escrow.DOMAIN_SEPARATOR();

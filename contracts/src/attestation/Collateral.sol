@@ -100,15 +100,19 @@ abstract contract Collateral is IAttestationVerifier {
         (RootWord root, Certificate memory c) = _issuedByRoot(der, Signed.Ca);
         Certificates.requireCa(c);
         id = _idOf(c);
+        // The root issues no PCK certificates itself, and its list is not a CA's.
+        require(id != ROOT, UnknownCa(id));
         CaState storage state = _caStates[id];
-        require(c.notAfter > state.notAfter, NotNewer(Signed.Ca, state.notAfter, c.notAfter));
         CaWord word = _cas[id];
+        // In place of a revoked certificate any other is good.
+        bool newer = c.notAfter > state.notAfter || root.isCaRevoked(word.index());
+        require(newer, NotNewer(Signed.Ca, state.notAfter, c.notAfter));
         if (word.exists()) {
             _requireSame(RevokedSerials.issuerOf(word.record()), c);
             _caSerials[word.index()] = c.serial;
             _root = root.withGoodCa(word.index());
         } else {
-            word = _addCa(id, c);
+            word = _addCa(c);
         }
         (state.notBefore, state.notAfter) = (uint40(c.notBefore), uint40(c.notAfter));
         uint256 end = _earlier(state.nextUpdate, c.notAfter);
@@ -122,7 +126,8 @@ abstract contract Collateral is IAttestationVerifier {
         Certificates.requireEndEntity(c);
         id = _idOf(c);
         SignerState storage state = _signers[id];
-        require(c.notAfter > state.notAfter, NotNewer(Signed.Signer, state.notAfter, c.notAfter));
+        bool newer = c.notAfter > state.notAfter || root.isSignerRevoked(state.index);
+        require(newer, NotNewer(Signed.Signer, state.notAfter, c.notAfter));
         if (state.notAfter != 0) {
             _signerSerials[state.index] = c.serial;
             _root = root.withGoodSigner(state.index);
@@ -289,7 +294,7 @@ abstract contract Collateral is IAttestationVerifier {
         require(!revoked, Revoked(what, c.serial));
     }
 
-    function _addCa(bytes32 id, Certificate memory c) private returns (CaWord) {
+    function _addCa(Certificate memory c) private returns (CaWord) {
         // Two CAs with one key identifier could not be told apart by the certificates they issue.
         require(!_cas[c.keyId].exists(), BadCertificate(CertificateFault.NoKeyIdentifier));
         uint256 index = _append(_caSerials, c.serial, Signed.Ca);
@@ -449,7 +454,7 @@ abstract contract Collateral is IAttestationVerifier {
         CaState storage state = _caStates[id];
         require(state.nextUpdate != 0, Missing(Signed.PckCrl, id));
         _requireNow(Signed.Ca, state.notBefore, state.notAfter);
-        _requireNow(Signed.PckCrl, state.thisUpdate, state.nextUpdate);
+        revert NotValidNow(Signed.PckCrl, state.thisUpdate, state.nextUpdate, block.timestamp);
     }
 
     function _stateOf(bytes32 key)

@@ -96,8 +96,6 @@ interface IAttestationVerifier {
     event CaAdmitted(bytes32 indexed ca, uint256 serial, uint40 notAfter);
     /// @notice A signer of TCB information and QE identities was admitted.
     event SignerAdmitted(bytes32 indexed signer, uint256 serial, uint40 notAfter);
-    /// @notice A PCK certificate was verified and is remembered.
-    event PckAdmitted(bytes32 indexed tbsHash, bytes32 indexed machine, bytes6 fmspc);
     /// @notice The revocation list of `issuer` is now number `number` with `count` serials.
     event CrlUpserted(
         bytes32 indexed issuer, uint256 number, uint40 thisUpdate, uint40 nextUpdate, uint256 count

@@ -137,8 +137,8 @@ interface IPodRegistry {
     /// @notice The machine backs pod `holder` until `until` (unix seconds), and not both pods
     /// agreed to share it.
     error MachineTaken(bytes32 machine, bytes32 holder, uint256 until);
-    /// @notice The pod has no key that is still good.
-    error NoKey(PodId podId);
+    /// @notice The pod has no such key that may still settle.
+    error NoKey(PodId podId, address identity);
     /// @notice This is not the quote that the pod's key was attested with.
     error OtherEvidence(bytes32 expected, bytes32 got);
     /// @notice The platform has not fallen out: it is still accepted.
@@ -196,17 +196,19 @@ interface IPodRegistry {
         Pck calldata pck
     ) external;
 
-    /// @notice Ends a pod's key whose platform has fallen out since it was attested: its certificate
-    /// or its TCB level is revoked, or the status is no longer accepted under current collateral.
-    /// The pod is left without a key; what the key signed may settle for `KEY_GRACE_FALLEN` more
-    /// seconds, and not at all after a revocation. Collateral that is missing or expired is no
-    /// ground: the verifier's error is passed on. Anyone may call.
-    /// @param quote The quote that the key was attested with.
+    /// @notice Ends a key, current or former, whose platform has fallen out since it was attested:
+    /// its certificate or its TCB level is revoked, or the status is no longer accepted under
+    /// current collateral. Claims may settle for `KEY_GRACE_FALLEN` more seconds, and not at all if
+    /// the machine's certificate or its TCB level is revoked. Anyone may call.
+    /// @param identity The key.
+    /// @param quote The quote that the key was attested with last.
     /// @param pck The PCK certificate of that quote.
-    function invalidate(PodId podId, Quote calldata quote, Pck calldata pck) external;
+    function invalidate(PodId podId, address identity, Quote calldata quote, Pck calldata pck)
+        external;
 
     /// @notice Says whether this pod may share `machine` with other pods whose operators say so
-    /// too. Not retroactive. Operator only.
+    /// too. The pod that was there first holds it for as long as it renews its key; the others are
+    /// guests, and need a holder that still agrees at each renewal. Operator only.
     function setSharing(PodId podId, bytes32 machine, bool shared) external;
 
     /// @notice Says that the pod takes no new users. Its claims still settle. Operator only.

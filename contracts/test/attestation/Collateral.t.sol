@@ -168,6 +168,21 @@ contract CollateralTest is Authorities {
         caIs(id, EXPIRY + 1, 0, 0, false);
     }
 
+    function test_admitCa_takesAnyCertificateInPlaceOfARevokedOne() public {
+        bytes32 id = verifier.admitCa(caDraft(otherCa()).finish());
+        bringRootCrl(one(Writer.serialOf(otherCa())));
+        Writer.Draft memory draft = caDraft(otherCa());
+        draft.serial = hex"020105";
+        draft.validity = Writer.validity(ISSUED, EXPIRY - 1);
+        verifier.admitCa(draft.finish());
+        caIs(id, EXPIRY - 1, 0, 0, false);
+    }
+
+    function test_admitCa_refusesTheRootItself() public {
+        bytes32 root = verifier.ROOT();
+        caRefusedDer(rootCertificate, abi.encodeWithSelector(V.UnknownCa.selector, root));
+    }
+
     function test_admitCa_refusesARenewalUnderAnotherName() public {
         verifier.admitCa(caDraft(otherCa()).finish());
         Writer.Draft memory draft = caDraft(otherCa());
