@@ -197,9 +197,10 @@ mod tests {
         let error = registry::OtherEvidence { expected: WORD, got: OTHER };
         check(&error, &format!("OtherEvidence {{ expected: {WORD}, got: {OTHER} }}"));
         check(&registry::StillGood { podId: WORD }, &format!("StillGood {{ podId: {WORD} }}"));
-        check(&registry::NoKey { podId: WORD }, &format!("NoKey {{ podId: {WORD} }}"));
         check(&registry::ZeroIdentity {}, "ZeroIdentity");
         let account = Address::repeat_byte(0x11);
+        let error = registry::NoKey { podId: WORD, identity: account };
+        check(&error, &format!("NoKey {{ podId: {WORD}, identity: {account:?} }}"));
         check(&registry::NoCode { account }, &format!("NoCode {{ account: {account:?} }}"));
     }
 

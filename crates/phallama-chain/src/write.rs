@@ -108,15 +108,21 @@ impl Sender {
         self.registry("attestKnown", call).await
     }
 
-    /// Ends a pod's key whose platform has fallen out since `quote` was attested. Anyone may.
+    /// Ends a pod's key, current or former, whose platform has fallen out since `quote` was
+    /// attested. Anyone may.
     pub async fn invalidate(
         &self,
         pod: PodId,
+        identity: Address,
         quote: &QuoteParts,
         pck: &Pck,
     ) -> Result<Tx, ChainError> {
-        let (quote, pck) = (contracts::quote(quote), contracts::pck(pck)?);
-        let call = PodRegistry::invalidateCall { podId: pod.0.into(), quote, pck };
+        let call = PodRegistry::invalidateCall {
+            podId: pod.0.into(),
+            identity: identity.0.into(),
+            quote: contracts::quote(quote),
+            pck: contracts::pck(pck)?,
+        };
         self.registry("invalidate", call).await
     }
 

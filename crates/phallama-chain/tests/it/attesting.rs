@@ -138,7 +138,11 @@ async fn a_revoked_machine_ends_its_key_at_once(node: Node) {
     world.machine.revoke(&world.operator, GENESIS_UNIX_S).await;
     let quoted = world.quoted();
     // Anyone may say so.
-    world.owner.invalidate(world.pod, &quoted.quote, &quoted.pck).await.unwrap();
+    world
+        .owner
+        .invalidate(world.pod, world.identity.address(), &quoted.quote, &quoted.pck)
+        .await
+        .unwrap();
     assert_eq!(world.chain.pod(world.pod).await.unwrap().unwrap().key, None);
     assert_eq!(world.identity_good_until().await, world.now().await - 1);
     let rows = [world.settle_row(&user, 90, 30)];
@@ -155,7 +159,11 @@ async fn an_outdated_machine_ends_its_key_within_a_day(node: Node) {
     newer.tcb_info.levels[0].rating.status = TcbStatus::OutOfDate;
     world.machine.bring_tcb_info(&world.operator, &newer).await.unwrap();
     let quoted = world.quoted();
-    world.owner.invalidate(world.pod, &quoted.quote, &quoted.pck).await.unwrap();
+    world
+        .owner
+        .invalidate(world.pod, world.identity.address(), &quoted.quote, &quoted.pck)
+        .await
+        .unwrap();
     assert_eq!(world.chain.pod(world.pod).await.unwrap().unwrap().key, None);
     assert_eq!(world.identity_good_until().await, world.now().await + DAY_S);
     let rows = [world.settle_row(&user, 90, 30)];
@@ -167,7 +175,12 @@ async fn an_outdated_machine_ends_its_key_within_a_day(node: Node) {
 async fn a_machine_that_is_still_good_is_not_thrown_out(node: Node) {
     let world = World::new(node).await;
     let (key, quoted) = (world.key().await, world.quoted());
-    let reason = refused(world.owner.invalidate(world.pod, &quoted.quote, &quoted.pck).await);
+    let reason = refused(
+        world
+            .owner
+            .invalidate(world.pod, world.identity.address(), &quoted.quote, &quoted.pck)
+            .await,
+    );
     assert_eq!(reason, format!("StillGood {{ podId: {} }}", world.pod));
     assert_eq!(world.key().await, key);
 }

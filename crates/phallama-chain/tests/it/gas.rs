@@ -119,7 +119,9 @@ async fn gas_of_leaving(world: &World) -> Gas {
     world.machine.revoke(operator, GENESIS_UNIX_S + 100).await;
     let binding = key_binding(world.identity.address());
     let quoted = world.machine.quote(&world.chain, *pod, &binding);
-    gas.push(("invalidate", used(operator.invalidate(*pod, &quoted.quote, &quoted.pck).await)));
+    let identity = world.identity.address();
+    let ended = operator.invalidate(*pod, identity, &quoted.quote, &quoted.pck).await;
+    gas.push(("invalidate", used(ended)));
     gas
 }
 

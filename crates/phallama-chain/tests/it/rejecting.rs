@@ -215,7 +215,9 @@ async fn invalidations_without_ground_are_refused(node: Node) {
     let quoted = world.good_quote();
     let binding = key_binding(signer(3).address());
     let other = world.machine.quote(&world.chain, world.pod, &binding);
-    let reason = refused(world.owner.invalidate(world.pod, &other.quote, &other.pck).await);
+    let reason = refused(
+        world.owner.invalidate(world.pod, world.identity.address(), &other.quote, &other.pck).await,
+    );
     let (expected, got) = (quoted.evidence, other.evidence);
     assert_eq!(reason, format!("OtherEvidence {{ expected: {expected}, got: {got} }}"));
 
@@ -226,12 +228,25 @@ async fn invalidations_without_ground_are_refused(node: Node) {
     items.tcb_info.next_update_unix_s = GENESIS_UNIX_S + 9 * 86_400;
     world.machine.bring_tcb_info(&world.owner, &items).await.unwrap();
     world.node.advance(2 * 86_400).await;
-    let reason = refused(world.owner.invalidate(world.pod, &quoted.quote, &quoted.pck).await);
+    let reason = refused(
+        world
+            .owner
+            .invalidate(world.pod, world.identity.address(), &quoted.quote, &quoted.pck)
+            .await,
+    );
     let (start, end) = (items.tcb_info.issued_at_unix_s, items.tcb_info.next_update_unix_s);
     let text = format!("NotValidNow {{ what: TcbInfo, start: {start}, end: {end}, time: ");
     assert!(reason.starts_with(&text), "{reason}");
 
     world.node.advance(30 * 86_400).await;
-    let reason = refused(world.owner.invalidate(world.pod, &quoted.quote, &quoted.pck).await);
-    assert_eq!(reason, format!("NoKey {{ podId: {} }}", world.pod));
+    let reason = refused(
+        world
+            .owner
+            .invalidate(world.pod, world.identity.address(), &quoted.quote, &quoted.pck)
+            .await,
+    );
+    assert_eq!(
+        reason,
+        format!("NoKey {{ podId: {}, identity: {} }}", world.pod, world.identity.address())
+    );
 }
