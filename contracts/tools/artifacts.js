@@ -11,13 +11,24 @@ const root = path.join(__dirname, "..");
 const check = process.argv.includes("--check");
 let stale = 0;
 
+// A contract need not name arguments that it only passes on; the ABI has the names of the interface.
+function named(abi, name) {
+  const declared = path.join(root, "out", `I${name}.sol`, `I${name}.json`);
+  if (!fs.existsSync(declared)) return abi;
+  const types = (item) => JSON.stringify([item.name, (item.inputs ?? []).map((input) => input.type)]);
+  const items = JSON.parse(fs.readFileSync(declared, "utf8")).abi.filter((item) => item.type === "function");
+  const inputs = new Map(items.map((item) => [types(item), item.inputs]));
+  return abi.map((item) => (item.type === "function" && inputs.has(types(item)) ? { ...item, inputs: inputs.get(types(item)) } : item));
+}
+
 for (const name of ["AttestationVerifier", "PodRegistry", "Escrow", "TestToken"]) {
   const built = path.join(root, "out", `${name}.sol`, `${name}.json`);
   if (!fs.existsSync(built)) {
     console.error(`error: ${path.relative(root, built)} is missing\n\nhint: Run \`forge build\` in contracts/.`);
     process.exit(1);
   }
-  const { abi, bytecode } = JSON.parse(fs.readFileSync(built, "utf8"));
+  const { abi: compiled, bytecode } = JSON.parse(fs.readFileSync(built, "utf8"));
+  const abi = named(compiled, name);
   const text = `${JSON.stringify({ abi, bytecode: { object: bytecode.object } }, null, 1)}\n`;
   const committed = path.join(root, "artifacts", `${name}.json`);
   if (!check) {
