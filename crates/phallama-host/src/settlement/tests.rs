@@ -103,6 +103,21 @@ async fn claims_of_an_earlier_enclave_are_paid_with_their_own_signatures() {
 }
 
 #[tokio::test]
+async fn channel_that_goes_on_after_a_restart_is_paid_under_the_next_keys_voucher() {
+    let mut world = World::new(0).await;
+    let user = locked_user(&world, 1).await;
+    charge(&world, &user, 70).await;
+    world.replace_identity().await;
+    charge(&world, &user, 100).await;
+    let settler = world.settler();
+    let (settled, ()) = tokio::join!(settler.settle_now(), sign(&world, |_| true));
+    let settled = settled.unwrap();
+    let [settlement] = &settled[..] else { panic!("one transaction, got {settled:?}") };
+    assert_eq!((settlement.signed_by, settlement.paid), (RowsSignedBy::Enclave, 100.into()));
+    assert_eq!(world.journal.unsettled(), []);
+}
+
+#[tokio::test]
 async fn rows_that_the_enclave_does_not_sign_are_paid_with_their_own_signatures() {
     let world = World::new(0).await;
     let (first, second) = (locked_user(&world, 1).await, locked_user(&world, 2).await);
