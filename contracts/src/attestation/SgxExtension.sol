@@ -56,7 +56,6 @@ library SgxExtension {
             let octets := and(shr(104, head), 0xffff)
             let inner := and(shr(72, head), 0xffff)
             good := and(eq(outer, add(octets, 15)), eq(octets, add(inner, 4)))
-            good := and(good, gt(inner, 0xff))
             next := add(add(cursor, 4), outer)
         }
         cursor += HEAD_BYTES;
