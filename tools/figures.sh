@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 repo=$PWD
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
-parts=(gas seal verify path deps size ci build)
+parts=(gas attestation dcap seal verify path deps size ci build)
 
 say() { printf '\033[1mfigures:\033[0m %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -22,11 +22,27 @@ machine="$(nproc) cores of $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | he
 # about NAME: its unit and conditions, separated by a tab.
 about() {
   local cold='whole transaction, cold slots, distinct users, embedded chain'
+  local quoted='cold, P-256 precompile at 6,900 gas; forge, contracts/snapshots/attestation.json'
   local turns='SmolLM2-135M Q4_1, greedy, ~64-token prompts, 64-token answers, sides in turns, medians'
   case $1 in
     gas.register_tx) echo "gas	register: one offer; $cold" ;;
     gas.attest_tx) echo "gas	attest: simulated SGX quote, first key, with its PCK certificate; $cold" ;;
     gas.attest_known_tx) echo "gas	attestKnown after a restart, another key; $cold" ;;
+    gas.dcap_verify_sgx_v3_exec) echo "gas	verify of a simulated SGX v3 quote with its PCK certificate, execution alone; $quoted" ;;
+    gas.dcap_verify_tdx_v4_exec) echo "gas	verify of a simulated TDX v4 quote with its PCK certificate, execution alone; $quoted" ;;
+    gas.dcap_verify_tdx_v5_exec) echo "gas	verify of a simulated TDX v5 quote (TD 1.5ex) with its PCK certificate, execution alone; $quoted" ;;
+    gas.dcap_verify_real_sgx_exec) echo "gas	verify of Intel's own SGX v3 quote, 11 TCB levels, execution alone; $quoted" ;;
+    gas.dcap_verify_real_tdx_exec) echo "gas	verify of Intel's own TDX v5 quote (TD 1.5ex), execution alone; $quoted" ;;
+    gas.register_attested_tx) echo "gas	attest: first key of a pod, SGX v3, first quote of the machine, whole transaction; $quoted" ;;
+    gas.register_attested_tdx_tx) echo "gas	the same, TDX v4; $quoted" ;;
+    gas.reattest_tx) echo "gas	attestKnown: the same key again, SGX v3, whole transaction; $quoted" ;;
+    gas.reattest_new_key_tx) echo "gas	attestKnown after a restart: another key, SGX v3, whole transaction; $quoted" ;;
+    gas.tcb_upsert_tx) echo "gas	upsertTcbInfo of Intel's largest sample (TDX, 5,524 bytes), whole transaction; $quoted" ;;
+    gas.tcb_upsert_sgx_tx) echo "gas	upsertTcbInfo of Intel's SGX sample (4,520 bytes), whole transaction; $quoted" ;;
+    gas.crl_upsert_per_serial) echo "gas/serial	upsertCrl: slope between 100 and 1,000 serials, whole transactions; $quoted" ;;
+    gas.settle_slope) echo "gas/row	settle: slope between 100 and 500 rows, distinct users, whole transactions, cold; forge" ;;
+    dcap.differential_cases) echo "cases	contract against dcap-qvl 0.7.1, same root and time: real, generated and mutated; cargo test -p phallama-chain --test dcap" ;;
+    dcap.differential_unexplained) echo "cases	verdicts that differ and are not on the list of intended differences; the same run" ;;
     gas.deposit_open_tx) echo "gas	openAndDeposit of a new user; $cold" ;;
     gas.deposit_tx) echo "gas	deposit to an open account; $cold" ;;
     gas.withdraw_tx) echo "gas	withdraw; $cold" ;;
@@ -91,11 +107,50 @@ for name, value in json.load(sys.stdin).items():
     print(name, f"{digits:.10g}", sep="\t")')
 }
 
+# Counts and gas: every digit.
+record_exact() {
+  local name value
+  while IFS=$'\t' read -r name value; do
+    record "$name" "$value"
+  done < <(python3 -c '
+import json, sys
+for name, value in json.load(sys.stdin).items():
+    print(name, f"{value:.10g}", sep="\t")')
+}
+
 bench() { # PACKAGE BENCH
   cargo bench --quiet --locked --profile dev --package "$1" --bench "$2" -- --json
 }
 
 part_gas() { bench phallama gas | record_json; }
+# What forge measured, as the tests hold it; `contracts/tools/check.sh --accept` measures anew.
+part_attestation() {
+  python3 -c '
+import json
+gas = json.load(open("contracts/snapshots/attestation.json"))
+rows = json.load(open("contracts/snapshots/gas.json"))
+print(json.dumps({
+    "gas.dcap_verify_sgx_v3_exec": int(gas["verify_sgx_v3_execution"]),
+    "gas.dcap_verify_tdx_v4_exec": int(gas["verify_tdx_v4_execution"]),
+    "gas.dcap_verify_tdx_v5_exec": int(gas["verify_tdx_v5_td15ex_execution"]),
+    "gas.dcap_verify_real_sgx_exec": int(gas["verify_real_sgx_quote_execution"]),
+    "gas.dcap_verify_real_tdx_exec": int(gas["verify_real_tdx_quote_td15ex_execution"]),
+    "gas.register_attested_tx": int(gas["attest_first_sgx"]),
+    "gas.register_attested_tdx_tx": int(gas["attest_first_tdx_v4"]),
+    "gas.reattest_tx": int(gas["attest_again_same_key"]),
+    "gas.reattest_new_key_tx": int(gas["attest_again_new_key"]),
+    "gas.tcb_upsert_tx": int(gas["upsertTcbInfo_tdx"]),
+    "gas.tcb_upsert_sgx_tx": int(gas["upsertTcbInfo_sgx"]),
+    "gas.crl_upsert_per_serial": int(gas["upsertCrl_slope"]),
+    "gas.settle_slope": (int(rows["settle_500"]) - int(rows["settle_100"])) / 400,
+}))' | record_exact
+}
+
+part_dcap() {
+  cargo test --quiet --locked --package phallama-chain --test dcap
+  record_exact <target/dcap-differential.json
+}
+
 part_verify() { bench phallama verify | record_json; }
 
 # The bench speaks of single steps; a client's share of a request is two of them.
