@@ -45,6 +45,15 @@ contract AttestationGasTest is Fixture, RealPlatform {
         }
     }
 
+    /// A trust domain whose TDX module was updated since its launch: its levels are looked up twice.
+    function test_verify_updatedModule() public {
+        bytes memory signed = tdSigned(3, "data");
+        signed[54 + 584 + 2] = 0x03;
+        bytes memory data = abi.encodeCall(verifier.verify, (quoteOf(signed), leaf));
+        uint256 used = record("verify_tdx_v5_td15_updated", address(verifier), data);
+        vm.assertLe(execution(used, data), VERIFY_MAX, "updated");
+    }
+
     /// Intel's own quotes, with TCB information of many levels.
     function test_verify_real() public {
         verifyReal("sgx_quote", 1_751_000_000);
@@ -53,14 +62,15 @@ contract AttestationGasTest is Fixture, RealPlatform {
     }
 
     function test_attest_first() public {
-        string[3] memory names = ["sgx", "tdx_v4", "tdx_v5_td15ex"];
-        for (uint256 i; i < 3; ++i) {
+        string[4] memory names = ["sgx", "tdx_v4", "tdx_v5_td15", "tdx_v5_td15ex"];
+        uint8[4] memory bodyTypes = [0, 0, 3, 4];
+        for (uint256 i; i < names.length; ++i) {
             uint256 state = vm.snapshotState();
             useMachine("machine_revoked.json");
             PodId id = listPod("alone");
             Binding memory b = binding("identity");
             bytes32 data = reportData(id, b);
-            Quote memory quote = i == 0 ? sgxQuote(data) : tdQuote(i == 1 ? 0 : 4, data);
+            Quote memory quote = i == 0 ? sgxQuote(data) : tdQuote(bodyTypes[i], data);
             bytes memory call = abi.encodeCall(registry.attest, (id, b, quote, leaf));
             string memory name = string.concat("attest_first_", names[i]);
             uint256 used = record(name, address(registry), call);

@@ -22,13 +22,16 @@ case ${1-} in
     "$forge" fmt --check
     "$forge" build
     "$forge" test
+    FOUNDRY_NETWORK=optimism "$forge" test --match-contract AttestationGasTest
     tools/artifacts.js --check
     ;;
   --accept)
     "$forge" fmt
     "$forge" build
     WRITE_VECTORS=true "$forge" test --match-contract VectorsTest
-    FORGE_SNAPSHOT_CHECK=false FORGE_SNAPSHOT_EMIT=true "$forge" test --match-contract GasTest
+    export FORGE_SNAPSHOT_CHECK=false FORGE_SNAPSHOT_EMIT=true
+    "$forge" test --match-contract GasTest
+    FOUNDRY_NETWORK=optimism "$forge" test --match-contract AttestationGasTest
     tools/artifacts.js
     ;;
   *)

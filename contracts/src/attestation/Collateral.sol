@@ -471,9 +471,11 @@ abstract contract Collateral is IAttestationVerifier {
         return bytes32(fmspc) | bytes32(uint256(what) << 8 | uint256(tee));
     }
 
-    /// @dev Of a CA.
-    function _idOf(Issuer memory issuer) internal pure returns (bytes32) {
-        return keccak256(abi.encode(issuer.x, issuer.y));
+    /// @dev Of a CA; its key comes first in memory.
+    function _idOf(Issuer memory issuer) internal pure returns (bytes32 id) {
+        assembly ("memory-safe") {
+            id := keccak256(issuer, 0x40)
+        }
     }
 
     function _idOf(Certificate memory c) private pure returns (bytes32) {
