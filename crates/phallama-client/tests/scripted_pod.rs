@@ -471,12 +471,7 @@ async fn a_proxys_error_page_is_not_the_pods_word() {
 #[tokio::test]
 async fn an_unverified_pod_gets_no_prompt() {
     let world = World::new(1_000_000).await;
-    let pod = world
-        .pod_with(1, |fixture| {
-            fixture.enclave.mr_enclave = [0x9f; 32];
-            fixture.register_quote();
-        })
-        .await;
+    let pod = world.pod_with(1, |fixture| fixture.enclave.mr_enclave = [0x9f; 32]).await;
     let client = world.client().await;
     match failed(&client).await {
         ClientError::AttestationRejected(refusal) => {

@@ -502,7 +502,8 @@ fn rejects_a_machine_that_backs_another_pod_unless_it_is_shared() {
 
 #[test]
 fn a_trust_domain_is_approved_by_its_measurement_like_an_enclave() {
-    let pod = pod().in_trust_domain();
+    let mut pod = pod();
+    pod.in_trust_domain();
     let refusal = refused(appraised(&pod), "measurement", "none of the 1 approved");
     let error = crate::error::ClientError::AttestationRejected(refusal);
     let measured = &error.explain(None).facts[0];

@@ -1,6 +1,8 @@
 //! A pod with a simulated TEE that can prove itself: keys, chain record, bundle, evidence.
 #![allow(unreachable_pub, reason = "shared between unit and integration tests")]
 
+use std::sync::Arc;
+
 use phallama_attest::simulated::{
     CollateralSpec, DEVELOPMENT_SEED, DevelopmentRoot, EnclaveSpec, PlatformSpec, QuoteParts,
     SimulatedPlatform, TdReport, TrustDomainSpec, signed_part,
@@ -24,9 +26,10 @@ use sha2::{Digest as _, Sha256};
 pub const MEASUREMENT: [u8; 32] = [0x41; 32];
 
 /// A pod, as it would be after its enclave has started and the registry has verified its quote.
+#[derive(Clone)]
 pub struct Fixture {
     pub identity: Signer,
-    pub epoch: EpochKey,
+    pub epoch: Arc<EpochKey>,
     pub chain: ChainConfig,
     pub record: PodRecord,
     pub policy_digest: Digest32,
@@ -58,7 +61,7 @@ impl Fixture {
         let root = DevelopmentRoot::from_seed(DEVELOPMENT_SEED);
         let mut fixture = Self {
             identity: Signer::from_bytes(&[0x17; 32]).unwrap(),
-            epoch: EpochKey::generate(&mut UnwrapErr(getrandom::SysRng)),
+            epoch: Arc::new(EpochKey::generate(&mut UnwrapErr(getrandom::SysRng))),
             chain: chain.clone(),
             record,
             policy_digest: Digest32([0x77; 32]),
@@ -75,12 +78,11 @@ impl Fixture {
         fixture
     }
 
-    /// The same in a trust domain.
-    pub fn in_trust_domain(mut self) -> Self {
+    /// Lets the platform quote a trust domain instead of the enclave.
+    pub fn in_trust_domain(&mut self) {
         let report_data = self.report_data();
         self.trust_domain = Some(TrustDomainSpec::new(TdReport::V5Td15, [0x7d; 48], report_data));
         self.attest();
-        self
     }
 
     /// Lets the chain record say what a registry says that verified the quote that the platform

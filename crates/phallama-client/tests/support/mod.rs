@@ -72,6 +72,13 @@ impl World {
 
     /// The same after `change`, which comes before attestation.
     pub async fn pod_with(&self, salt: u8, change: impl FnOnce(&mut Fixture)) -> ScriptedPod {
+        let pod = self.listed(salt, change).await;
+        self.attest(&pod.fixture()).await;
+        pod
+    }
+
+    /// A pod that is registered and has no key yet.
+    pub async fn listed(&self, salt: u8, change: impl FnOnce(&mut Fixture)) -> ScriptedPod {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let id = pod_id(self.operator.address(), &[salt; 32]);
@@ -84,7 +91,6 @@ impl World {
             offers: fixture.record.offers.clone(),
         };
         self.operator.register_pod(&registration).await.unwrap();
-        self.attest(&fixture).await;
         ScriptedPod::serve(fixture, listener)
     }
 

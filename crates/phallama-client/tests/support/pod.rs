@@ -131,7 +131,12 @@ impl ScriptedPod {
         earlier[1].push_back(evidence);
     }
 
-    /// What the fixture has now.
+    /// The fixture as it is now.
+    pub fn fixture(&self) -> Fixture {
+        self.inner.fixture.lock().unwrap().clone()
+    }
+
+    /// Bundle and evidence of the fixture.
     pub fn shows(&self) -> (Vec<u8>, Vec<u8>) {
         let fixture = self.inner.fixture.lock().unwrap();
         (fixture.bundle().bytes().to_vec(), fixture.evidence().to_json().unwrap())
