@@ -280,6 +280,33 @@ contract CertificatesTest {
         READING.parse(der);
     }
 
+    function test_parse_refusesBytesBehindUsageAndConstraints() public {
+        Writer.Draft memory draft = good();
+        // In a critical extension the value begins behind twelve bytes.
+        uint256 offset = keyIdAt(draft) + draft.keyId.length + 12;
+        draft.keyUsage = Writer.criticalExtension(hex"0f", hex"0302010600");
+        refuses(draft, offset + 4);
+        draft = good();
+        offset += draft.keyUsage.length;
+        draft.basicConstraints = Writer.criticalExtension(hex"13", hex"30000101ff");
+        refuses(draft, offset + 2);
+        draft.basicConstraints = Writer.criticalExtension(hex"13", hex"30080101ff0201000500");
+        refuses(draft, offset + 8);
+    }
+
+    /// What would be read if only one of the two lengths around the extensions counted.
+    function test_parse_refusesLengthsOfExtensionsThatDoNotFit() public {
+        Writer.Draft memory draft = good();
+        bytes memory signedPart = draft.signedPart();
+        uint256 start = authorityAt(draft);
+        vm.assertEq(uint8(signedPart[start - 4]), 0xa3, "[3]");
+        signedPart[start - 3] = bytes1(uint8(signedPart[start - 3]) - 1);
+        refusesSigned(signedPart, signedPart.length - 1);
+        signedPart = draft.signedPart();
+        signedPart[start - 1] = bytes1(uint8(draft.authorityKeyId.length));
+        refusesSigned(signedPart, start + draft.authorityKeyId.length);
+    }
+
     function test_parse_refusesOtherSignatures() public {
         bytes memory signedPart = good().signedPart();
         bytes memory head = bytes.concat(signedPart, hex"300a06082a8648ce3d040302");
@@ -401,6 +428,12 @@ contract CertificatesTest {
     /// `offset` is in the signed part, which begins behind four bytes.
     function refuses(Writer.Draft memory draft, uint256 offset) private {
         bytes memory der = draft.finish();
+        badDer(DER + 4 + offset);
+        READING.parse(der);
+    }
+
+    function refusesSigned(bytes memory signedPart, uint256 offset) private {
+        bytes memory der = DerWriter.signed(signedPart, root().scalar);
         badDer(DER + 4 + offset);
         READING.parse(der);
     }

@@ -183,17 +183,18 @@ contract CrlTest {
 
     function test_parse_refusesBadEntries() public {
         bytes memory date = DerWriter.utcTime(START);
-        // A negative serial; no date; something else than a date; something behind the extensions;
-        // an entry that is no sequence.
-        bytes[5] memory entries = [
+        // A negative serial; no date; something else than a date; something behind the extensions,
+        // an extension even; an entry that is no sequence.
+        bytes[6] memory entries = [
             DerWriter.tlv(0x30, bytes.concat(hex"020181", date)),
             DerWriter.tlv(0x30, hex"020101"),
             DerWriter.tlv(0x30, hex"0201010500"),
             DerWriter.tlv(0x30, bytes.concat(hex"020101", date, hex"3000", hex"0500")),
+            DerWriter.tlv(0x30, bytes.concat(hex"020101", date, hex"3000", NUMBER_7)),
             DerWriter.tlv(0x31, bytes.concat(hex"020101", date))
         ];
-        uint8[5] memory offsets = [2, 5, 5, 22, 0];
-        for (uint256 i; i < 5; ++i) {
+        uint8[6] memory offsets = [2, 5, 5, 22, 22, 0];
+        for (uint256 i; i < 6; ++i) {
             Draft memory draft = good();
             uint256 start = bodyOf(draft) + 3 + 12 + draft.issuer.length + 30 + 2;
             draft.revoked = DerWriter.tlv(0x30, entries[i]);
@@ -211,6 +212,19 @@ contract CrlTest {
         );
         uint256 length = signedPart(draft).length;
         refuses(draft, length - Writer.authorityKeyIdOf(issuer()).length - 1);
+    }
+
+    /// What would be read if only one of the two lengths around the extensions counted.
+    function test_parse_refusesLengthsOfExtensionsThatDoNotFit() public {
+        Draft memory draft = good();
+        bytes memory part = signedPart(draft);
+        uint256 start = part.length - draft.extensions.length;
+        vm.assertEq(uint8(part[start - 4]), 0xa0, "[0]");
+        part[start - 3] = bytes1(uint8(part[start - 3]) - 1);
+        refusesSigned(part, part.length - 1);
+        part = signedPart(draft);
+        part[start - 1] = bytes1(uint8(NUMBER_7.length));
+        refusesSigned(part, start + NUMBER_7.length);
     }
 
     function test_parse_refusesWhatIsNoDate() public {
@@ -287,6 +301,13 @@ contract CrlTest {
     /// `offset` is in the signed part.
     function refuses(Draft memory draft, uint256 offset) private {
         bytes memory der = finish(draft);
+        (uint256 start,) = DerWriter.header(der, 0);
+        badDer(DER + start + offset);
+        READING.parse(der);
+    }
+
+    function refusesSigned(bytes memory part, uint256 offset) private {
+        bytes memory der = DerWriter.signed(part, issuer().scalar);
         (uint256 start,) = DerWriter.header(der, 0);
         badDer(DER + start + offset);
         READING.parse(der);
