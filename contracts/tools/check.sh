@@ -24,6 +24,7 @@ case ${1-} in
     "$forge" test
     FOUNDRY_NETWORK=optimism "$forge" test --match-contract AttestationGasTest
     tools/artifacts.js --check
+    tools/gas-table.js --check
     ;;
   --accept)
     "$forge" fmt
@@ -33,6 +34,7 @@ case ${1-} in
     "$forge" test --match-contract GasTest
     FOUNDRY_NETWORK=optimism "$forge" test --match-contract AttestationGasTest
     tools/artifacts.js
+    tools/gas-table.js
     ;;
   *)
     printf 'error: unknown option `%s`\n\nusage: check.sh [--accept]\n' "$1" >&2
