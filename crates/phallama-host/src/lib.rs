@@ -6,8 +6,7 @@
 //! protects users; everything here protects the operator's earnings and the machine:
 //!
 //! 1. [`Pod::start`] starts the enclave program ([`enclave`]), waits for it, has the registry
-//! verify
-//!    its quote ([`attestation`], with [`collateral`] from Intel) and serves four routes;
+//!    verify its quote ([`attestation`], with [`collateral`] from Intel) and serves four routes;
 //! 2. a sealed request goes to the enclave as it is, over a connection of its own ([`exchange`]);
 //!    the enclave asks whether it is paid for, and the [`gate`] answers by the table of
 //!    [`admission`];

@@ -79,8 +79,7 @@ pub fn collateral_keys(quote: &PlatformQuote, cut: &OnChainCollateral) -> Collat
 }
 
 /// What of `set` the contract lacks, whose state is `state`: what it does not have, what ends
-/// before
-/// `until_unix_s` while ours ends later, and JSON of a lower evaluation number.
+/// before `until_unix_s` while ours ends later, and JSON of a lower evaluation number.
 pub fn missing(state: &CollateralState, set: &CollateralSet, until_unix_s: u64) -> Vec<Bring> {
     let crl = |stored: Option<StoredCrl>, held: &Held| match stored {
         None => true,

@@ -12,8 +12,8 @@ use crate::error::PodError;
 
 /// About how much gas an attestation takes, without and with a certificate that is remembered
 /// (measured on the embedded chain).
-const ATTEST_GAS: u64 = 250_000;
-const ATTEST_KNOWN_GAS: u64 = 145_000;
+const ATTEST_GAS: u64 = 230_000;
+const ATTEST_KNOWN_GAS: u64 = 130_000;
 
 /// What a registry would say to a quote.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 //!
 //! Four items make a set: TCB information and quoting-enclave identity (signed JSON), and the
 //! revocation lists of the PCK certificates' CA and of the root (signed DER). They come from
-//! caching services that speak Intel's PCS API, version 4 ([`pccs`](Endpoint)), one after the other
+//! caching services that speak Intel's PCS API, version 4 ([`Endpoint`]), one after the other
 //! until one gives an item that [`judge`](judge()) finds signed under the root, about this
 //! platform, and valid now. What was found is kept on disk ([`Cache`]); it is asked for again every
 //! day, and used until its own next update when nobody answers ([`CollateralSource`]).
