@@ -240,6 +240,36 @@ contract AttestationVerifierTest is Simulation {
         refuse(quote, badSignature(V.Signed.Pck));
     }
 
+    function test_refuses_aCertificateThatNamesAnotherIssuer() public {
+        Quote memory quote = sgxQuote(DATA);
+        bytes memory name = DerWriter.subject(caCertificate);
+        bytes memory other = bytes.concat(name);
+        other[name.length - 1] ^= 0x01;
+        bytes memory tbs = DerWriter.signedPart(leaf);
+        leaf = DerWriter.signed(DerWriter.replaced(tbs, name, other), caScalar());
+        refuse(
+            quote, abi.encodeWithSelector(V.WrongIssuer.selector, keccak256(name), keccak256(other))
+        );
+    }
+
+    function testFuzz_refusesWhatIsNoQuote(bytes memory signed, bytes memory auth) public {
+        (bool good,) =
+            address(verifier).call(abi.encodeCall(verifier.verify, (Quote(signed, auth), leaf)));
+        vm.assertEq(good, false, "any bytes");
+        Quote memory quote = Quote(bytes.concat(slice(sgxSigned(DATA), 0, 48), signed), auth);
+        (good,) = address(verifier).call(abi.encodeCall(verifier.verify, (quote, leaf)));
+        vm.assertEq(good, false, "behind a good header");
+    }
+
+    function testFuzz_verify_givesTheReportDataThatWasQuoted(bytes32 data, uint8 kind) public view {
+        uint8[5] memory bodyTypes = [0, 0, 2, 3, 4];
+        kind = uint8(bound(kind, 0, 4));
+        Quote memory quote = kind == 0 ? sgxQuote(data) : tdQuote(bodyTypes[kind], data);
+        Verdict memory verdict = verifier.verify(quote, leaf);
+        vm.assertEq(verdict.reportData, data, "data");
+        vm.assertEq(verdict.evidence, evidenceOf(quote), "evidence");
+    }
+
     // Quoting enclave.
 
     function test_refuses_anotherQuotingEnclave() public {
