@@ -19,6 +19,8 @@ pub(crate) enum Twist {
     Indefinite,
     /// One byte more in the content.
     Trailing(u8),
+    /// A zero byte before the content, which an INTEGER must not have.
+    Padded,
     /// Not there.
     Absent,
     /// There twice.
@@ -85,6 +87,17 @@ impl Element {
         1 + self.children.iter().map(Self::count).sum::<usize>()
     }
 
+    /// Where the elements with `tag` are, in order of appearance.
+    pub(crate) fn places(&self, tag: u8) -> Vec<usize> {
+        let mut places = if self.tag == tag { vec![0] } else { Vec::new() };
+        let mut at = 1;
+        for child in &self.children {
+            places.extend(child.places(tag).iter().map(|place| at + place));
+            at += child.count();
+        }
+        places
+    }
+
     /// DER, with element `at` (in order of appearance, this one is 0) twisted.
     pub(crate) fn twisted(&self, at: usize, twist: Twist) -> Vec<u8> {
         let mut left = at;
@@ -132,6 +145,10 @@ impl Element {
             }
             Twist::Trailing(byte) => {
                 content.push(byte);
+                length = self::length(size + 1);
+            }
+            Twist::Padded => {
+                content.insert(0, 0);
                 length = self::length(size + 1);
             }
             Twist::Empty => {
@@ -208,6 +225,7 @@ mod tests {
             (Twist::LongLength(1), &[0x30, 7, 0x02, 0x81, 1, 7, 0x02, 1, 8][..]),
             (Twist::Indefinite, &[0x30, 8, 0x02, 0x80, 7, 0, 0, 0x02, 1, 8]),
             (Twist::Trailing(9), &[0x30, 7, 0x02, 2, 7, 9, 0x02, 1, 8]),
+            (Twist::Padded, &[0x30, 7, 0x02, 2, 0, 7, 0x02, 1, 8]),
             (Twist::Absent, &[0x30, 3, 0x02, 1, 8]),
             (Twist::Twice, &[0x30, 9, 0x02, 1, 7, 0x02, 1, 7, 0x02, 1, 8]),
             (Twist::Empty, &[0x30, 5, 0x02, 0, 0x02, 1, 8]),

@@ -75,17 +75,17 @@ enum Ending {
     Unexplained(String),
 }
 
-/// Runs the cases `only`, or `scale` times the number of each family.
-pub(crate) fn run(families: &[Family], scale: f64, only: Option<(&str, usize)>) -> Report {
+/// Runs `scale` times the number of each family, or of one, or one case of it.
+pub(crate) fn run(families: &[Family], scale: f64, only: Option<(&str, Option<usize>)>) -> Report {
     let wanted = |family: &Family| only.is_none_or(|(name, _)| name == family.name);
     let mut batches = Vec::new();
     for family in families.iter().filter(|family| wanted(family)) {
         let (first, last) = match only {
-            Some((_, index)) => (index, index + 1),
-            None => (0, scaled(family.count, scale)),
+            Some((_, Some(index))) => (index, index + 1),
+            _ => (0, scaled(family.count, scale)),
         };
         // Fewer than all are taken from everywhere.
-        let step = if only.is_some() { 1 } else { (family.count / last).max(1) };
+        let step = if first > 0 { 1 } else { (family.count / last).max(1) };
         let batch =
             |at: usize| (family, (at..last.min(at + BATCH)).map(move |at| at * step + at % step));
         batches.extend((first..last).step_by(BATCH).map(batch));

@@ -89,7 +89,7 @@ fn every_byte(name: &'static str, scenes: &Arc<[Scene]>, at: usize, what: Change
     })
 }
 
-const TWISTS: [Twist; 18] = [
+const TWISTS: [Twist; 19] = [
     Twist::LongLength(1),
     Twist::LongLength(2),
     Twist::LongLength(3),
@@ -97,6 +97,7 @@ const TWISTS: [Twist; 18] = [
     Twist::Indefinite,
     Twist::Trailing(0),
     Twist::Trailing(0xff),
+    Twist::Padded,
     Twist::Absent,
     Twist::Twice,
     Twist::Empty,

@@ -9,6 +9,7 @@ mod real;
 mod revocation;
 mod signatures;
 mod signed;
+mod statuses;
 mod times;
 
 use crate::run::Family;
@@ -22,6 +23,7 @@ pub(crate) fn all() -> Vec<Family> {
         framing::families(),
         signed::families(),
         platforms::families(),
+        statuses::families(),
         json::families(),
         certificates::families(),
         revocation::families(),

@@ -53,7 +53,7 @@ fn machine(rng: &mut Rng) -> PlatformSpec {
         if rng.once_in(10) {
             qe.isv_svn = u16::from_be_bytes(rng.bytes());
         }
-        if rng.once_in(10) {
+        if rng.once_in(25) {
             qe.attributes[rng.below(16)] ^= 1 << rng.below(8);
         }
         if rng.once_in(20) {
@@ -95,7 +95,7 @@ fn trust_domain(scene: &mut Scene, rng: &mut Rng) {
     td.rt_mr = [rng.bytes(), rng.bytes(), rng.bytes(), rng.bytes()];
     td.report_data = rng.bytes();
     td.extension.fill(rng.byte());
-    if rng.once_in(12) {
+    if rng.once_in(20) {
         td.seam_attributes[rng.below(8)] = rng.byte();
     }
     if rng.once_in(12) {
@@ -145,7 +145,7 @@ fn levels(scene: &Scene, items: &mut CollateralItems, rng: &mut Rng) {
     }
     info.describes_components = rng.once_in(2);
     info.evaluation_number = number(rng);
-    if rng.once_in(15) {
+    if rng.once_in(40) {
         info.fmspc = rng.bytes();
     }
     info.pce_id = if rng.once_in(15) { rng.bytes() } else { machine.pce_id };
@@ -182,13 +182,13 @@ fn around(svns: [u8; 16], rng: &mut Rng) -> [u8; 16] {
 fn module(scene: &Scene, rng: &mut Rng) -> TdxModuleSpec {
     let mut attributes_mask = [0xff; 8];
     let mut attributes = scene.td.seam_attributes;
-    if rng.once_in(6) {
+    if rng.once_in(20) {
         attributes_mask = rng.bytes();
     }
-    if rng.once_in(10) {
+    if rng.once_in(20) {
         attributes[rng.below(8)] ^= 1 << rng.below(8);
     }
-    let mr_signer = if rng.once_in(15) { rng.bytes() } else { scene.td.mr_signer_seam };
+    let mr_signer = if rng.once_in(20) { rng.bytes() } else { scene.td.mr_signer_seam };
     TdxModuleSpec { mr_signer, attributes, attributes_mask }
 }
 
@@ -196,19 +196,19 @@ fn quoting_enclave(scene: &Scene, items: &mut CollateralItems, rng: &mut Rng) {
     let identity = &mut items.qe_identity;
     identity.levels = isv_levels([qe_isv_svn(scene), 11], rng);
     identity.evaluation_number = number(rng);
-    if rng.once_in(15) {
+    if rng.once_in(25) {
         identity.attributes_mask = rng.bytes();
     }
     if rng.once_in(8) {
         identity.misc_select_mask = rng.bytes();
     }
-    if rng.once_in(15) {
+    if rng.once_in(40) {
         identity.misc_select = rng.bytes();
     }
-    if rng.once_in(30) {
+    if rng.once_in(60) {
         identity.mr_signer = rng.bytes();
     }
-    if rng.once_in(30) {
+    if rng.once_in(60) {
         identity.isv_prod_id = identity.isv_prod_id.wrapping_add(256);
     }
 }
@@ -240,7 +240,7 @@ fn isv_levels(around: [u8; 2], rng: &mut Rng) -> Vec<IsvLevelSpec> {
 }
 
 fn rating(rng: &mut Rng) -> Rating {
-    let statuses = &TcbStatus::ALL[..if rng.once_in(40) { 9 } else { 7 }];
+    let statuses = &TcbStatus::ALL[..if rng.once_in(150) { 9 } else { 7 }];
     rated(*rng.pick(statuses), rng)
 }
 
@@ -248,7 +248,7 @@ fn rating(rng: &mut Rng) -> Rating {
 fn component_rating(rng: &mut Rng) -> Rating {
     let mut known = [TcbStatus::UpToDate; 8];
     known[5..].copy_from_slice(&[TcbStatus::OutOfDate, TcbStatus::OutOfDate, TcbStatus::Revoked]);
-    let status = if rng.once_in(30) { *rng.pick(&TcbStatus::ALL) } else { *rng.pick(&known) };
+    let status = if rng.once_in(150) { *rng.pick(&TcbStatus::ALL) } else { *rng.pick(&known) };
     rated(status, rng)
 }
 

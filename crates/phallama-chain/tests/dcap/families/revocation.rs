@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, LazyLock};
 
-use phallama_attest::simulated::{Authority, CrlSpec, DevelopmentRoot, PlatformSpec};
+use phallama_attest::simulated::{Authority, CrlSpec, DevelopmentRoot, PlatformSpec, signed_part};
 
 use crate::case::{Case, Changed};
-use crate::encoding::pem;
+use crate::encoding::{Element, Twist, pem};
 use crate::field;
 use crate::rng::Rng;
 use crate::run::Family;
@@ -53,8 +53,23 @@ fn revoked(scenes: &[Scene], index: usize, rng: &mut Rng) -> Case {
     }
     let note = format!("revoked: {lists:02x?}");
     [scene.items.root_crl.revoked, scene.items.pck_crl.revoked] = lists;
+    let mut case = scene.case();
+    if rng.once_in(4) {
+        let ca = scene.ca().authority();
+        let lists = &mut case.collateral;
+        padded(&scene.root, Authority::Root, &mut lists.root_ca_crl, rng);
+        padded(&scene.root, ca, &mut lists.pck_crl, rng);
+    }
     let changed = if index.is_multiple_of(2) { Changed::RootCrl } else { Changed::PckCrl };
-    scene.case().note(changed, note)
+    case.note(changed, note)
+}
+
+/// Some number of the list, mostly a serial, with a zero byte before it.
+fn padded(root: &DevelopmentRoot, by: Authority, list: &mut Vec<u8>, rng: &mut Rng) {
+    let signed = Element::parse(signed_part(list)).expect("DER");
+    let integers: Vec<usize> = signed.places(0x02);
+    let twisted = signed.twisted(*rng.pick(&integers), Twist::Padded);
+    *list = root.signed_der(by, &twisted);
 }
 
 /// A serial number that begins or ends like another.
