@@ -89,7 +89,8 @@ async fn claims_that_wait_together_are_committed_together() {
         disk.syncs() - before
     };
     let hundred = disk.syncs() - one_commit - before;
-    assert!(hundred <= 2 * one_commit, "100 claims took {hundred} syncs, one takes {one_commit}");
+    // At most two commits, each of which may have to sync twice because the file grows.
+    assert!(hundred <= 4 * one_commit, "100 claims took {hundred} syncs, one takes {one_commit}");
 }
 
 #[tokio::test]
