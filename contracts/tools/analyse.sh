@@ -26,5 +26,9 @@ cp -r test "$copy/test"
 cd "$copy"
 find test -name '*.t.sol' ! -name '*Proof.t.sol' -delete
 # No limit on the solver's time per assertion: each takes seconds, and a time-out proves nothing.
-halmos --contract 'EscrowProof' --solver-timeout-assertion 0
-halmos --contract '(Tcb|Json)Proof' --loop 256 --solver-timeout-assertion 0
+prove() {
+  halmos --solver-timeout-assertion 0 "$@" >halmos.log 2>&1 || { cat halmos.log >&2; exit 1; }
+  grep -E 'check_|Symbolic' halmos.log
+}
+prove --contract EscrowProof
+prove --contract '(Tcb|Json)Proof' --loop 256
