@@ -217,6 +217,11 @@ impl Refusal {
         format!("{}: {}", failed.name, failed.detail)
     }
 
+    /// Whether a file was judged, and not the chain's word.
+    pub(crate) fn is_of_a_file(&self) -> bool {
+        self.checks.iter().any(|check| check.vouched_by == VouchedBy::File)
+    }
+
     /// Whether an honest pod that is just renewing its key can look like this for a moment.
     pub(crate) fn may_be_of_two_moments(&self) -> bool {
         let failed = self.failed().name;

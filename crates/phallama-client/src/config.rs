@@ -72,10 +72,10 @@ impl TrustPolicy {
     }
 }
 
-/// One approved enclave program.
+/// One approved enclave program or trust domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApprovedMeasurement {
-    /// MRENCLAVE, 32 bytes.
+    /// MRENCLAVE, or the digest of a trust domain (spec/attestation.md), 32 bytes.
     pub measurement: [u8; 32],
     /// What the user calls it, e.g. `release 0.4.2`.
     pub label: String,

@@ -310,6 +310,7 @@ mod json {
             until_unix_s: u64,
         }
 
+        #[allow(clippy::ref_option, reason = "serde hands the field over like this")]
         pub(in super::super) fn serialize<S: Serializer>(
             holder: &Option<MachineHolder>,
             serializer: S,

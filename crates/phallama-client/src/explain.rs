@@ -20,6 +20,10 @@ const EXIT: &str = "To take back what is locked, the owner of the account can st
 const ROOTS: &str = "`[chain]` and `[trust]` in config.toml do not belong together. Pods of a \
                      development chain need `--danger-accept-simulated-tee`, others must not have \
                      it";
+const CHAIN_ROOT: &str = "chain-root";
+const BY_THIS_FILE: &str = "By this file, no prompt would be sent.";
+const ROOT_OF_FILE: &str = "The file is of a deployment under another root. Files of a development \
+                            chain need `--danger-accept-simulated-tee`, others must not have it";
 const OLDER: &str = "Its operator has to fetch Intel's newest collateral. To see other pods, run \
                      `phallama pods`";
 const MAYBE_CHARGED: &str =
@@ -53,7 +57,8 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.title)?;
         let name_width = self.facts.iter().map(|fact| fact.name.len()).max().unwrap_or(0);
-        let value_width = self.facts.iter().map(|fact| fact.value.len()).max().unwrap_or(0);
+        let with_source = self.facts.iter().filter(|fact| !fact.source.is_empty());
+        let value_width = with_source.map(|fact| fact.value.len()).max().unwrap_or(0);
         for Fact { name, value, source } in &self.facts {
             if source.is_empty() {
                 write!(f, "\n  {name:name_width$}  {value}")?;
@@ -225,17 +230,24 @@ fn attestation(refusal: &Refusal) -> Explanation {
         Some(Rejection::TcbEvaluationNumber { got, min }) => older_collateral(refusal, *got, *min),
         _ => not_proven(refusal),
     };
-    let hint = match refusal.failed().name {
-        "chain-root" => ROOTS.to_owned(),
-        "tcb-evaluation-number" => OLDER.to_owned(),
-        _ if refusal.may_be_of_two_moments() => format!(
-            "The pod may be renewing its key; try again in a minute. To see every check, run \
-             `phallama verify {}`",
-            refusal.pod
-        ),
-        _ => format!("To see every check, run `phallama verify {}`", refusal.pod),
+    let (effect, hint) = if refusal.is_of_a_file() {
+        (BY_THIS_FILE, (refusal.failed().name == CHAIN_ROOT).then(|| ROOT_OF_FILE.to_owned()))
+    } else {
+        (NO_PROMPT, Some(what_to_do(refusal)))
     };
-    Explanation { title, facts, effect: Some(NO_PROMPT), hint: Some(hint) }
+    Explanation { title, facts, effect: Some(effect), hint }
+}
+
+fn what_to_do(refusal: &Refusal) -> String {
+    let every_check = format!("To see every check, run `phallama verify {}`", refusal.pod);
+    match refusal.failed().name {
+        CHAIN_ROOT => ROOTS.to_owned(),
+        "tcb-evaluation-number" => OLDER.to_owned(),
+        _ if refusal.may_be_of_two_moments() => {
+            format!("The pod may be renewing its key; try again in a minute. {every_check}")
+        }
+        _ => every_check,
+    }
 }
 
 fn unapproved(refusal: &Refusal, got: &[u8], accepted: &[[u8; 32]]) -> (String, Vec<Fact>) {

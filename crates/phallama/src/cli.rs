@@ -59,6 +59,9 @@ pub enum Command {
     Pods,
     /// Verify a pod and show every check. No prompt is sent.
     Verify(Verify),
+    /// Keep what a verdict follows from, and make the verdict again from it.
+    #[command(subcommand)]
+    Audit(Audit),
     /// Keys that can spend on inference.
     #[command(subcommand)]
     Wallet(Wallet),
@@ -70,7 +73,7 @@ pub enum Command {
     Balance,
     /// What pods have signed for the answers they gave.
     Receipts(Receipts),
-    /// Approve measurements of enclave programs.
+    /// Approve measurements of enclave programs and trust domains.
     #[command(subcommand)]
     Trust(Trust),
     /// Run a pod.
@@ -139,6 +142,31 @@ pub struct Verify {
     pub pod: Option<String>,
 }
 
+/// `phallama audit …`
+#[derive(Subcommand, Debug)]
+pub enum Audit {
+    /// Verify a pod with everything that the verdict follows from, now or from a file. Needs no
+    /// wallet; from a file, neither chain nor network.
+    Pod(AuditPod),
+}
+
+/// `phallama audit pod`
+#[derive(Args, Debug)]
+pub struct AuditPod {
+    /// Pod id (0x… of 32 bytes, or a unique beginning).
+    #[arg(required_unless_present = "from", conflicts_with = "from")]
+    pub pod: Option<String>,
+    /// Write quote, collateral, key bundle, chain record and verdict to this file.
+    #[arg(long, value_name = "FILE", conflicts_with = "from")]
+    pub save: Option<PathBuf>,
+    /// Judge this file instead: what `--save` or `verify --json` wrote.
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// Judge for this time; the file's own when absent.
+    #[arg(long, value_name = "UNIX_TIME", requires = "from", conflicts_with = "pod")]
+    pub at: Option<u64>,
+}
+
 /// `phallama wallet …`
 #[derive(Subcommand, Debug)]
 pub enum Wallet {
@@ -168,9 +196,10 @@ pub struct Receipts {
 /// `phallama trust …`
 #[derive(Subcommand, Debug)]
 pub enum Trust {
-    /// Approve an enclave program by its measurement.
+    /// Approve an enclave program or a trust domain by its measurement.
     Approve {
-        /// MRENCLAVE, 64 hex digits.
+        /// MRENCLAVE of an SGX enclave, or the digest of a TDX trust domain's measurement registers
+        /// (spec/attestation.md): 64 hex digits.
         measurement: String,
         /// Policy digest it must run under (worker program, arguments, limits), 64 hex digits; any
         /// when absent.
@@ -187,8 +216,50 @@ pub enum Trust {
 /// `phallama pod …`
 #[derive(Subcommand, Debug)]
 pub enum Pod {
-    /// Start a pod: enclave, worker, registration, HTTP.
+    /// Start a pod: enclave, worker, attestation on chain, HTTP.
     Up(PodUp),
+    /// Try a quote against the registry: what it says, what would be brought, what it would cost.
+    /// Nothing is sent.
+    Check(PodCheck),
+    /// Let a pod share its machine with others whose operators agree too.
+    ShareMachine(ShareMachine),
+}
+
+/// `phallama pod check`
+#[derive(Args, Debug)]
+pub struct PodCheck {
+    /// An evidence document (JSON, as a pod serves it), or a raw quote, in bytes or hex.
+    #[arg(value_name = "EVIDENCE_FILE")]
+    pub evidence: PathBuf,
+    /// Where collateral comes from.
+    #[command(flatten)]
+    pub collateral: CollateralOptions,
+}
+
+/// `phallama pod share-machine`
+#[derive(Args, Debug)]
+pub struct ShareMachine {
+    /// The machine (0x… of 32 bytes), as a refusal or `phallama pod check` names it.
+    pub machine: String,
+    /// The pod that agrees (0x… of 32 bytes).
+    #[arg(long, value_name = "POD")]
+    pub pod: String,
+    /// Take the agreement back.
+    #[arg(long)]
+    pub stop: bool,
+    /// File with the operator's secret key, hex.
+    #[arg(long, env = "PHALLAMA_OPERATOR_KEY_FILE", hide_env_values = true, value_name = "FILE")]
+    pub operator_key_file: Option<PathBuf>,
+}
+
+/// Where collateral comes from.
+#[derive(Args, Debug, Clone, Default)]
+pub struct CollateralOptions {
+    /// Collateral service that speaks Intel's PCS API, e.g. a PCCS; repeat it for more, which are
+    /// asked in turn. Without any, the collateral is what comes with the quote.
+    #[arg(long, env = "PHALLAMA_PCCS", hide_env_values = true, value_name = "URL")]
+    #[arg(value_delimiter = ',')]
+    pub pccs: Vec<String>,
 }
 
 /// `phallama pod up`
@@ -227,6 +298,9 @@ pub struct PodUp {
     /// Worker threads; the number of cores when absent.
     #[arg(long)]
     pub threads: Option<u32>,
+    /// Where collateral comes from.
+    #[command(flatten)]
+    pub collateral: CollateralOptions,
     /// File with the operator's secret key, hex.
     #[arg(long, env = "PHALLAMA_OPERATOR_KEY_FILE", hide_env_values = true, value_name = "FILE")]
     pub operator_key_file: Option<PathBuf>,
@@ -252,5 +326,9 @@ pub enum Chain {
         /// File with the deployer's secret key, hex.
         #[arg(long, value_name = "FILE")]
         key_file: PathBuf,
+        /// The one root certificate whose machines may back pods, DER, e.g. Intel's SGX root. The
+        /// development root when absent: anybody can make quotes under it.
+        #[arg(long, value_name = "FILE")]
+        root_certificate: Option<PathBuf>,
     },
 }

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod audit;
 mod balance;
 mod chain;
 mod demo;
@@ -12,7 +13,7 @@ mod trust;
 mod verify;
 mod wallet;
 
-use crate::cli::{Chain, Cli, Command, Trust, Wallet};
+use crate::cli::{Audit, Chain, Cli, Command, Pod, Trust, Wallet};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::home::ApprovedMeasurement;
@@ -29,6 +30,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Run(options) => run::run(&context, options).await,
         Command::Pods => pods::run(&context).await,
         Command::Verify(options) => verify::run(&context, options.pod.as_deref()).await,
+        Command::Audit(Audit::Pod(options)) => audit::pod(&context, &options).await,
         Command::Wallet(Wallet::New) => wallet::new(&context),
         Command::Wallet(Wallet::Show) => wallet::show(&context),
         Command::Deposit(options) => wallet::deposit(&context, &options).await,
@@ -36,17 +38,20 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Balance => balance::run(&context).await,
         Command::Receipts(options) => receipts::run(&context, options.number).await,
         Command::Trust(Trust::Approve { measurement, policy, label }) => {
-            let entry = ApprovedMeasurement { label, mrenclave: measurement, policy };
+            let entry = ApprovedMeasurement { label, measurement, policy };
             trust::approve(&mut context, entry)
         }
         Command::Trust(Trust::List) => {
             trust::list(&context);
             Ok(())
         }
-        Command::Pod(crate::cli::Pod::Up(options)) => pod::up(&context, options).await,
+        Command::Pod(Pod::Up(options)) => pod::up(&context, options).await,
+        Command::Pod(Pod::Check(options)) => pod::check::run(&context, &options).await,
+        Command::Pod(Pod::ShareMachine(options)) => pod::share::run(&context, &options).await,
         Command::Chain(Chain::Up { listen }) => chain::up(&mut context, listen).await,
-        Command::Chain(Chain::Deploy { rpc_url, key_file }) => {
-            chain::deploy(&mut context, &rpc_url, &key_file).await
+        Command::Chain(Chain::Deploy { rpc_url, key_file, root_certificate }) => {
+            let root = root_certificate.as_deref();
+            chain::deploy(&mut context, &rpc_url, &key_file, root).await
         }
         Command::Config => {
             crate::print::line(toml::to_string_pretty(&context.config).unwrap_or_default());

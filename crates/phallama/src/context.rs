@@ -108,7 +108,8 @@ impl Context {
         Ok(config)
     }
 
-    fn trust_policy(&self) -> Result<TrustPolicy, CliError> {
+    /// What to accept from pods. `danger_accept_simulated_tee` is said out loud.
+    pub fn trust_policy(&self) -> Result<TrustPolicy, CliError> {
         let trust = &self.config.trust;
         let root = if trust.danger_accept_simulated_tee {
             print::warning(
@@ -138,8 +139,8 @@ pub fn approved(entry: &home::ApprovedMeasurement) -> Result<ApprovedMeasurement
         got: got.to_owned(),
         expected: "64 hex digits".to_owned(),
     };
-    let program = ApprovedMeasurement::from_hex(&entry.label, &entry.mrenclave)
-        .map_err(|_| bad("measurement", &entry.mrenclave))?;
+    let program = ApprovedMeasurement::from_hex(&entry.label, &entry.measurement)
+        .map_err(|_| bad("measurement", &entry.measurement))?;
     match &entry.policy {
         None => Ok(program),
         Some(policy) => program.with_policy_hex(policy).map_err(|_| bad("policy digest", policy)),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use phallama_chain::{ChainError, TokenMeta};
-use phallama_client::ClientError;
+use phallama_client::{ClientError, DossierError};
 use phallama_host::PodError;
 
 use crate::units::AmountError;
@@ -39,6 +39,14 @@ pub enum CliError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// A file that is no audit file.
+    #[error("{} is no audit file: {source}", path.display())]
+    AuditFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: DossierError,
     },
     /// A configuration that cannot be understood.
     #[error("the configuration {} is not valid\n{source}", path.display())]
@@ -140,6 +148,7 @@ impl CliError {
         match self {
             Self::Client(error) => error.class().exit_code,
             Self::Priced { error, .. } => error.class().exit_code,
+            Self::Chain(error) if lacks_p256(error) => 6,
             Self::Chain(error) => match error {
                 ChainError::Unavailable { .. }
                 | ChainError::WrongChain { .. }
@@ -149,10 +158,12 @@ impl CliError {
                 | ChainError::Malformed { .. } => 6,
                 ChainError::Reverted { .. } | ChainError::InsufficientGasFunds { .. } => 5,
             },
+            Self::Pod(PodError::Refused(_)) => 3,
             Self::Pod(_) => 7,
             Self::Server(_) | Self::DemoRequest { .. } => 1,
             Self::Amount(_)
             | Self::File { .. }
+            | Self::AuditFile { .. }
             | Self::Config { .. }
             | Self::NoHome
             | Self::NoChain { .. }
@@ -179,10 +190,19 @@ impl CliError {
             Self::NoKeyFile { option, .. } => {
                 return Some(format!("Name its file with `{option} FILE`"));
             }
+            Self::AuditFile { .. } => "To make one, run `phallama audit pod POD --save FILE`",
             Self::NotLoopback { .. } => "Use `--listen 127.0.0.1:11434`",
             Self::Bind { .. } => "Name a free port with `--listen 127.0.0.1:PORT`",
             Self::SimulatedNotAccepted => {
                 "For development, add `--danger-accept-simulated-tee` to the command"
+            }
+            Self::Pod(PodError::Refused(refusal)) => return Some(refusal.hint()),
+            Self::Chain(error) if lacks_p256(error) => {
+                "Quotes are verified with the P-256 precompile at 0x100 (EIP-7951, RIP-7212). Use a \
+                 chain that has it; anvil does with `--hardfork osaka`"
+            }
+            Self::Chain(error) if error.refusal() == Some("UnknownPod") => {
+                "To list your pod on chain, run `phallama pod up`"
             }
             Self::Chain(ChainError::Unavailable { .. }) => {
                 "Is the endpoint up? For a chain on this machine, run `phallama chain up`"
@@ -190,5 +210,23 @@ impl CliError {
             _ => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+/// The chain cannot verify quotes: the verifier's constructor tries the precompile.
+fn lacks_p256(error: &ChainError) -> bool {
+    error.refusal() == Some("NoP256Precompile")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chain_without_the_precompile_is_told_apart_and_what_to_do() {
+        let (what, reason) = ("deploy AttestationVerifier", "NoP256Precompile".to_owned());
+        let error = CliError::from(ChainError::Reverted { what, reason });
+        assert_eq!(error.exit_code(), 6);
+        insta::assert_snapshot!(format!("error: {error}\n\nhint: {}", error.hint().unwrap()));
     }
 }

@@ -69,14 +69,14 @@ pub struct AcceptedStatus {
     pub advisories: Vec<String>,
 }
 
-/// One approved enclave program.
+/// One approved enclave program or trust domain.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApprovedMeasurement {
     /// A name for it, e.g. the release.
     pub label: String,
-    /// 64 hex digits.
-    pub mrenclave: String,
+    /// MRENCLAVE (SGX), or the digest of a trust domain (TDX): 64 hex digits.
+    pub measurement: String,
     /// The policy digest it must run under: worker program, arguments, limits. 64 hex digits;
     /// without it the check is skipped, and says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,8 +3,18 @@
 //! A changed text fails the test and leaves a `.snap.new` beside the accepted one; with
 //! `INSTA_UPDATE=always` the new text is accepted.
 
+#[path = "../../phallama-client/tests/support/fixture.rs"]
+#[allow(dead_code, clippy::unwrap_used, reason = "made for the client's tests")]
+mod fixture;
+
 use std::path::Path;
 use std::process::Command;
+
+use phallama_chain::ChainConfig;
+use phallama_client::{DeploymentFacts, Dossier, MachineFacts, TrustPolicy, TrustRoot};
+use phallama_protocol::ids::{Address, Digest32, PodId};
+
+use fixture::{Fixture, MEASUREMENT};
 
 /// Runs the command in a home of its own, without anything of the caller's environment.
 fn phallama(home: &Path, arguments: &[&str]) -> String {
@@ -116,3 +126,112 @@ fn a_wallet_is_made_once_and_never_overwritten() {
     insta::assert_snapshot!(phallama(home.path(), &["--password-file", password, "wallet", "new"]));
     assert_eq!(std::fs::read(home.path().join("user.json")).expect("there"), before);
 }
+
+/// An honest pod's dossier as `audit pod --save` writes it, after `change`.
+fn audit_file(home: &Path, change: impl FnOnce(&mut serde_json::Value)) -> String {
+    const NOW: u64 = 1_800_000_000;
+    let at = |byte| Address([byte; 20]);
+    let chain = ChainConfig {
+        rpc_url: "http://127.0.0.1:1".to_owned(),
+        chain_id: 31_337,
+        registry: at(0xaa),
+        escrow: at(0xbb),
+        token: at(0xcc),
+        timeout_ms: 1_000,
+    };
+    let pod = Fixture::new(&chain, PodId([0x7c; 32]), "http://127.0.0.1:2", NOW);
+    let root = TrustRoot::Development(pod.root.root_der().to_vec());
+    let (holder, shared) = (Some(pod.holder()), false);
+    let dossier = Dossier {
+        gathered_at_unix_s: NOW,
+        deployment: DeploymentFacts {
+            chain_id: chain.chain_id,
+            registry: chain.registry,
+            escrow: chain.escrow,
+            verifier: at(0xdd),
+            root_certificate_sha256: Digest32(root.sha256()),
+        },
+        record: pod.record.clone(),
+        machine: Some(MachineFacts { machine: pod.machine(), holder, shared }),
+        tcb_evaluation_number_min: 17,
+        bundle: pod.bundle().bytes().to_vec(),
+        evidence: pod.evidence().to_json().expect("small"),
+    };
+    let nobody = TrustPolicy::danger_simulated(pod.root.root_der().to_vec(), Vec::new());
+    let mut file = dossier.audit(&nobody, NOW).to_json();
+    change(&mut file);
+    let path = home.join("pod.json");
+    std::fs::write(&path, file.to_string()).expect("written");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+/// A home without chain and wallet that has approved the fixture's program.
+fn auditor() -> tempfile::TempDir {
+    let home = home();
+    let approved = phallama(home.path(), &["trust", "approve", &hex::encode(MEASUREMENT)]);
+    assert!(approved.starts_with("exit 0\n"), "{approved}");
+    home
+}
+
+const SIMULATED: &str = "--danger-accept-simulated-tee";
+
+#[test]
+fn audits_a_file_without_chain_wallet_or_network() {
+    let home = auditor();
+    let file = audit_file(home.path(), |_| {});
+    let arguments = ["audit", "pod", "--from", &file, SIMULATED];
+    insta::assert_snapshot!(phallama(home.path(), &arguments));
+    let json = phallama(home.path(), &[&arguments[..], &["--json"]].concat());
+    let json = json.split("--- stdout\n").nth(1).and_then(|rest| rest.split("--- stderr").next());
+    let json: serde_json::Value = serde_json::from_str(json.expect("stdout")).expect("JSON");
+    assert_eq!(json["verdict"]["accepted"], true);
+    let kept = std::fs::read_to_string(&file).expect("there");
+    let kept: serde_json::Value = serde_json::from_str(&kept).expect("JSON");
+    assert!(json["dossier"] == kept["dossier"], "the dossier is passed on as it was");
+    assert_eq!(kept["verdict"]["refused_by"], "measurement", "and the verdict is made anew");
+}
+
+#[test]
+fn refuses_an_audited_pod_whose_record_was_changed() {
+    let home = auditor();
+    let other = format!("0x{}", "01".repeat(32));
+    let file = audit_file(home.path(), |file| {
+        file["dossier"]["record"]["key"]["evidence"] = other.into();
+    });
+    let arguments = ["audit", "pod", "--from", &file, SIMULATED];
+    insta::assert_snapshot!(phallama(home.path(), &arguments));
+}
+
+#[test]
+fn refuses_an_audited_pod_at_a_time_when_its_key_has_expired() {
+    let home = auditor();
+    let file = audit_file(home.path(), |_| {});
+    let arguments = ["audit", "pod", "--from", &file, "--at", "1800086400", SIMULATED];
+    let said = phallama(home.path(), &arguments);
+    assert!(said.starts_with("exit 3\n"), "{said}");
+    let expected = "the key expired at unix time 1800086400, now is 1800086400";
+    assert!(said.contains(expected), "{said}");
+    assert!(said.contains("judged for   2027-01-16T08:00:00Z (1800086400), as asked"), "{said}");
+}
+
+#[test]
+fn refuses_an_audited_pod_of_a_root_that_was_not_asked_for() {
+    let home = auditor();
+    let file = audit_file(home.path(), |_| {});
+    insta::assert_snapshot!(phallama(home.path(), &["audit", "pod", "--from", &file]));
+}
+
+#[test]
+fn refuses_a_file_that_is_no_audit_file() {
+    let home = home();
+    let path = home.path().join("pod.json");
+    std::fs::write(&path, "{\"version\":1}").expect("written");
+    let path = path.to_str().expect("UTF-8");
+    insta::assert_snapshot!(phallama(home.path(), &["audit", "pod", "--from", path]));
+}
+
+says!(help_audit_pod, home(), ["audit", "pod", "--help"]);
+says!(help_trust_approve, home(), ["trust", "approve", "--help"]);
+says!(refuses_to_audit_nothing, home(), ["audit", "pod"]);
+says!(refuses_to_audit_a_pod_and_a_file, home(), ["audit", "pod", "0x7c", "--from", "pod.json"]);
+says!(refuses_a_time_without_a_file, home(), ["audit", "pod", "0x7c", "--at", "1"]);

@@ -106,7 +106,7 @@ fn every_tampered_field_of_the_deployment_fails_its_check() {
     tampered("/deployment/registry", &flipped("/deployment/registry"), check, "registry");
     tampered("/deployment/escrow", &flipped("/deployment/escrow"), check, "escrow");
     let root = "/deployment/root_certificate_sha256";
-    tampered(root, &flipped(root), "chain-root", "you trust a development root");
+    tampered(root, &flipped(root), "chain-root", "a development root (simulated TEE)");
 }
 
 #[test]
@@ -193,6 +193,10 @@ fn the_readers_own_trust_decides() {
     let failed = audit.refusal().unwrap().failed();
     assert_eq!((failed.name, failed.vouched_by), ("chain-root", VouchedBy::File));
     assert_eq!(failed.state, CheckState::Fail);
+    let explained = ClientError::AttestationRejected(Box::new(audit.refusal().unwrap().clone()));
+    let explained = explained.explain(None);
+    assert_eq!(explained.effect, Some("By this file, no prompt would be sent."));
+    assert!(explained.hint.unwrap().starts_with("The file is of a deployment under another root."));
 }
 
 #[test]

@@ -42,10 +42,7 @@ fn same_root(dossier: &Dossier, trust: &TrustPolicy, transcript: &mut Transcript
     let deployment = &dossier.deployment;
     let (got, expected) = (deployment.root_certificate_sha256, Digest32(trust.root.sha256()));
     let (verifier, kind) = (deployment.verifier, trust.root.kind());
-    let detail = format!(
-        "the registry's verifier {verifier} pins the root certificate {got}, you trust {kind}, \
-         {expected}"
-    );
+    let detail = format!("the registry's verifier pins root {got}, you trust {expected}, {kind}");
     let passed = format!("the registry's verifier {verifier} pins {kind}");
     require(transcript, Name::ChainRoot, [(got == expected, detail)], passed)
 }

@@ -154,7 +154,7 @@ async fn approve_build(context: &mut Context, pod: &Pod) -> Result<(), CliError>
     let bundle = signed.bundle();
     context.config.trust.measurements = vec![ApprovedMeasurement {
         label: format!("phallama-enclave {} of this checkout", env!("CARGO_PKG_VERSION")),
-        mrenclave: hex::encode(bundle.measurement.0),
+        measurement: hex::encode(bundle.measurement.0),
         policy: Some(hex::encode(bundle.policy_digest.0)),
     }];
     context.home.write_config(&context.config)

@@ -41,12 +41,14 @@ pub(super) async fn run(context: &Context) -> Result<(), CliError> {
     Ok(())
 }
 
+/// What the registry verified, and how long it is good for.
 fn state(pod: &PodRecord) -> String {
-    let left_s = pod.key_expiry_unix_s.saturating_sub(clock::now_unix_s());
-    match (pod.retired, left_s) {
-        (true, _) => "retired".to_owned(),
-        (_, 0) => "expired".to_owned(),
-        (_, left_s) => format!("{} h left", left_s / 3600),
+    let Some(key) = pod.key.filter(|_| !pod.retired) else {
+        return if pod.retired { "retired" } else { "none" }.to_owned();
+    };
+    match key.expiry_unix_s.saturating_sub(clock::now_unix_s()) {
+        0 => "expired".to_owned(),
+        left_s => format!("{} {}, {} h left", key.tee, key.tcb_status, left_s / 3600),
     }
 }
 
@@ -70,9 +72,7 @@ fn as_json(pod: &PodRecord) -> serde_json::Value {
         })
         .collect();
     json!({
-        "pod": pod.pod_id, "url": pod.url, "operator": pod.operator, "identity": pod.identity,
-        "key_expiry_unix_s": pod.key_expiry_unix_s, "measurement": pod.measurement,
-        "quote_hash": pod.quote_hash, "evidence_uri": pod.evidence_uri, "retired": pod.retired,
-        "offers": offers,
+        "pod": pod.pod_id, "url": pod.url, "operator": pod.operator, "key": pod.key,
+        "retired": pod.retired, "offers": offers,
     })
 }

@@ -10,7 +10,7 @@ use crate::print;
 pub(super) fn approve(context: &mut Context, entry: ApprovedMeasurement) -> Result<(), CliError> {
     approved(&entry)?;
     let mut config = context.home.config()?;
-    config.trust.measurements.retain(|other| other.mrenclave != entry.mrenclave);
+    config.trust.measurements.retain(|other| other.measurement != entry.measurement);
     config.trust.measurements.push(entry);
     context.home.write_config(&config)?;
     context.config = config;
@@ -26,7 +26,7 @@ pub(super) fn list(context: &Context) {
     }
     for entry in entries {
         let policy = entry.policy.as_deref().unwrap_or("any policy");
-        print::line(format!("{}  {policy}  {}", entry.mrenclave, entry.label));
+        print::line(format!("{}  {policy}  {}", entry.measurement, entry.label));
     }
     if entries.is_empty() {
         print::note("nothing is approved: every pod will be refused");

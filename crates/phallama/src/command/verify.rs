@@ -1,9 +1,8 @@
 //! `phallama verify`
 
 use phallama_attest::CheckState;
-use phallama_client::{Check, Client, ClientError};
+use phallama_client::{Audit, Check, Client, ClientError};
 use phallama_protocol::ids::PodId;
-use serde_json::json;
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -11,22 +10,25 @@ use crate::print;
 
 pub(super) async fn run(context: &Context, asked: Option<&str>) -> Result<(), CliError> {
     let client = context.reader().await?;
-    let mut refused = None;
+    let mut failures = Vec::new();
     for pod in select(&client, asked).await? {
-        match client.verify(pod).await {
-            Ok(verified) => show(context, pod, verified.checks()),
-            Err(ClientError::AttestationRejected(refusal)) => {
-                show(context, pod, &refusal.checks);
-                refused = Some(ClientError::AttestationRejected(refusal));
-            }
-            Err(error) => refused = Some(error),
-        }
+        let judged = client.audit(pod).await;
+        let judged = judged.and_then(|audit| {
+            show(context, &audit);
+            audit.into_result()
+        });
+        failures.extend(judged.err());
     }
-    refused.map_or(Ok(()), |error| Err(error.into()))
+    // A refusal says more than a pod that is away; the exit code is the first one's.
+    failures.sort_by_key(|error| !matches!(error, ClientError::AttestationRejected(_)));
+    let mut failures = failures.into_iter();
+    let first = failures.next();
+    failures.for_each(print::warning);
+    first.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// All pods, or the one whose id begins as asked.
-async fn select(client: &Client, asked: Option<&str>) -> Result<Vec<PodId>, CliError> {
+pub(super) async fn select(client: &Client, asked: Option<&str>) -> Result<Vec<PodId>, CliError> {
     let pods: Vec<PodId> = client.pods().await?.iter().map(|pod| pod.pod_id).collect();
     let Some(asked) = asked else { return Ok(pods) };
     let matching: Vec<PodId> =
@@ -45,13 +47,14 @@ async fn select(client: &Client, asked: Option<&str>) -> Result<Vec<PodId>, CliE
     }
 }
 
-fn show(context: &Context, pod: PodId, checks: &[Check]) {
+/// One JSON object per pod, in the form of `docs/reference/audit-file.md`.
+fn show(context: &Context, audit: &Audit) {
     if context.global.json {
-        print::json(&json!({"pod": pod, "checks": checks}));
+        print::json(&audit.to_json());
         return;
     }
-    print::line(format!("pod {pod}"));
-    print::line(check_table(checks));
+    print::line(format!("pod {}", audit.dossier().record.pod_id));
+    print::line(check_table(audit.checks()));
 }
 
 /// Every check with its state, who vouches for it, and what was seen.

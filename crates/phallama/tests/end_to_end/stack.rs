@@ -399,9 +399,9 @@ async fn write_config(dir: &Path, chain: &Chain, pod: &Pod, options: &Options) {
     config.trust.danger_accept_simulated_tee = true;
     "unpaced".clone_into(&mut config.serve.class);
     if options.approved {
-        let mrenclave = measurement(chain, pod).await;
+        let measurement = measurement(chain, pod).await;
         let label = "the build under test".to_owned();
-        config.trust.measurements.push(ApprovedMeasurement { label, mrenclave, policy: None });
+        config.trust.measurements.push(ApprovedMeasurement { label, measurement, policy: None });
     }
     home.write_config(&config).expect("written");
 }
@@ -416,8 +416,8 @@ async fn open_client(
     let root = DevelopmentRoot::from_seed(DEVELOPMENT_SEED).root_der().to_vec();
     let mut approved = Vec::new();
     if options.approved {
-        let mrenclave = measurement(chain, pod).await;
-        approved.push(Approved::from_hex("the build under test", &mrenclave).expect("hex"));
+        let measurement = measurement(chain, pod).await;
+        approved.push(Approved::from_hex("the build under test", &measurement).expect("hex"));
     }
     let trust = TrustPolicy::danger_simulated(root, approved);
     let mut config = ClientConfig::new(chain.config().clone(), trust, dir.join("state"));
