@@ -1,5 +1,8 @@
 //! What the client makes of a pod that a real registry has attested: two judgements, two moments.
 
+// Clippy takes only the functions marked as tests for tests.
+#![allow(clippy::unwrap_used)]
+
 #[cfg(test)]
 mod support;
 

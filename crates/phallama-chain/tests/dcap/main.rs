@@ -2,10 +2,10 @@
 //! must give the same verdict. The differences that are meant are in `intended.rs`, each with its
 //! reason; any other one fails the test, with how to repeat the case.
 //!
-//! `PHALLAMA_DCAP_CASES=5` runs five times as many cases, `0.1` a tenth; `PHALLAMA_DCAP_REPEAT` runs
-//! one family (its name) or one case (`name/index`). Totals are written to
-//! `target/dcap-differential.json`. `PHALLAMA_DCAP_ARTIFACT` is the path of another build of the
-//! verifier.
+//! `PHALLAMA_DCAP_CASES=5` runs five times as many cases, `0.1` a tenth.
+//! `PHALLAMA_DCAP_REPEAT` runs one family (its name) or one case (`name/index`).
+//! `PHALLAMA_DCAP_ARTIFACT` is the path of another build of the verifier. Totals are written to
+//! `target/dcap-differential.json`.
 
 // Clippy takes only the functions marked as tests for tests.
 #![allow(clippy::unwrap_used)]
