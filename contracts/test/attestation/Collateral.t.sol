@@ -194,6 +194,14 @@ contract CollateralTest is Authorities {
         caRefused(draft, wrongIssuer(Writer.keyIdOf(otherCa()), hex"aabb"));
     }
 
+    /// Certificates name their CA by its key identifier alone.
+    function test_admitCa_refusesAKeyIdentifierThatAnotherCaHas() public {
+        verifier.admitCa(caDraft(otherCa()).finish());
+        Writer.Draft memory draft = caDraft(party("CA", 1));
+        draft.keyId = caDraft(otherCa()).keyId;
+        caRefused(draft, badCertificate(V.CertificateFault.NoKeyIdentifier));
+    }
+
     // Admission of signers.
 
     function test_admitSigner() public {
