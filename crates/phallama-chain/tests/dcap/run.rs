@@ -206,8 +206,8 @@ impl Report {
     /// For people.
     pub(crate) fn table(&self) -> String {
         let mut out = String::from(
-            "\nfamily                                cases  accepted   refused  intended  unexplained  \
-             ms/case\n",
+            "\nfamily                                cases  accepted   refused  intended  \
+             unexplained  ms/case\n",
         );
         for (name, tally) in &self.families {
             let ms = tally.spent.as_secs_f64() * 1e3
