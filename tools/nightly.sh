@@ -12,7 +12,7 @@ export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
 cases=${PHALLAMA_NIGHTLY_CASES:-20000}
 runs=${PHALLAMA_NIGHTLY_RUNS:-10}
-parts=(contracts properties chain end_to_end demo)
+parts=(contracts properties dcap chain end_to_end demo)
 
 say() { printf '\033[1mnightly:\033[0m %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 2; }
@@ -27,6 +27,11 @@ part_contracts() {
 part_properties() {
   PROPTEST_CASES=$cases cargo test --quiet --locked \
     -p phallama-protocol -p phallama-attest -p phallama-engine -p phallama-client
+}
+
+# The on-chain verifier against dcap-qvl, ten times the cases of every change.
+part_dcap() {
+  PHALLAMA_DCAP_CASES=10 cargo test --quiet --locked -p phallama-chain --test dcap
 }
 
 # Nodes, processes and restarts: what a race would break.
