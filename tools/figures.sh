@@ -41,6 +41,7 @@ about() {
     gas.tcb_upsert_sgx_tx) echo "gas	upsertTcbInfo of Intel's SGX sample (4,520 bytes), whole transaction; $quoted" ;;
     gas.crl_upsert_per_serial) echo "gas/serial	upsertCrl: slope between 100 and 1,000 serials, whole transactions; $quoted" ;;
     gas.settle_slope) echo "gas/row	settle: slope between 100 and 500 rows, distinct users, whole transactions, cold; forge" ;;
+    invariant.runs) echo "runs	stateful invariants of the escrow in every check, depth 8, fail_on_revert; contracts/test/EscrowInvariant.t.sol" ;;
     dcap.differential_cases) echo "cases	contract against dcap-qvl 0.7.1, same root and time: real, generated and mutated; cargo test -p phallama-chain --test dcap" ;;
     dcap.differential_unexplained) echo "cases	verdicts that differ and are not on the list of intended differences; the same run" ;;
     gas.deposit_open_tx) echo "gas	openAndDeposit of a new user; $cold" ;;
