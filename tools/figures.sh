@@ -127,8 +127,9 @@ part_gas() { bench phallama gas | record_json; }
 # What forge measured, as the tests hold it; `contracts/tools/check.sh --accept` measures anew.
 part_attestation() {
   python3 -c '
-import json
+import json, re
 gas = json.load(open("contracts/snapshots/attestation.json"))
+invariants = open("contracts/test/EscrowInvariant.t.sol").read()
 rows = json.load(open("contracts/snapshots/gas.json"))
 print(json.dumps({
     "gas.dcap_verify_sgx_v3_exec": int(gas["verify_sgx_v3_execution"]),
@@ -143,6 +144,7 @@ print(json.dumps({
     "gas.tcb_upsert_tx": int(gas["upsertTcbInfo_tdx"]),
     "gas.tcb_upsert_sgx_tx": int(gas["upsertTcbInfo_sgx"]),
     "gas.crl_upsert_per_serial": int(gas["upsertCrl_slope"]),
+    "invariant.runs": int(re.search(r"invariant.runs = (\d+)", invariants)[1]),
     "gas.settle_slope": (int(rows["settle_500"]) - int(rows["settle_100"])) / 400,
 }))' | record_exact
 }
