@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {CollateralReader} from "../../src/attestation/CollateralReader.sol";
 import {QeIdentityJson} from "../../src/attestation/QeIdentityJson.sol";
 import {Tcb} from "../../src/attestation/Tcb.sol";
 import {CollateralHeader, TcbInfoJson} from "../../src/attestation/TcbInfoJson.sol";
@@ -9,24 +10,8 @@ import {LibString} from "solady/utils/LibString.sol";
 import {vm} from "../Vm.sol";
 import {CollateralText, IsvLevel, Level, Module} from "./CollateralText.sol";
 
-/// The libraries behind external calls, as the verifier uses them.
-contract CollateralParser {
-    function tcbInfo(bytes calldata json)
-        external
-        pure
-        returns (CollateralHeader memory, bytes memory)
-    {
-        return TcbInfoJson.parse(json);
-    }
-
-    function qeIdentity(bytes calldata json)
-        external
-        pure
-        returns (CollateralHeader memory, bytes memory)
-    {
-        return QeIdentityJson.parse(json);
-    }
-
+/// The reader that the verifier uses, and what tests want to know beside.
+contract CollateralParser is CollateralReader {
     /// Gas of reading alone.
     function tcbInfoGas(bytes calldata json) external view returns (uint256) {
         uint256 before = gasleft();
