@@ -12,7 +12,7 @@ export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
 cases=${PHALLAMA_NIGHTLY_CASES:-20000}
 runs=${PHALLAMA_NIGHTLY_RUNS:-10}
-parts=(contracts properties dcap chain end_to_end demo)
+parts=(contracts properties dcap fuzz chain end_to_end demo)
 
 say() { printf '\033[1mnightly:\033[0m %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 2; }
@@ -32,6 +32,11 @@ part_properties() {
 # The on-chain verifier against dcap-qvl, ten times the cases of every change.
 part_dcap() {
   PHALLAMA_DCAP_CASES=10 cargo test --quiet --locked -p phallama-chain --test dcap
+}
+
+# Every fuzz target, thirty times as long as in every change.
+part_fuzz() {
+  tools/fuzz.sh 600
 }
 
 # Nodes, processes and restarts: what a race would break.

@@ -34,6 +34,8 @@ pub mod bundle;
 pub mod eip712;
 pub mod events;
 pub mod frames;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod ids;
 pub mod keys;
 pub mod link;
