@@ -14,7 +14,7 @@ use phallama_protocol::keys::Signer;
 use crate::attestation::MachineHolder;
 use crate::config::ChainConfig;
 use crate::contracts::{self, Escrow, PodRegistry, TestToken};
-use crate::convert::{from_address, from_u40, from_u96, saturating_u128, to_address};
+use crate::convert::{from_address, from_b256, from_u40, from_u96, saturating_u128, to_address};
 use crate::error::{ChainError, from_rpc};
 use crate::record::{Account, BlockTag, Channel, Head, PodRecord, TokenMeta};
 use crate::sender::Sender;
@@ -119,7 +119,12 @@ impl Chain {
             what,
             reason: format!("no block for the tag `{tag}`"),
         })?;
-        Ok(Head { number: block.header.number, timestamp_unix_s: block.header.timestamp })
+        Ok(Head {
+            number: block.header.number,
+            timestamp_unix_s: block.header.timestamp,
+            hash: from_b256(block.header.hash),
+            parent: from_b256(block.header.parent_hash),
+        })
     }
 
     /// Every registered pod, retired ones included.
@@ -219,11 +224,24 @@ impl Chain {
         pod: PodId,
         users: &[Address],
     ) -> Result<Vec<Channel>, ChainError> {
+        self.channels_at(pod, users, BlockTag::Latest).await
+    }
+
+    /// The same as of `tag`. A node that does not know the tag answers with an error.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn channels_at(
+        &self,
+        pod: PodId,
+        users: &[Address],
+        tag: BlockTag,
+    ) -> Result<Vec<Channel>, ChainError> {
         let what = "channels";
         let expected = users.len();
         let users = users.iter().copied().map(to_address).collect();
         let call = Escrow::channelsCall { podId: pod.0.into(), users };
-        let channels = self.read(what, self.config.escrow, call).await?;
+        let channels = self.read_at(what, self.config.escrow, call, tag).await?;
         if channels.len() != expected {
             let reason = format!("{} channels for {expected} users", channels.len());
             return Err(ChainError::Malformed { what, reason });
@@ -299,6 +317,7 @@ fn number_or_tag(tag: BlockTag) -> BlockNumberOrTag {
     match tag {
         BlockTag::Latest => BlockNumberOrTag::Latest,
         BlockTag::Safe => BlockNumberOrTag::Safe,
+        BlockTag::Number(number) => BlockNumberOrTag::Number(number),
     }
 }
 

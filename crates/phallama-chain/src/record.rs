@@ -13,15 +13,21 @@ pub enum BlockTag {
     Latest,
     /// The newest block that the chain's sequencer cannot take back.
     Safe,
+    /// The block of this number.
+    Number(u64),
 }
 
-/// A block's number and time.
+/// A block's number, time and place in the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Block number.
     pub number: u64,
     /// Block time, seconds since 1970.
     pub timestamp_unix_s: u64,
+    /// The block's hash.
+    pub hash: Digest32,
+    /// That of the block before.
+    pub parent: Digest32,
 }
 
 /// A pod as registered. The registry verified a quote for `key`; everything else is what the

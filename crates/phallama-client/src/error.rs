@@ -345,6 +345,8 @@ fn refused_class(code: Code) -> ErrorClass {
             | Code::ChainBehind
             | Code::WorkerRestarting
             | Code::WorkerFailed
+            | Code::LockNotSafe
+            | Code::RiskLimit
     );
     of(exit, code.http_status(), code.name(), retryable)
 }

@@ -1,10 +1,17 @@
 //! May this request be served? One decision from what is known, without I/O and without a clock.
 //!
 //! The contract pays `min(claimed, cap, locked)`, so an answer is safe for the pod when its
-//! reserve, on top of everything charged and in flight, is covered by what is locked. What is not
-//! covered is served only up to the credit limit, while a valid allocation is on its way to the
-//! chain. The enclave checks the voucher's signature and the cap against its own books; nothing
-//! here protects the user.
+//! reserve, on top of everything charged and in flight, is covered by what is locked at the chain's
+//! `safe` head. What is not covered so is at risk, and served only within [`Limits`]:
+//!
+//! - no lock mined yet, while a valid allocation is on its way: `credit` per user, and no more
+//!   than the account's free money at the safe head;
+//! - lock mined, but not safe yet: `per_user`;
+//! - both together, over all users: `total`. Whoever comes with a thousand accounts gets no more;
+//! - the chain does not answer: what is left of the risk cap, on what was last read.
+//!
+//! The enclave checks the voucher's signature and the cap against its own books; nothing here
+//! protects the user.
 
 use phallama_chain::{Channel, LockRow};
 use phallama_protocol::ids::{Address, Amount, Digest32};
@@ -57,13 +64,24 @@ pub enum Standing {
     },
 }
 
+/// Most that may be at risk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// What one user may owe beyond what is locked, while a lock is on its way.
+    pub credit: Amount,
+    /// What one user may owe against a lock that is mined and not safe yet.
+    pub per_user: Amount,
+    /// What all users together may owe beyond what is locked for good.
+    pub total: Amount,
+}
+
 /// What the host knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Hash of what this pod sells.
     pub terms_hash: Digest32,
-    /// Most that one user may owe beyond what is locked.
-    pub credit_limit: Amount,
+    /// Most that may be at risk.
+    pub limits: Limits,
     /// The journal cannot store claims.
     pub payments_paused: bool,
     /// Whether the chain's part of this is current.
@@ -76,6 +94,10 @@ pub struct Facts {
     pub safe_free: Amount,
     /// The user's channel with this pod.
     pub channel: Channel,
+    /// What of its locked amount no reorganisation takes back, cumulative.
+    pub safe_locked: Amount,
+    /// What all other users have at risk.
+    pub others_at_risk: Amount,
     /// Highest claim in the journal for this channel generation.
     pub claimed: Amount,
     /// Sum of the reserves of this user's open exchanges.
@@ -123,33 +145,68 @@ pub struct Denial {
 
 /// Decides. The rows are tried in order; the first that applies counts.
 pub fn decide(ask: &Ask, facts: &Facts) -> Decision {
-    let base = ask.charged.max(facts.claimed).max(facts.channel.claimed);
+    let base = base(ask, facts);
     if let Some(denial) = refused_outright(ask, facts, base) {
         return Decision::Deny(denial);
     }
     let need = plus(plus(base, facts.in_flight), ask.reserve);
     let locked = facts.channel.locked;
-    if let Standing::Behind { room } = facts.standing {
-        return if need <= locked && ask.reserve <= room {
-            Decision::Admit { cumulative: base }
-        } else {
-            Decision::Deny(chain_behind(base))
-        };
+    if let Standing::Behind { room } = facts.standing
+        && (need > locked || ask.reserve > room)
+    {
+        return Decision::Deny(chain_behind(base));
     }
     // A cap that is too low is the enclave's to refuse, with an amount that the client can believe:
     // it only has to know the base. No lock is sent for such a request.
-    if need <= locked || plus(base, ask.reserve) > ask.cap {
+    if plus(base, ask.reserve) > ask.cap {
         return Decision::Admit { cumulative: base };
     }
-    // Credit is for deposits that stay; a fresh one is served when its lock is mined.
-    let credit = facts.credit_limit.min(facts.safe_free);
-    match lock_for(ask, facts, need) {
-        Ok(lock) if minus(need, locked) <= credit => Decision::OnCredit { cumulative: base, lock },
-        Ok(lock) => Decision::AfterLock { lock },
-        Err((code, message)) => {
-            Decision::Deny(Denial { code, retry_after_ms: 0, cumulative: base, message })
-        }
+    let risk = at_risk(facts, need);
+    if need <= locked {
+        return match risk {
+            Ok(()) => Decision::Admit { cumulative: base },
+            Err((code, message)) => denied(code, RETRY_AFTER_MS, base, message),
+        };
     }
+    // Credit is for deposits that stay; a fresh one is served when its lock is mined.
+    let credit = facts.limits.credit.min(facts.safe_free);
+    match lock_for(ask, facts, need) {
+        Ok(lock) if minus(need, locked) <= credit && risk.is_ok() => {
+            Decision::OnCredit { cumulative: base, lock }
+        }
+        Ok(lock) => Decision::AfterLock { lock },
+        Err((code, message)) => denied(code, 0, base, message),
+    }
+}
+
+/// Highest amount charged in the channel's generation, whoever knows of it.
+pub(crate) fn base(ask: &Ask, facts: &Facts) -> Amount {
+    ask.charged.max(facts.claimed).max(facts.channel.claimed)
+}
+
+fn denied(code: Code, retry_after_ms: u32, cumulative: Amount, message: String) -> Decision {
+    Decision::Deny(Denial { code, retry_after_ms, cumulative, message })
+}
+
+/// Whether `need` stays within what may be owed beyond what is locked for good.
+fn at_risk(facts: &Facts, need: Amount) -> Result<(), (Code, String)> {
+    let Limits { per_user, total, .. } = facts.limits;
+    let exposure = minus(need, facts.safe_locked);
+    let unsafe_lock = minus(need.min(facts.channel.locked), facts.safe_locked);
+    if unsafe_lock > per_user {
+        let message = format!(
+            "{unsafe_lock} of what is locked is in blocks that the chain may still take back, the \
+             pod risks {per_user}; try again when they are safe"
+        );
+        return Err((Code::LockNotSafe, message));
+    }
+    if exposure > Amount::ZERO && plus(facts.others_at_risk, exposure) > total {
+        let message = "the pod has as much at risk as it may until more locks are safe; try again \
+                       or use another pod"
+            .to_owned();
+        return Err((Code::RiskLimit, message));
+    }
+    Ok(())
 }
 
 /// What no amount of money would change.
@@ -244,7 +301,7 @@ mod tests {
     fn facts() -> Facts {
         Facts {
             terms_hash: TERMS,
-            credit_limit: 50.into(),
+            limits: Limits { credit: 50.into(), per_user: 1_000.into(), total: 10_000.into() },
             payments_paused: false,
             standing: Standing::Current,
             now_unix_s: NOW,
@@ -256,10 +313,16 @@ mod tests {
                 exit_at_unix_s: 0,
                 epoch: 4,
             },
+            safe_locked: 100.into(),
+            others_at_risk: Amount::ZERO,
             claimed: 20.into(),
             in_flight: Amount::ZERO,
             pending_lock: None,
         }
+    }
+
+    fn limits(credit: u64, per_user: u64, total: u64) -> Limits {
+        Limits { credit: credit.into(), per_user: per_user.into(), total: total.into() }
     }
 
     fn row(total: u64) -> LockRow {
@@ -279,7 +342,7 @@ mod tests {
     /// Nothing locked yet: 50 is needed.
     fn unlocked() -> Facts {
         let channel = Channel { locked: 10.into(), ..facts().channel };
-        Facts { channel, ..facts() }
+        Facts { channel, safe_locked: 10.into(), ..facts() }
     }
 
     fn denied(ask: &Ask, facts: &Facts) -> (Code, Amount) {
@@ -368,7 +431,7 @@ mod tests {
 
     #[test]
     fn request_above_the_credit_limit_waits_for_its_lock() {
-        let facts = Facts { credit_limit: 39.into(), ..unlocked() };
+        let facts = Facts { limits: limits(39, 1_000, 10_000), ..unlocked() };
         assert_eq!(decide(&with(row(200)), &facts), Decision::AfterLock { lock: Some(row(200)) });
     }
 
@@ -383,13 +446,62 @@ mod tests {
     }
 
     #[test]
+    fn lock_that_is_mined_and_not_safe_counts_up_to_the_users_limit() {
+        // 50 is needed and mined, 10 of it is safe.
+        let fresh = |per_user| Facts {
+            safe_locked: 10.into(),
+            limits: limits(50, per_user, 10_000),
+            ..facts()
+        };
+        assert_eq!(decide(&ask(), &fresh(40)), Decision::Admit { cumulative: 20.into() });
+        assert_eq!(denied(&ask(), &fresh(39)), (Code::LockNotSafe, 20.into()));
+        let behind = Facts { standing: Standing::Behind { room: 30.into() }, ..fresh(39) };
+        assert_eq!(denied(&ask(), &behind).0, Code::LockNotSafe);
+    }
+
+    #[test]
+    fn credit_does_not_come_on_top_of_a_lock_that_is_not_safe_enough() {
+        let lock = Some(row(200));
+        let facts = |per_user| Facts {
+            safe_locked: Amount::ZERO,
+            limits: limits(50, per_user, 10_000),
+            ..unlocked()
+        };
+        let served = Decision::OnCredit { cumulative: 20.into(), lock };
+        assert_eq!(decide(&with(row(200)), &facts(10)), served);
+        assert_eq!(decide(&with(row(200)), &facts(9)), Decision::AfterLock { lock });
+    }
+
+    #[test]
+    fn all_users_together_risk_no_more_than_the_total() {
+        let facts = |others: u64, facts: Facts| Facts {
+            others_at_risk: others.into(),
+            limits: limits(50, 1_000, 100),
+            ..facts
+        };
+        // Not mined: 40 of 50 would be at risk.
+        let lock = Some(row(200));
+        let served = Decision::OnCredit { cumulative: 20.into(), lock };
+        assert_eq!(decide(&with(row(200)), &facts(60, unlocked())), served);
+        let waits = Decision::AfterLock { lock };
+        assert_eq!(decide(&with(row(200)), &facts(61, unlocked())), waits);
+        // Mined and not safe: the same 40.
+        let fresh = Facts { safe_locked: 10.into(), ..self::facts() };
+        let admitted = Decision::Admit { cumulative: 20.into() };
+        assert_eq!(decide(&ask(), &facts(60, fresh)), admitted);
+        assert_eq!(denied(&ask(), &facts(61, fresh)), (Code::RiskLimit, 20.into()));
+        // Safe: it takes no room, however little there is.
+        assert_eq!(decide(&ask(), &facts(5_000, self::facts())), admitted);
+    }
+
+    #[test]
     fn lock_on_its_way_is_not_sent_twice() {
         let facts = Facts { pending_lock: Some(50.into()), ..unlocked() };
         assert_eq!(
             decide(&ask(), &facts),
             Decision::OnCredit { cumulative: 20.into(), lock: None }
         );
-        let strict = Facts { credit_limit: Amount::ZERO, ..facts };
+        let strict = Facts { limits: limits(0, 1_000, 10_000), ..facts };
         assert_eq!(decide(&ask(), &strict), Decision::AfterLock { lock: None });
         let too_small = Facts { pending_lock: Some(49.into()), ..unlocked() };
         assert_eq!(denied(&ask(), &too_small).0, Code::BalanceTooLow);

@@ -9,9 +9,16 @@ use phallama_protocol::keys::Signer;
 use phallama_protocol::offers::Offer;
 use serde::{Deserialize, Serialize};
 
+use crate::admission::Limits;
+
 /// Largest request on the wire: header, encapsulated key, the largest bucket and its chunk tags
 /// (spec/wire.md, constants).
 pub const SEALED_MAX_BYTES: usize = 16 + 1120 + 2_097_152 + 128 * 16;
+
+/// A small request: a few sentences either way.
+const SMALL_BODY_BYTES: usize = 2_048;
+const SMALL_MESSAGES: usize = 4;
+const SMALL_ANSWER_TOKENS: u32 = 1_024;
 
 /// Everything that a pod is started from.
 #[derive(Clone, Debug)]
@@ -58,6 +65,22 @@ impl PodConfig {
     pub fn offers(&self) -> Vec<Offer> {
         self.enclave.models.iter().map(ModelSettings::offer).collect()
     }
+
+    /// Most that may be at risk.
+    pub fn limits(&self) -> Limits {
+        let Policy { credit_limit, risk_per_user, risk_total, .. } = self.policy;
+        let credit = credit_limit.unwrap_or_else(|| small_request(&self.offers()));
+        Limits { credit, per_user: risk_per_user, total: risk_total }
+    }
+}
+
+/// What one small request reserves with the dearest of these offers.
+fn small_request(offers: &[Offer]) -> Amount {
+    let reserve = |offer: &Offer| {
+        let max_tokens = SMALL_ANSWER_TOKENS.min(offer.max_output_tokens);
+        offer.reserve(SMALL_BODY_BYTES, SMALL_MESSAGES, max_tokens).unwrap_or(Amount::MAX)
+    };
+    offers.iter().map(reserve).max().unwrap_or_default()
 }
 
 /// The enclave program and the part of its configuration that the operator chooses.
@@ -161,12 +184,24 @@ pub enum TeeSettings {
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
     /// Most that one user may owe beyond what is locked, while a lock is on its way. A block can
-    /// take ten seconds; a first request within this limit does not wait for it.
-    pub credit_limit: Amount,
+    /// take ten seconds; a first request within this limit does not wait for it. Absent: the
+    /// reserve of one small request for the dearest model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credit_limit: Option<Amount>,
+    /// Most that one user may owe against a lock that is mined, and that the chain may still take
+    /// back.
+    pub risk_per_user: Amount,
+    /// Most that all users together may owe beyond what is locked for good. Whoever makes accounts
+    /// to take credit with gets no more than this.
+    pub risk_total: Amount,
     /// Most that all users together may reserve while the chain does not answer.
     pub risk_cap: Amount,
     /// The chain counts as not answering when its head was not read for this long, in seconds.
     pub chain_stale_s: u64,
+    /// It also does when no new block came for this long, in seconds: several times what the chain
+    /// needs for one. Absent on a chain that makes blocks only when there are transactions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block_stale_s: Option<u64>,
     /// How often the chain's head is read, in milliseconds.
     pub poll_ms: u64,
     /// Settle when this much is unsettled in total.
@@ -204,9 +239,12 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            credit_limit: Amount::from(10_000),
+            credit_limit: None,
+            risk_per_user: Amount::from(1_000_000),
+            risk_total: Amount::from(20_000_000),
             risk_cap: Amount::from(1_000_000),
             chain_stale_s: 60,
+            block_stale_s: None,
             poll_ms: 1_000,
             settle_min_value: Amount::from(1_000_000),
             settle_max_age_s: 6 * 3_600,
@@ -217,7 +255,7 @@ impl Default for Policy {
             body_timeout_ms: 30_000,
             write_timeout_ms: 60_000,
             connections_max: 4_096,
-            drain_s: 60,
+            drain_s: 30,
             key_renew_s: 86_400,
             collateral_renew_s: 7 * 86_400,
             ready_timeout_s: 600,
@@ -232,9 +270,25 @@ mod tests {
     #[test]
     fn policy_takes_defaults_for_what_is_absent_and_refuses_unknown_keys() {
         let policy: Policy = serde_json::from_str(r#"{"credit_limit":"5"}"#).unwrap();
-        assert_eq!(policy, Policy { credit_limit: 5.into(), ..Policy::default() });
+        assert_eq!(policy, Policy { credit_limit: Some(5.into()), ..Policy::default() });
         let error = serde_json::from_str::<Policy>(r#"{"credit":"5"}"#).unwrap_err();
         assert!(error.to_string().contains("unknown field `credit`"), "{error}");
+    }
+
+    #[test]
+    fn credit_is_one_small_request_for_the_dearest_model() {
+        let offer = |output: u64| Offer {
+            model: "tiny".to_owned(),
+            weights_sha256: Digest32([1; 32]),
+            input_price_per_mtok: 1_000_000.into(),
+            output_price_per_mtok: output.into(),
+            context_tokens: 4_096,
+            max_output_tokens: 512,
+        };
+        // 2,048 bytes, 4 × 16 for the messages, 64 for the request; 512 tokens of answer.
+        let dear = 2_048 + 4 * 16 + 64 + 512 * 3;
+        assert_eq!(small_request(&[offer(1), offer(3_000_000), offer(2)]), dear.into());
+        assert_eq!(small_request(&[]), Amount::ZERO);
     }
 
     #[test]

@@ -307,8 +307,9 @@ async fn stored(of: &Exchanges, identity: Address, claim: Claim) -> Result<Answe
         return Err(EnclaveError::ClaimSigner { got, expected: identity });
     }
     let settled = gate.view.last_channel(claim.user).map(|channel| channel.claimed);
+    let key = ChannelKey { user: claim.user, epoch: claim.epoch };
     let change = Change::Claim(Box::new(JournalClaim {
-        key: ChannelKey { user: claim.user, epoch: claim.epoch },
+        key,
         cap: claim.cap,
         voucher_sig: claim.voucher_sig,
         identity,
@@ -322,7 +323,10 @@ async fn stored(of: &Exchanges, identity: Address, claim: Claim) -> Result<Answe
         at_unix_s: clock::now_unix_s(),
     }));
     let answer = match gate.journal.store(change).await {
-        Ok(()) => Answer::Stored,
+        Ok(()) => {
+            gate.reserves.charge(key.user, key.epoch, claim.cumulative);
+            Answer::Stored
+        }
         Err(_) => Answer::NotStored,
     };
     of.claim_stored.notify_one();

@@ -11,11 +11,10 @@ use phallama_protocol::keys;
 use phallama_protocol::link::Admit;
 use phallama_protocol::refusal::Code;
 
-use crate::admission::{self, Ask, Decision, Denial, Facts, Grant};
-use crate::clock;
+use crate::admission::{self, Ask, Decision, Denial, Facts, Grant, Limits};
 use crate::journal::{ChannelKey, Journal};
 use crate::locks::{LockQueue, LockState, LockTicket};
-use crate::reserves::{Reserve, Reserves};
+use crate::reserves::{Reserve, Reserves, Seen};
 use crate::view::ChainView;
 
 /// Decides about payments for one pod.
@@ -34,8 +33,8 @@ pub struct Gate {
     pub domain: Domain,
     /// Hash of what this pod sells.
     pub terms_hash: Digest32,
-    /// Most that one user may owe beyond what is locked.
-    pub credit_limit: Amount,
+    /// Most that may be at risk.
+    pub limits: Limits,
     /// How long a request waits for its lock.
     pub lock_wait: Duration,
 }
@@ -90,26 +89,33 @@ impl Gate {
         let Some(money) = self.view.money(ask.user).await else {
             return Err(admission::chain_behind(ask.charged));
         };
-        let standing = self.view.standing();
+        let (standing, channel) = (self.view.standing(), money.channel);
         let key = ChannelKey { user: ask.user, epoch: ask.epoch };
-        let (decision, reserve) = self.reserves.reserve_if(ask.user, ask.reserve, |in_flight| {
-            let facts = Facts {
-                terms_hash: self.terms_hash,
-                credit_limit: self.credit_limit,
-                payments_paused: self.journal.is_paused(),
-                standing,
-                now_unix_s: clock::now_unix_s(),
-                free: money.account.free,
-                safe_free: money.safe_free,
-                channel: money.channel,
-                claimed: self.journal.cumulative(key),
-                in_flight,
-                pending_lock: self.locks.pending_total(ask.user),
-            };
+        let mut facts = Facts {
+            terms_hash: self.terms_hash,
+            limits: self.limits,
+            payments_paused: self.journal.is_paused(),
+            standing,
+            now_unix_s: self.view.now_unix_s(),
+            free: money.account.free,
+            safe_free: money.safe_free,
+            channel,
+            safe_locked: money.safe_locked,
+            others_at_risk: Amount::ZERO,
+            claimed: self.journal.cumulative(key),
+            in_flight: Amount::ZERO,
+            pending_lock: self.locks.pending_total(ask.user),
+        };
+        let current = ask.epoch == channel.epoch;
+        let charged = if current { admission::base(ask, &facts) } else { channel.claimed };
+        let seen = Seen { channel, safe_locked: money.safe_locked, charged };
+        let decide = |in_flight, others_at_risk| {
+            (facts.in_flight, facts.others_at_risk) = (in_flight, others_at_risk);
             let decision = admission::decide(ask, &facts);
             let serve = matches!(decision, Decision::Admit { .. } | Decision::OnCredit { .. });
             (decision, serve)
-        });
+        };
+        let (decision, reserve) = self.reserves.reserve_if(ask.user, ask.reserve, seen, decide);
         if reserve.is_some() && standing != admission::Standing::Current {
             self.view.risk(ask.reserve);
         }

@@ -31,7 +31,7 @@ use crate::registration::{KEY_LIFE_MAX_S, Registrar};
 use crate::reserves::Reserves;
 use crate::settlement::{Due, Settlement, Settler};
 use crate::status::{PodStatus, StatusSource};
-use crate::view::ChainView;
+use crate::view::{ChainView, Patience};
 use crate::watcher::Watcher;
 
 /// Longest path of a UNIX socket on Linux, bytes, without its terminating zero.
@@ -83,6 +83,7 @@ struct Inside {
     wake_settler: Arc<Notify>,
     client: EnclaveClient,
     keeper: Arc<CollateralKeeper>,
+    watcher: Watcher,
 }
 
 impl Pod {
@@ -108,6 +109,7 @@ impl Pod {
         let (block, pod_id) = (on_chain.view.block(), on_chain.pod_id);
         report(PodProgress::ChainConnected { block, pod_id });
         let inside = Inside::build(&config, &on_chain, &places)?;
+        inside.watcher.refresh().await?;
 
         write_enclave_config(&config, pod_id, &places)?;
         let spec = process_spec(&config, pod_id, &places);
@@ -135,7 +137,7 @@ impl Pod {
         (url, listener): (String, TcpListener),
     ) -> Self {
         let OnChain { sender, pod_id, view, .. } = on_chain;
-        let Inside { journal, gate, wake_settler, client, keeper } = inside;
+        let Inside { journal, gate, wake_settler, client, keeper, watcher } = inside;
         let (policy, state) = (&config.policy, enclave.watch());
         let draining = Arc::new(AtomicBool::new(false));
         let exchanges = Arc::new(Exchanges {
@@ -167,17 +169,15 @@ impl Pod {
         let settler = Arc::new(Settler {
             sender,
             pod: pod_id,
-            view: Arc::clone(&view),
-            journal: Arc::clone(&journal),
-            enclave: client.clone(),
+            view,
+            journal,
+            enclave: client,
             locks: gate.locks.clone(),
             state: state.clone(),
             due: Due { min_value: policy.settle_min_value, max_age_s: policy.settle_max_age_s },
-            wake: Arc::clone(&wake_settler),
+            wake: wake_settler,
             turn: tokio::sync::Mutex::new(()),
         });
-        let poll = ms(policy.poll_ms);
-        let watcher = Watcher { view, journal, enclave: client, wake_settler, poll };
         let tasks = background(Arc::clone(&settler), watcher, registrar, &state);
         let drain = Duration::from_secs(policy.drain_s);
         Self {
@@ -212,6 +212,7 @@ impl Pod {
             url: self.url.clone(),
             exchanges: self.open.now(),
             reserved: self.gate.reserves.total(),
+            at_risk: self.gate.reserves.at_risk(),
             unsettled: self.gate.journal.unsettled_total(),
             unsettled_channels: self.gate.journal.unsettled().len(),
         }
@@ -329,8 +330,12 @@ impl OnChain {
         let chain = Chain::connect(config.chain.clone()).await?;
         let sender = chain.sender(&config.operator);
         let pod_id = eip712::pod_id(config.operator.address(), &config.salt);
-        let stale = Duration::from_secs(config.policy.chain_stale_s);
-        let view = ChainView::open(chain.clone(), pod_id, stale, config.policy.risk_cap).await?;
+        let Policy { chain_stale_s, block_stale_s, risk_cap, .. } = config.policy;
+        let patience = Patience {
+            answer: Duration::from_secs(chain_stale_s),
+            block: block_stale_s.map(Duration::from_secs),
+        };
+        let view = ChainView::open(chain.clone(), pod_id, patience, risk_cap).await?;
         Ok(Self { chain, sender, pod_id, view: Arc::new(view) })
     }
 }
@@ -354,13 +359,25 @@ impl Inside {
             pod: *pod_id,
             domain: chain.domain(),
             terms_hash: offers_hash(&config.offers()),
-            credit_limit: policy.credit_limit,
+            limits: config.limits(),
             lock_wait: ms(policy.lock_wait_ms),
         });
         let client = EnclaveClient::new(places.link_socket.clone());
         let keeper = CollateralKeeper::open(config, client.clone(), &places.collateral)?;
         let keeper = Arc::new(keeper);
-        Ok(Self { journal, gate, wake_settler: Arc::default(), client, keeper })
+        let wake_settler = Arc::default();
+        let watcher = Watcher {
+            view: Arc::clone(view),
+            journal: Arc::clone(&journal),
+            reserves: gate.reserves.clone(),
+            enclave: client.clone(),
+            wake_settler: Arc::clone(&wake_settler),
+            poll: ms(policy.poll_ms),
+        };
+        for record in journal.unsettled() {
+            gate.reserves.charge(record.key.user, record.key.epoch, record.cumulative);
+        }
+        Ok(Self { journal, gate, wake_settler, client, keeper, watcher })
     }
 }
 

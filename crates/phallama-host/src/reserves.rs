@@ -1,15 +1,87 @@
-//! What open exchanges may still cost.
+//! What users owe or may come to owe, beside what is locked for it: the pod's value at risk.
+//!
+//! A user's *exposure* is what its channel was charged, and what its open exchanges may still cost,
+//! beyond what is locked at the chain's `safe` head. It does not end with an exchange: it ends when
+//! the lock is safe, or the channel closed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use phallama_chain::Channel;
 use phallama_protocol::ids::{Address, Amount};
 
 use crate::money::{minus, plus, total};
 
-/// Sums of reserves per user. Clones share them.
+/// One user's side of the balance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Generation of the channel.
+    pub epoch: u32,
+    /// Highest amount charged in it, cumulative.
+    pub charged: Amount,
+    /// Sum of the reserves of open exchanges.
+    pub in_flight: Amount,
+    /// Locked at the `safe` head, cumulative.
+    pub safe_locked: Amount,
+}
+
+impl Position {
+    /// What the user owes or may come to owe beyond what is locked for good.
+    pub fn exposure(&self) -> Amount {
+        minus(plus(self.charged, self.in_flight), self.safe_locked)
+    }
+
+    /// Takes over what the chain says of the channel. What an earlier generation was charged beyond
+    /// what was paid is lost, and no longer at risk.
+    fn see(&mut self, channel: &Channel, safe_locked: Amount) {
+        if channel.epoch != self.epoch {
+            (self.epoch, self.charged) = (channel.epoch, Amount::ZERO);
+        }
+        self.charged = self.charged.max(channel.claimed);
+        self.safe_locked = safe_locked.min(channel.locked);
+    }
+}
+
+/// What is known of a user when a request comes.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// The channel at the newest block.
+    pub channel: Channel,
+    /// Locked at the `safe` head, cumulative.
+    pub safe_locked: Amount,
+    /// Highest amount charged in the channel's generation.
+    pub charged: Amount,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    positions: HashMap<Address, Position>,
+    /// Sum of all exposures. Amounts have 96 bits, so more of them than memory holds fit.
+    at_risk: u128,
+}
+
+impl Book {
+    fn of(&self, user: Address) -> Position {
+        self.positions.get(&user).copied().unwrap_or_default()
+    }
+
+    /// Changes a position; one of which nothing is open is forgotten.
+    fn change(&mut self, user: Address, change: impl FnOnce(&mut Position)) {
+        let mut position = self.of(user);
+        self.at_risk = self.at_risk.saturating_sub(position.exposure().value());
+        change(&mut position);
+        self.at_risk = self.at_risk.saturating_add(position.exposure().value());
+        if position.in_flight == Amount::ZERO && position.exposure() == Amount::ZERO {
+            self.positions.remove(&user);
+        } else {
+            self.positions.insert(user, position);
+        }
+    }
+}
+
+/// Positions of all users. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Reserves(Arc<Mutex<HashMap<Address, Amount>>>);
+pub struct Reserves(Arc<Mutex<Book>>);
 
 /// The reserve of one exchange; released when dropped.
 #[derive(Debug)]
@@ -20,42 +92,94 @@ pub struct Reserve {
 }
 
 impl Reserves {
-    fn sums(&self) -> MutexGuard<'_, HashMap<Address, Amount>> {
+    fn book(&self) -> MutexGuard<'_, Book> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls `decide` with what the user has in flight and reserves `amount` when it says so.
-    /// Nobody else can reserve in between, so two requests cannot both use the same money.
+    /// Calls `decide` with what the user has in flight and what all others have at risk, and
+    /// reserves `amount` when it says so. Nobody else can reserve in between, so two requests
+    /// cannot both use the same money or the same room for risk.
     pub fn reserve_if<T>(
         &self,
         user: Address,
         amount: Amount,
-        decide: impl FnOnce(Amount) -> (T, bool),
+        seen: Seen,
+        decide: impl FnOnce(Amount, Amount) -> (T, bool),
     ) -> (T, Option<Reserve>) {
-        let mut sums = self.sums();
-        let in_flight = sums.get(&user).copied().unwrap_or_default();
-        let (decision, take) = decide(in_flight);
+        let mut book = self.book();
+        book.change(user, |position| {
+            position.see(&seen.channel, seen.safe_locked);
+            position.charged = position.charged.max(seen.charged);
+        });
+        let position = book.of(user);
+        let others = saturating(book.at_risk.saturating_sub(position.exposure().value()));
+        let (decision, take) = decide(position.in_flight, others);
         if !take {
             return (decision, None);
         }
-        sums.insert(user, plus(in_flight, amount));
+        book.change(user, |position| {
+            // A position that was forgotten as balanced is begun anew.
+            position.see(&seen.channel, seen.safe_locked);
+            position.charged = position.charged.max(seen.charged);
+            position.in_flight = plus(position.in_flight, amount);
+        });
         (decision, Some(Reserve { of: self.clone(), user, amount }))
     }
 
-    /// Sum over all users.
-    pub fn total(&self) -> Amount {
-        total(self.sums().values().copied())
+    /// A user was charged this much in this generation, cumulative.
+    pub fn charge(&self, user: Address, epoch: u32, cumulative: Amount) {
+        self.book().change(user, |position| {
+            if epoch > position.epoch {
+                (position.epoch, position.charged) = (epoch, Amount::ZERO);
+            }
+            if epoch == position.epoch {
+                position.charged = position.charged.max(cumulative);
+            }
+        });
     }
+
+    /// The chain was read.
+    pub fn see(&self, user: Address, channel: &Channel, safe_locked: Amount) {
+        let mut book = self.book();
+        if book.positions.contains_key(&user) {
+            book.change(user, |position| position.see(channel, safe_locked));
+        }
+    }
+
+    /// Counts what a user owes as lost instead of at risk, unless an exchange is open.
+    pub fn write_off(&self, user: Address) {
+        let mut book = self.book();
+        if book.of(user).in_flight == Amount::ZERO {
+            book.change(user, |position| *position = Position::default());
+        }
+    }
+
+    /// Users with something in flight or at risk.
+    pub fn users(&self) -> Vec<Address> {
+        self.book().positions.keys().copied().collect()
+    }
+
+    /// Sum of the reserves of open exchanges.
+    pub fn total(&self) -> Amount {
+        total(self.book().positions.values().map(|position| position.in_flight))
+    }
+
+    /// Sum of all exposures.
+    pub fn at_risk(&self) -> Amount {
+        saturating(self.book().at_risk)
+    }
+}
+
+fn saturating(value: u128) -> Amount {
+    Amount::new(value).unwrap_or(Amount::MAX)
 }
 
 impl Drop for Reserve {
     fn drop(&mut self) {
-        let mut sums = self.of.sums();
-        let Some(sum) = sums.get_mut(&self.user) else { return };
-        *sum = minus(*sum, self.amount);
-        if *sum == Amount::ZERO {
-            sums.remove(&self.user);
-        }
+        let amount = self.amount;
+        self.of.book().change(self.user, |position| {
+            position.in_flight = minus(position.in_flight, amount);
+        });
     }
 }
 
@@ -63,20 +187,78 @@ impl Drop for Reserve {
 mod tests {
     use super::*;
 
+    const USER: Address = Address([1; 20]);
+    const OTHER: Address = Address([2; 20]);
+
+    fn channel(locked: u64) -> Channel {
+        Channel { locked: locked.into(), claimed: Amount::ZERO, exit_at_unix_s: 0, epoch: 1 }
+    }
+
+    fn seen(locked: u64, safe_locked: u64, charged: u64) -> Seen {
+        let (safe_locked, charged) = (safe_locked.into(), charged.into());
+        Seen { channel: channel(locked), safe_locked, charged }
+    }
+
+    fn take(reserves: &Reserves, user: Address, amount: u64, seen: Seen) -> Reserve {
+        reserves.reserve_if(user, amount.into(), seen, |_, _| ((), true)).1.unwrap()
+    }
+
     #[test]
     fn reserves_add_up_and_are_released_when_dropped() {
         let reserves = Reserves::default();
-        let user = Address([1; 20]);
-        let (seen, first) = reserves.reserve_if(user, 30.into(), |in_flight| (in_flight, true));
-        assert_eq!(seen, Amount::ZERO);
-        let (seen, refused) = reserves.reserve_if(user, 5.into(), |in_flight| (in_flight, false));
-        assert_eq!(seen, 30.into());
+        let covered = seen(100, 100, 0);
+        let first = take(&reserves, USER, 30, covered);
+        let (told, refused) = reserves.reserve_if(USER, 5.into(), covered, |a, b| ((a, b), false));
+        assert_eq!(told, (30.into(), Amount::ZERO));
         assert!(refused.is_none());
-        let (_, second) = reserves.reserve_if(user, 12.into(), |_| (true, true));
-        assert_eq!(reserves.total(), 42.into());
+        let second = take(&reserves, USER, 12, covered);
+        assert_eq!((reserves.total(), reserves.at_risk()), (42.into(), Amount::ZERO));
         drop(first);
         assert_eq!(reserves.total(), 12.into());
         drop(second);
-        assert!(reserves.sums().is_empty());
+        assert_eq!(reserves.users(), []);
+    }
+
+    #[test]
+    fn exposure_is_what_no_safe_lock_covers_and_outlives_the_exchange() {
+        let reserves = Reserves::default();
+        let open = take(&reserves, USER, 30, seen(100, 10, 0));
+        assert_eq!(reserves.at_risk(), 20.into());
+        reserves.charge(USER, 1, 25.into());
+        drop(open);
+        assert_eq!(reserves.at_risk(), 15.into());
+        let (others, _) =
+            reserves.reserve_if(OTHER, 5.into(), seen(0, 0, 0), |_, others| (others, false));
+        assert_eq!(others, 15.into());
+        reserves.see(USER, &channel(100), 24.into());
+        assert_eq!(reserves.at_risk(), 1.into());
+        reserves.see(USER, &channel(100), 100.into());
+        assert_eq!((reserves.at_risk(), reserves.users()), (Amount::ZERO, vec![]));
+    }
+
+    #[test]
+    fn lock_that_was_taken_back_puts_the_charges_at_risk_again() {
+        let reserves = Reserves::default();
+        let open = take(&reserves, USER, 30, seen(100, 100, 50));
+        assert_eq!(reserves.at_risk(), Amount::ZERO);
+        reserves.see(USER, &channel(0), Amount::ZERO);
+        assert_eq!(reserves.at_risk(), 80.into());
+        drop(open);
+        assert_eq!(reserves.at_risk(), 50.into());
+        reserves.write_off(USER);
+        assert_eq!(reserves.at_risk(), Amount::ZERO);
+    }
+
+    #[test]
+    fn next_generation_of_a_channel_begins_without_debt() {
+        let reserves = Reserves::default();
+        reserves.charge(USER, 1, 25.into());
+        assert_eq!(reserves.at_risk(), 25.into());
+        let next = Channel { epoch: 2, claimed: 10.into(), ..channel(10) };
+        reserves.see(USER, &next, 10.into());
+        assert_eq!(reserves.at_risk(), Amount::ZERO);
+        reserves.charge(USER, 2, 13.into());
+        reserves.charge(USER, 1, 90.into());
+        assert_eq!(reserves.at_risk(), 13.into(), "a late word about the old one changes nothing");
     }
 }

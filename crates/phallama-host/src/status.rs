@@ -55,6 +55,8 @@ pub struct PodStatus {
     pub exchanges: usize,
     /// Sum of what open exchanges may still cost.
     pub reserved: Amount,
+    /// Sum of what users owe or may come to owe beyond what is locked for good.
+    pub at_risk: Amount,
     /// Sum of what was charged and not settled.
     pub unsettled: Amount,
     /// Channels with something unsettled.

@@ -1,18 +1,28 @@
 //! What the host believes of the chain: the newest head, and accounts and channels cached per
 //! block.
+//!
+//! The chain may replace its newest blocks. That is noticed by hashes: a head must stand on the one
+//! before it. If it does not, everything cached is forgotten and read again. What of it was counted
+//! as paid or locked for good was read at the `safe` head, below which nothing is replaced.
+//!
+//! An endpoint that fails, or that shows no new block for longer than the chain needs, counts as
+//! behind: the pod then goes on up to its risk cap with what was last read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use phallama_chain::{Account, BlockTag, Chain, ChainError, Channel};
-use phallama_protocol::ids::{Address, Amount, PodId};
+use phallama_chain::{Account, BlockTag, Chain, ChainError, Channel, Head};
+use phallama_protocol::ids::{Address, Amount, Digest32, PodId};
 
 use crate::admission::Standing;
+use crate::clock;
 use crate::money::{minus, plus};
 
 /// Users kept before those of earlier blocks are forgotten.
 const CACHED_MAX: usize = 100_000;
+/// Heads remembered, to tell an endpoint that lags from a chain that was replaced.
+const HEADS_KEPT: usize = 256;
 
 /// One user's money as last read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,15 +33,41 @@ pub struct UserMoney {
     pub safe_free: Amount,
     /// The channel with this pod.
     pub channel: Channel,
+    /// The same of its locked amount.
+    pub safe_locked: Amount,
 }
 
 struct Cached {
     money: UserMoney,
-    block: u64,
+    of: Digest32,
+}
+
+/// What looking at the head has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advance {
+    /// No new block.
+    Same,
+    /// One that stands on what was known.
+    New,
+    /// One that does not: blocks that were known are gone.
+    Reorganised,
+}
+
+/// After how long the chain counts as not answering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Without an answer of the endpoint.
+    pub answer: Duration,
+    /// Without a new block, on a chain that makes them by itself.
+    pub block: Option<Duration>,
 }
 
 struct State {
-    block: u64,
+    head: Head,
+    /// When it was first seen.
+    head_since: Instant,
+    /// Heads of before, the newest last.
+    earlier: VecDeque<(u64, Digest32)>,
     read_at: Instant,
     failing: bool,
     users: HashMap<Address, Cached>,
@@ -41,11 +77,39 @@ struct State {
     risked: Amount,
 }
 
+impl State {
+    /// Whether this is the head, or one of before that a lagging endpoint shows.
+    fn has_seen(&self, head: &Head) -> bool {
+        let seen = (head.number, head.hash);
+        head.hash == self.head.hash || self.earlier.contains(&seen)
+    }
+
+    fn take(&mut self, head: Head) {
+        self.earlier.push_back((self.head.number, self.head.hash));
+        if self.earlier.len() > HEADS_KEPT {
+            self.earlier.pop_front();
+        }
+        (self.head, self.head_since) = (head, Instant::now());
+    }
+
+    fn is_current(&self, patience: &Patience) -> bool {
+        let late = patience.block.is_some_and(|most| self.head_since.elapsed() >= most);
+        !self.failing && !late && self.read_at.elapsed() < patience.answer
+    }
+
+    /// Begins the risk cap anew when the chain is back.
+    fn caught_up(&mut self, patience: &Patience) {
+        if self.is_current(patience) {
+            self.risked = Amount::ZERO;
+        }
+    }
+}
+
 /// The chain as this pod sees it.
 pub struct ChainView {
     chain: Chain,
     pod: PodId,
-    stale_after: Duration,
+    patience: Patience,
     risk_cap: Amount,
     state: Mutex<State>,
 }
@@ -58,59 +122,109 @@ impl ChainView {
     pub async fn open(
         chain: Chain,
         pod: PodId,
-        stale_after: Duration,
+        patience: Patience,
         risk_cap: Amount,
     ) -> Result<Self, ChainError> {
-        let block = chain.head(BlockTag::Latest).await?.number;
+        let head = chain.head(BlockTag::Latest).await?;
         let state = Mutex::new(State {
-            block,
+            head,
+            head_since: Instant::now(),
+            earlier: VecDeque::new(),
             read_at: Instant::now(),
             failing: false,
             users: HashMap::new(),
             channels: HashMap::new(),
             risked: Amount::ZERO,
         });
-        Ok(Self { chain, pod, stale_after, risk_cap, state })
+        Ok(Self { chain, pod, patience, risk_cap, state })
+    }
+
+    /// The chain itself.
+    pub fn chain(&self) -> &Chain {
+        &self.chain
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the head; true when it is a new one.
+    /// Reads the head.
     ///
     /// # Errors
     /// [`ChainError`]; the view then counts as failing.
-    pub async fn advance(&self) -> Result<bool, ChainError> {
-        let head = self.chain.head(BlockTag::Latest).await;
-        let mut state = self.state();
-        let block = match head {
-            Ok(head) => head.number,
-            Err(error) => {
-                state.failing = true;
-                return Err(error);
+    pub async fn advance(&self) -> Result<Advance, ChainError> {
+        let looked = self.look().await;
+        if looked.is_err() {
+            self.state().failing = true;
+        }
+        looked
+    }
+
+    async fn look(&self) -> Result<Advance, ChainError> {
+        let head = self.chain.head(BlockTag::Latest).await?;
+        let known = {
+            let mut state = self.state();
+            (state.read_at, state.failing) = (Instant::now(), false);
+            if state.has_seen(&head) {
+                state.caught_up(&self.patience);
+                return Ok(Advance::Same);
             }
+            state.head
         };
-        (state.read_at, state.failing, state.risked) = (Instant::now(), false, Amount::ZERO);
-        let new = state.block != block;
-        state.block = block;
+        let stands = self.stands_on(&head, &known).await?;
+        let mut state = self.state();
+        state.take(head);
+        state.caught_up(&self.patience);
+        if !stands {
+            tracing::warn!(block = head.number, was = known.number, "chain: blocks were replaced");
+            state.users.clear();
+            state.channels.clear();
+            state.earlier.clear();
+            return Ok(Advance::Reorganised);
+        }
         if state.users.len() > CACHED_MAX {
-            state.users.retain(|_, cached| cached.block == block);
+            state.users.retain(|_, cached| cached.of == head.hash);
             let State { users, channels, .. } = &mut *state;
             channels.retain(|user, _| users.contains_key(user));
         }
-        Ok(new)
+        Ok(Advance::New)
+    }
+
+    /// Whether a head of later or the same height has `known` among its ancestors.
+    async fn stands_on(&self, head: &Head, known: &Head) -> Result<bool, ChainError> {
+        if head.number <= known.number {
+            return Ok(false);
+        }
+        if head.number == known.number.saturating_add(1) {
+            return Ok(head.parent == known.hash);
+        }
+        let there = self.chain.head(BlockTag::Number(known.number)).await?;
+        Ok(there.hash == known.hash)
     }
 
     /// The newest block read.
     pub fn block(&self) -> u64 {
-        self.state().block
+        self.state().head.number
+    }
+
+    /// The chain's time, seconds since 1970: that of the newest block, and what has passed since it
+    /// was seen. Whatever is compared with times that the contract compares with takes this one;
+    /// the machine's clock may be wrong.
+    pub fn now_unix_s(&self) -> u64 {
+        let state = self.state();
+        state.head.timestamp_unix_s.saturating_add(state.head_since.elapsed().as_secs())
+    }
+
+    /// Age of the newest block by the machine's clock.
+    pub fn head_lag(&self) -> Duration {
+        let made = self.state().head.timestamp_unix_s;
+        Duration::from_secs(clock::now_unix_s().saturating_sub(made))
     }
 
     /// Whether the chain answers.
     pub fn standing(&self) -> Standing {
         let state = self.state();
-        if !state.failing && state.read_at.elapsed() < self.stale_after {
+        if state.is_current(&self.patience) {
             return Standing::Current;
         }
         Standing::Behind { room: minus(self.risk_cap, state.risked) }
@@ -131,7 +245,7 @@ impl ChainView {
         if matches!(self.standing(), Standing::Behind { .. }) {
             return self.cached(user, false);
         }
-        match self.read(user).await {
+        match Box::pin(self.read(user)).await {
             Ok(money) => Some(money),
             Err(error) => {
                 tracing::warn!(%error, "chain: cannot read an account");
@@ -142,18 +256,20 @@ impl ChainView {
     }
 
     async fn read(&self, user: Address) -> Result<UserMoney, ChainError> {
-        let block = self.block();
-        let (account, channel, safe) = tokio::join!(
+        let of = self.state().head.hash;
+        let users = [user];
+        let (account, channel, safe, safe_channels) = tokio::join!(
             self.chain.account(user),
             self.chain.channel(user, self.pod),
             self.chain.account_at(user, BlockTag::Safe),
+            self.chain.channels_at(self.pod, &users, BlockTag::Safe),
         );
         let (account, channel) = (account?, channel?);
-        // Not every node knows the tag.
-        let safe_free = safe.map_or(account.free, |safe| safe.free.min(account.free));
-        let money = UserMoney { account, safe_free, channel };
+        let safe_free = safe?.free.min(account.free);
+        let safe_locked = safe_locked(&safe_channels?[0], &channel);
+        let money = UserMoney { account, safe_free, channel, safe_locked };
         let mut state = self.state();
-        state.users.insert(user, Cached { money, block });
+        state.users.insert(user, Cached { money, of });
         state.channels.insert(user, channel);
         Ok(money)
     }
@@ -161,7 +277,7 @@ impl ChainView {
     fn cached(&self, user: Address, of_newest_block: bool) -> Option<UserMoney> {
         let state = self.state();
         let cached = state.users.get(&user)?;
-        (!of_newest_block || cached.block == state.block).then_some(cached.money)
+        (!of_newest_block || cached.of == state.head.hash).then_some(cached.money)
     }
 
     /// The channel as last read, from whatever block.
@@ -172,6 +288,22 @@ impl ChainView {
     /// Forgets a user's money, so that it is read again.
     pub fn forget(&self, user: Address) {
         self.state().users.remove(&user);
+    }
+
+    /// What of these channels, read at the newest block, is locked for good: in the order asked.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn safe_locked(
+        &self,
+        users: &[Address],
+        channels: &[Channel],
+    ) -> Result<Vec<Amount>, ChainError> {
+        if users.is_empty() {
+            return Ok(Vec::new());
+        }
+        let safe = self.chain.channels_at(self.pod, users, BlockTag::Safe).await?;
+        Ok(safe.iter().zip(channels).map(|(safe, newest)| safe_locked(safe, newest)).collect())
     }
 
     /// Channels with this pod, read now and remembered, in the order asked.
@@ -192,4 +324,9 @@ impl ChainView {
         }
         Ok(channels)
     }
+}
+
+/// Locked amounts only grow, unless the chain was reorganised between two readings.
+fn safe_locked(safe: &Channel, newest: &Channel) -> Amount {
+    safe.locked.min(newest.locked)
 }

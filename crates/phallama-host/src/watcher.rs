@@ -6,17 +6,23 @@ use std::time::Duration;
 use phallama_chain::ChainError;
 use tokio::sync::{Notify, watch};
 
+use crate::clock;
 use crate::enclave::{EnclaveClient, EnclaveState};
 use crate::journal::Journal;
-use crate::view::ChainView;
+use crate::reserves::Reserves;
+use crate::view::{Advance, ChainView};
 
 /// Channels per call of the contract's view.
 const CHANNELS_PER_CALL: usize = 500;
+/// What nothing has covered for this long counts as lost, and no longer as at risk, in seconds:
+/// within this time, accounts that take credit and do not pay cost no more than the total limit.
+const WRITE_OFF_AFTER_S: u64 = 86_400;
 
 /// Follows the chain for one pod.
 pub(crate) struct Watcher {
     pub(crate) view: Arc<ChainView>,
     pub(crate) journal: Arc<Journal>,
+    pub(crate) reserves: Reserves,
     pub(crate) enclave: EnclaveClient,
     pub(crate) wake_settler: Arc<Notify>,
     pub(crate) poll: Duration,
@@ -50,15 +56,44 @@ impl Watcher {
     }
 
     async fn look(&self) -> Result<(), ChainError> {
-        if !self.view.advance().await? {
-            return Ok(());
+        match self.view.advance().await? {
+            Advance::Same => Ok(()),
+            Advance::New | Advance::Reorganised => self.refresh().await,
         }
-        for users in self.journal.users_with_unsettled().chunks(CHANNELS_PER_CALL) {
+    }
+
+    /// Reads the channels of everybody who owes something: what is locked for good is no longer at
+    /// risk, and who leaves is settled with.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub(crate) async fn refresh(&self) -> Result<(), ChainError> {
+        let owing = self.journal.users_with_unsettled();
+        for users in owing.chunks(CHANNELS_PER_CALL) {
             let channels = self.view.channels(users).await?;
             if channels.iter().any(|channel| channel.exit_at_unix_s != 0) {
                 self.wake_settler.notify_one();
             }
         }
+        self.write_off();
+        for users in self.reserves.users().chunks(CHANNELS_PER_CALL) {
+            let channels = self.view.channels(users).await?;
+            let safe = self.view.safe_locked(users, &channels).await?;
+            for ((user, channel), safe) in users.iter().zip(&channels).zip(safe) {
+                self.reserves.see(*user, channel, safe);
+            }
+        }
         Ok(())
     }
+
+    fn write_off(&self) {
+        let before = clock::now_unix_s().saturating_sub(WRITE_OFF_AFTER_S);
+        let unsettled = self.journal.unsettled();
+        for record in unsettled.iter().take_while(|it| it.unsettled_since_unix_s <= before) {
+            self.reserves.write_off(record.key.user);
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -115,6 +115,10 @@ codes! {
     EpochMismatch = 30, "epoch_mismatch", 409, Frame;
     /// The prompt and `max_tokens` do not fit the model's context.
     PromptTooLong = 31, "prompt_too_long", 400, Frame;
+    /// What is locked stands in blocks that the chain can still take back.
+    LockNotSafe = 32, "lock_not_safe", 503, Frame;
+    /// The pod has as much at risk as it may.
+    RiskLimit = 33, "risk_limit", 503, Frame;
 }
 
 impl Code {

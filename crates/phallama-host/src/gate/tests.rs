@@ -126,3 +126,55 @@ async fn deposit_that_is_not_safe_yet_waits_for_its_lock() {
     let channel = world.chain.channel(user.address(), world.pod).await.unwrap();
     assert_eq!(channel.locked, 200.into(), "it was mined before the request was admitted");
 }
+
+#[tokio::test]
+async fn second_request_waits_for_the_lock_of_the_first_to_be_safe() {
+    let options = ChainOptions { safe_depth_blocks: 5, ..ChainOptions::default() };
+    let mut world = World::on(options, 0).await;
+    Arc::get_mut(&mut world.gate).unwrap().limits.per_user = 60.into();
+    let user = user(1);
+    world.open(&user, 500).await;
+    let admit = world.admit(&user, 40, Some(300));
+    let first = world.gate.admit(&admit).await.unwrap();
+    assert_eq!(world.gate.reserves.at_risk(), 40.into());
+    assert_eq!(denied(&world, &admit).await, Code::LockNotSafe);
+    for _ in 0..5 {
+        world.mine().await;
+    }
+    world.view.advance().await.unwrap();
+    let second = world.gate.admit(&admit).await.unwrap();
+    assert_eq!(world.gate.reserves.at_risk(), Amount::ZERO);
+    drop((first, second));
+}
+
+/// An attacker with twenty funded accounts, before anything of theirs is mined.
+#[tokio::test]
+async fn many_accounts_get_no_more_credit_than_the_total() {
+    let mut world = World::new(0).await;
+    let gate = Arc::get_mut(&mut world.gate).unwrap();
+    gate.limits = Limits { credit: 40.into(), per_user: 40.into(), total: 500.into() };
+    gate.lock_wait = Duration::from_millis(50);
+    let users: Vec<_> = (0..20).map(user).collect();
+    for user in &users {
+        world.open(user, 500).await;
+    }
+    world.view.advance().await.unwrap();
+    world.control("evm_setAutomine", serde_json::json!([false])).await;
+    let mut served = Vec::new();
+    for user in &users {
+        match world.gate.admit(&world.admit(user, 40, Some(100))).await {
+            Ok(admitted) => served.push((user, admitted)),
+            Err(denial) => assert_eq!(denial.code, Code::BalanceTooLow, "{}", denial.message),
+        }
+    }
+    assert_eq!(served.len(), 12);
+    assert_eq!(world.gate.reserves.at_risk(), 480.into());
+    // Served and gone: what was charged stays at risk, so nobody else takes its place.
+    for (user, admitted) in served {
+        world.gate.reserves.charge(user.address(), 0, 40.into());
+        drop(admitted);
+    }
+    assert_eq!(world.gate.reserves.at_risk(), 480.into());
+    let another = world.admit(&users[19], 40, Some(100));
+    assert_eq!(denied(&world, &another).await, Code::BalanceTooLow);
+}

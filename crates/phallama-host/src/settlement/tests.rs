@@ -4,32 +4,7 @@ use phallama_protocol::link::{BatchRow, BatchSigned, Kind, SignBatch};
 
 use super::*;
 use crate::clock;
-use crate::journal::{ChannelKey, Claim};
-use crate::testing::{World, user};
-
-/// The host has stored a claim of the running enclave.
-async fn charge(world: &World, user: &Signer, cumulative: u64) {
-    charge_at(world, user, cumulative, clock::now_unix_s()).await;
-}
-
-async fn charge_at(world: &World, user: &Signer, cumulative: u64, at_unix_s: u64) {
-    let claim = world.claim(user, cumulative);
-    let claim = Claim {
-        key: ChannelKey { user: claim.user, epoch: claim.epoch },
-        cap: claim.cap,
-        voucher_sig: claim.voucher_sig,
-        identity: world.identity.address(),
-        seq: claim.seq,
-        cumulative: claim.cumulative,
-        receipt_hash: claim.receipt_hash,
-        settlement_sig: claim.settlement_sig,
-        prompt_tokens: claim.prompt_tokens,
-        completion_tokens: claim.completion_tokens,
-        settled: Amount::ZERO,
-        at_unix_s,
-    };
-    world.journal.store(Change::Claim(Box::new(claim))).await.unwrap();
-}
+use crate::testing::{World, charge, charge_at, user};
 
 /// Plays the enclave: signs the rows that `stands_for` accepts.
 async fn sign(world: &World, stands_for: impl Fn(&BatchRow) -> bool) {

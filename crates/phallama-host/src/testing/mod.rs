@@ -8,5 +8,6 @@ mod world;
 pub(crate) use disk::SharedDisk;
 pub(crate) use enclave::{EnclaveSide, ScriptedEnclave};
 pub(crate) use world::{
-    Node, Noted, World, enclave_info, enclave_spec, machine, registrar, signer, start_node, user,
+    Node, Noted, World, charge, charge_at, enclave_info, enclave_spec, machine, registrar, signer,
+    start_node, user,
 };

@@ -20,18 +20,19 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::{ScriptedEnclave, SharedDisk};
+use crate::admission::Limits;
 use crate::attestation::CollateralKeeper;
 use crate::clock;
 use crate::enclave::{EnclaveClient, EnclaveInfo, EnclaveState};
 use crate::exchange::{Exchanges, OpenCount};
 use crate::gate::Gate;
-use crate::journal::Journal;
+use crate::journal::{self, Change, ChannelKey, Journal};
 use crate::locks::LockQueue;
 use crate::progress::PodProgress;
 use crate::registration::Registrar;
 use crate::reserves::Reserves;
 use crate::settlement::{Due, Settler};
-use crate::view::ChainView;
+use crate::view::{ChainView, Patience};
 
 /// Input and output price per million tokens.
 const PRICES: (u64, u64) = (100_000, 300_000);
@@ -143,8 +144,8 @@ impl World {
         credit_limit: u64,
     ) -> Self {
         let pod = registered.registrar.pod;
-        let stale = Duration::from_hours(1);
-        let view = ChainView::open(chain.clone(), pod, stale, 1_000.into()).await.unwrap();
+        let patience = Patience { answer: Duration::from_hours(1), block: None };
+        let view = ChainView::open(chain.clone(), pod, patience, 1_000.into()).await.unwrap();
         let (view, disk) = (Arc::new(view), SharedDisk::default());
         let journal = Arc::new(disk.journal());
         let gather = Duration::from_millis(20);
@@ -156,7 +157,11 @@ impl World {
             pod,
             domain: chain.domain(),
             terms_hash: offers_hash(&[offer()]),
-            credit_limit: credit_limit.into(),
+            limits: Limits {
+                credit: credit_limit.into(),
+                per_user: 1_000_000.into(),
+                total: 10_000_000.into(),
+            },
             lock_wait: Duration::from_secs(20),
         });
         let state = watch::Sender::new(EnclaveState::Ready(info));
@@ -177,6 +182,27 @@ impl World {
             state,
             registered,
         }
+    }
+
+    /// Makes an empty block.
+    pub(crate) async fn mine(&self) {
+        self.control("evm_mine", serde_json::json!([])).await;
+    }
+
+    /// One of the calls that only development chains take.
+    pub(crate) async fn control(
+        &self,
+        method: &str,
+        params: serde_json::Value,
+    ) -> serde_json::Value {
+        let call = serde_json::json!({
+            "jsonrpc": "2.0", "id": 1, "method": method, "params": params,
+        });
+        let url = &self.chain.config().rpc_url;
+        let answer = reqwest::Client::new().post(url).json(&call).send().await.unwrap();
+        let answer: serde_json::Value = answer.json().await.unwrap();
+        assert_eq!(answer.get("error"), None, "{method}");
+        answer["result"].clone()
     }
 
     /// Ends the node: nothing answers at its URL any more.
@@ -302,6 +328,30 @@ impl World {
         let channel = self.chain.channel(user.address(), self.pod).await.unwrap();
         assert_eq!(channel.locked, total.into());
     }
+}
+
+/// The host has stored a claim of the running enclave.
+pub(crate) async fn charge(world: &World, user: &Signer, cumulative: u64) {
+    charge_at(world, user, cumulative, clock::now_unix_s()).await;
+}
+
+pub(crate) async fn charge_at(world: &World, user: &Signer, cumulative: u64, at_unix_s: u64) {
+    let claim = world.claim(user, cumulative);
+    let claim = journal::Claim {
+        key: ChannelKey { user: claim.user, epoch: claim.epoch },
+        cap: claim.cap,
+        voucher_sig: claim.voucher_sig,
+        identity: world.identity.address(),
+        seq: claim.seq,
+        cumulative: claim.cumulative,
+        receipt_hash: claim.receipt_hash,
+        settlement_sig: claim.settlement_sig,
+        prompt_tokens: claim.prompt_tokens,
+        completion_tokens: claim.completion_tokens,
+        settled: Amount::ZERO,
+        at_unix_s,
+    };
+    world.journal.store(Change::Claim(Box::new(claim))).await.unwrap();
 }
 
 /// A machine of the simulated platform, under the shared development root.
