@@ -21,13 +21,13 @@ pub(crate) struct BlockSlot {
     pub(crate) timestamp: u64,
     pub(crate) base_fee: u64,
     pub(crate) gas_limit: u64,
+    /// What `PREVRANDAO` returns, see [`randomness`].
+    pub(crate) randomness: B256,
 }
 
-impl BlockSlot {
-    /// What `PREVRANDAO` returns: different in every block, the same in every run.
-    pub(crate) fn randomness(&self) -> B256 {
-        keccak256([self.parent_hash.as_slice(), &self.number.to_be_bytes()].concat())
-    }
+/// Different in every block and on every branch, the same in every run.
+pub(crate) fn randomness(parent_hash: B256, number: u64, branch: u64) -> B256 {
+    keccak256([parent_hash.as_slice(), &number.to_be_bytes(), &branch.to_be_bytes()].concat())
 }
 
 /// A mined transaction with its receipt.
@@ -113,6 +113,7 @@ impl Block {
             timestamp: self.header.timestamp,
             base_fee: self.base_fee(),
             gas_limit: self.header.gas_limit,
+            randomness: self.header.mix_hash,
         }
     }
 }
@@ -136,7 +137,7 @@ pub(crate) fn header(slot: &BlockSlot, transactions: &[MinedTx]) -> Header {
         gas_limit: slot.gas_limit,
         gas_used: receipts.last().map_or(0, TxReceipt::cumulative_gas_used),
         timestamp: slot.timestamp,
-        mix_hash: slot.randomness(),
+        mix_hash: slot.randomness,
         base_fee_per_gas: Some(slot.base_fee),
         blob_gas_used: Some(0),
         excess_blob_gas: Some(0),

@@ -51,6 +51,12 @@ impl Clock {
         self.next_unix_s = Some(unix_s);
     }
 
+    /// Sets the clock; returns by how much it is ahead of the wall clock, in seconds.
+    pub(crate) fn set(&mut self, unix_s: u64) -> i128 {
+        self.show(unix_s);
+        self.offset_s
+    }
+
     fn show(&mut self, unix_s: u64) {
         self.offset_s = i128::from(unix_s) - i128::from(wall_unix_s());
     }

@@ -72,7 +72,7 @@ pub enum RpcError {
         /// What the sender must use.
         expected: u64,
     },
-    /// Earlier transactions are missing.
+    /// Too many earlier transactions are missing; with fewer it would wait for them.
     #[error("nonce too high: address {address}, tx nonce {got}, next nonce {expected}")]
     NonceTooHigh {
         /// The sender.
@@ -86,11 +86,13 @@ pub enum RpcError {
     #[error("already known")]
     AlreadyKnown,
     /// Another transaction with this nonce waits, and the new one pays less than 10 % more.
-    #[error("replacement transaction underpriced: max fee {got} wei, needs {needed} wei")]
+    #[error("replacement transaction underpriced: {what} {got} wei, needs {needed} wei")]
     ReplacementUnderpriced {
-        /// Max fee per gas in the transaction.
+        /// `max fee` or `tip`, per gas.
+        what: &'static str,
+        /// In the transaction.
         got: u128,
-        /// Max fee per gas that would replace the waiting one.
+        /// What would replace the waiting one.
         needed: u128,
     },
     /// The sender cannot pay for the gas limit and the value.

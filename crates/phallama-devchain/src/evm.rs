@@ -101,7 +101,7 @@ fn block_env(slot: &BlockSlot) -> BlockEnv {
         timestamp: U256::from(slot.timestamp),
         gas_limit: slot.gas_limit,
         basefee: slot.base_fee,
-        prevrandao: Some(slot.randomness()),
+        prevrandao: Some(slot.randomness),
         ..BlockEnv::default()
     };
     env.set_blob_excess_gas_and_price(0, BLOB_BASE_FEE_UPDATE_FRACTION_PRAGUE);

@@ -8,13 +8,17 @@ use revm::primitives::{Address, B256, B256Map, U256};
 use revm::state::AccountInfo;
 
 use crate::accounts::dev_account;
-use crate::block::{Block, BlockSlot, MinedTx, SignedTx};
+use crate::block::{self, Block, BlockSlot, MinedTx, SignedTx};
 use crate::clock::Clock;
 use crate::error::RpcError;
 use crate::evm::{self, Rules};
 use crate::options::{ChainOptions, Mining};
 use crate::pool::{Pool, max_cost};
+use crate::rewind::Snapshot;
 use crate::state::{State, StateView};
+
+/// How far a nonce may be ahead of the sender's next one and still wait for its turn.
+const NONCES_AHEAD_MAX: u64 = 64;
 
 /// Everything that changes while a chain lives. One lock guards it.
 pub(crate) struct Ledger {
@@ -25,21 +29,17 @@ pub(crate) struct Ledger {
     pub(crate) state: State,
     /// Block number = index; never empty.
     pub(crate) blocks: Vec<Block>,
-    block_numbers: B256Map<u64>,
+    pub(crate) block_numbers: B256Map<u64>,
     /// Where a mined transaction is: block number, index in the block.
-    tx_places: B256Map<(u64, usize)>,
+    pub(crate) tx_places: B256Map<(u64, usize)>,
     /// The newest revision; also that of the head.
-    revision: u64,
-    snapshots: Vec<Snapshot>,
-    next_snapshot_id: u64,
-}
-
-/// What `evm_revert` goes back to.
-struct Snapshot {
-    id: u64,
-    block_count: usize,
-    revision: u64,
-    clock: Clock,
+    pub(crate) revision: u64,
+    pub(crate) snapshots: Vec<Snapshot>,
+    pub(crate) next_snapshot_id: u64,
+    /// How often blocks were taken back. Blocks made after that differ from those before.
+    pub(crate) branch: u64,
+    /// What the next block's base fee was set to.
+    pub(crate) base_fee_set: Option<u64>,
 }
 
 impl Ledger {
@@ -56,6 +56,7 @@ impl Ledger {
             timestamp: options.genesis_unix_s.unwrap_or_else(|| clock.now_unix_s()),
             base_fee: options.base_fee_wei,
             gas_limit: options.block_gas_limit,
+            randomness: block::randomness(B256::ZERO, 0, 0),
         };
         let genesis = Block::new(&slot, Vec::new(), 0);
         let rules =
@@ -71,6 +72,8 @@ impl Ledger {
             revision: 0,
             snapshots: Vec::new(),
             next_snapshot_id: 0,
+            branch: 0,
+            base_fee_set: None,
             options,
         }
     }
@@ -123,37 +126,54 @@ impl Ledger {
     /// The environment of the next block, if it were made now.
     pub(crate) fn next_slot(&self) -> BlockSlot {
         let head = self.head();
+        let number = head.header.number + 1;
         BlockSlot {
-            number: head.header.number + 1,
+            number,
             parent_hash: head.hash,
             timestamp: self.clock.preview(head.header.timestamp),
-            base_fee: head.next_base_fee(),
+            base_fee: self.next_base_fee(),
             gas_limit: self.options.block_gas_limit,
+            randomness: block::randomness(head.hash, number, self.branch),
         }
     }
 
-    /// The nonce that the sender's next transaction must have.
+    /// What the next block's base fee will be, in wei per gas.
+    pub(crate) fn next_base_fee(&self) -> u64 {
+        self.base_fee_set.unwrap_or_else(|| self.head().next_base_fee())
+    }
+
+    fn mined_nonce(&self, sender: Address) -> u64 {
+        self.state.account(sender, self.revision).map_or(0, |info| info.nonce)
+    }
+
+    /// The nonce that the sender's next transaction must have to leave no gap.
     pub(crate) fn next_nonce(&self, sender: Address) -> u64 {
-        let mined = self.state.account(sender, self.revision).map_or(0, |info| info.nonce);
-        mined + self.pool.count(sender)
+        self.pool.next_nonce(sender, self.mined_nonce(sender))
     }
 
     /// Takes a transaction: into a block at once, or into the pool.
     pub(crate) fn submit(&mut self, tx: SignedTx) -> Result<TxHash, RpcError> {
         self.check(&tx)?;
-        let hash = *tx.tx_hash();
-        if self.options.mining == Mining::Instant {
-            let slot = self.next_slot();
-            let revision = self.revision + 1;
-            let result = self.execute(&tx, &slot, revision)?;
-            self.append(&slot, vec![MinedTx::new(tx, result, &[])], revision);
-        } else {
+        let (hash, sender, nonce) = (*tx.tx_hash(), tx.signer(), tx.nonce());
+        if self.options.mining != Mining::Instant || nonce > self.mined_nonce(sender) {
             self.pool.insert(tx)?;
+            return Ok(hash);
+        }
+        self.pool.check_replacement(&tx)?;
+        let slot = self.next_slot();
+        let revision = self.revision + 1;
+        let result = self.execute(&tx, &slot, revision)?;
+        self.append(&slot, vec![MinedTx::new(tx, result, &[])], revision);
+        self.pool.remove(sender, nonce);
+        // The gap before it may have been all that it waited for.
+        if self.pool.has(sender, nonce + 1) {
+            self.mine();
         }
         Ok(hash)
     }
 
-    /// Makes a block of the waiting transactions that fit, in the order they arrived.
+    /// Makes a block of the waiting transactions that fit, in the order they arrived; one whose
+    /// turn has not come (an earlier nonce is missing) or that offers too little waits on.
     pub(crate) fn mine(&mut self) {
         let slot = self.next_slot();
         let revision = self.revision + 1;
@@ -171,12 +191,7 @@ impl Ledger {
                     gas_left -= done.gas_used;
                     mined.push(done);
                 }
-                // An earlier one of the same sender had to wait, so this one waits too.
-                Err(RpcError::NonceTooHigh { .. })
-                    if waiting.iter().any(|other| other.signer() == tx.signer()) =>
-                {
-                    waiting.push(tx);
-                }
+                Err(RpcError::NonceTooHigh { .. }) => waiting.push(tx),
                 // A transaction that became impossible (say its sender's ether is gone) leaves
                 // the pool, as on every node.
                 Err(_) => {}
@@ -201,6 +216,7 @@ impl Ledger {
 
     fn append(&mut self, slot: &BlockSlot, transactions: Vec<MinedTx>, revision: u64) {
         self.clock.block_made(slot.timestamp);
+        self.base_fee_set = None;
         for (index, mined) in transactions.iter().enumerate() {
             self.tx_places.insert(mined.hash(), (slot.number, index));
         }
@@ -244,7 +260,7 @@ impl Ledger {
         {
             return Err(RpcError::TipAboveCap { tip, cap: got });
         }
-        let base_fee = self.head().next_base_fee();
+        let base_fee = self.next_base_fee();
         if got < u128::from(base_fee) {
             return Err(RpcError::FeeBelowBase { address: tx.signer(), got, base_fee });
         }
@@ -252,15 +268,16 @@ impl Ledger {
             .map_err(|invalid| RpcError::from_invalid(invalid, tx.signer()))
     }
 
-    /// A nonce is right if it is the next one, or that of a waiting transaction to replace.
+    /// A nonce is right if it is the next one, that of a waiting transaction to replace, or one
+    /// that can wait for the gap before it to close.
     fn check_nonce(&self, tx: &SignedTx) -> Result<(), RpcError> {
         let address = tx.signer();
         let got = tx.nonce();
         let expected = self.next_nonce(address);
-        if got > expected {
+        if got > expected.saturating_add(NONCES_AHEAD_MAX) {
             return Err(RpcError::NonceTooHigh { address, got, expected });
         }
-        if got < expected - self.pool.count(address) {
+        if got < self.mined_nonce(address) {
             return Err(RpcError::NonceTooLow { address, got, expected });
         }
         Ok(())
@@ -288,40 +305,5 @@ impl Ledger {
         self.state.set_account(address, info, self.revision);
         let revision = self.revision;
         self.blocks.last_mut().expect("block 0 is never removed").revision = revision;
-    }
-
-    /// Remembers the present; returns the snapshot's id.
-    pub(crate) fn snapshot(&mut self) -> u64 {
-        let id = self.next_snapshot_id;
-        self.next_snapshot_id += 1;
-        self.snapshots.push(Snapshot {
-            id,
-            block_count: self.blocks.len(),
-            revision: self.revision,
-            clock: self.clock,
-        });
-        id
-    }
-
-    /// Goes back to a snapshot, which is used up together with all younger ones; returns whether
-    /// it existed. Waiting transactions are dropped.
-    pub(crate) fn revert_to(&mut self, id: u64) -> bool {
-        let Some(position) = self.snapshots.iter().position(|snapshot| snapshot.id == id) else {
-            return false;
-        };
-        let snapshot = self.snapshots.swap_remove(position);
-        self.snapshots.truncate(position);
-        for block in self.blocks.drain(snapshot.block_count..) {
-            self.block_numbers.remove(&block.hash);
-            for mined in &block.transactions {
-                self.tx_places.remove(mined.tx.tx_hash());
-            }
-        }
-        self.state.roll_back(snapshot.revision);
-        self.revision = snapshot.revision;
-        self.blocks.last_mut().expect("block 0 is never removed").revision = snapshot.revision;
-        self.pool.take();
-        self.clock = snapshot.clock;
-        true
     }
 }

@@ -15,9 +15,12 @@
 //! - **A state trie.** `stateRoot` in headers is zero and `eth_getProof` does not exist. State is
 //!   kept as a history per account and slot, so every past block can be queried and
 //!   `evm_snapshot`/`evm_revert` cost next to nothing.
-//! - **A queue for the future.** A nonce above the next one is refused with `nonce too high`
-//!   instead of waiting silently for the gap to close.
 //! - **Blob and set-code transactions.** Types 0, 1 and 2 are accepted.
+//!
+//! What can go wrong with a chain can be made to go wrong: the `evm_` and `anvil_` methods move the
+//! clock, raise the base fee, drop waiting transactions and reorganise the newest blocks
+//! (`anvil_reorg`), and a [`FaultyRpc`] in front of a chain is down, slow, stale or lying on
+//! request.
 //!
 //! ```
 //! use phallama_devchain::{ChainOptions, DevChain, dev_account};
@@ -35,10 +38,12 @@ mod chain;
 mod clock;
 mod error;
 mod evm;
+mod faulty;
 mod http;
 mod ledger;
 mod options;
 mod pool;
+mod rewind;
 mod rpc;
 mod state;
 #[cfg(feature = "alloy")]
@@ -47,6 +52,7 @@ mod transport;
 pub use accounts::dev_account;
 pub use chain::DevChain;
 pub use error::RpcError;
+pub use faulty::{Fault, FaultyRpc, Hold, InjectedFault, Moment, Rewriter, Rule, Upstream};
 pub use http::{BODY_MAX_BYTES, serve};
 pub use options::{ChainOptions, Mining, P256Price};
 #[cfg(feature = "alloy")]

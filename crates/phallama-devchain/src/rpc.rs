@@ -81,6 +81,15 @@ fn find(method: &str) -> Option<Method> {
         "evm_setNextBlockTimestamp" | "anvil_setNextBlockTimestamp" => {
             Write(control::set_next_block_timestamp)
         }
+        "evm_setTime" | "anvil_setTime" => Write(control::set_time),
+        "anvil_setNextBlockBaseFeePerGas" | "hardhat_setNextBlockBaseFeePerGas" => {
+            Write(control::set_next_base_fee)
+        }
+        "phallama_setTagDepths" => Write(control::set_tag_depths),
+        "anvil_dropTransaction" | "hardhat_dropTransaction" => Write(control::drop_transaction),
+        "anvil_dropAllTransactions" => Write(control::drop_all_transactions),
+        "anvil_rollback" => Write(control::roll_back),
+        "anvil_reorg" => Write(control::reorganise),
         "evm_snapshot" | "anvil_snapshot" => Write(control::snapshot),
         "evm_revert" | "anvil_revert" => Write(control::revert),
         "anvil_setBalance" | "hardhat_setBalance" => Write(control::set_balance),

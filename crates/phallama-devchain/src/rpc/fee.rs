@@ -16,7 +16,7 @@ const SUGGESTED_TIP_WEI: u64 = 1_000_000_000;
 const FEE_HISTORY_MAX_BLOCKS: u64 = 1024;
 
 pub(super) fn gas_price(ledger: &Ledger, _: &Params) -> Outcome {
-    quantity(ledger.head().next_base_fee().saturating_add(SUGGESTED_TIP_WEI))
+    quantity(ledger.next_base_fee().saturating_add(SUGGESTED_TIP_WEI))
 }
 
 pub(super) fn max_priority_fee_per_gas(_: &Ledger, _: &Params) -> Outcome {
@@ -37,10 +37,12 @@ pub(super) fn fee_history(ledger: &Ledger, params: &Params) -> Outcome {
         history.base_fee_per_gas.push(u128::from(block.base_fee()));
         history.gas_used_ratio.push(ratio(block.header.gas_used, block.header.gas_limit));
         reward.push(tips(block, percentiles.as_deref().unwrap_or_default()));
-        if number == newest {
-            history.base_fee_per_gas.push(u128::from(block.next_base_fee()));
-        }
     }
+    let after = match ledger.block_by_number(newest + 1) {
+        Some(block) => block.base_fee(),
+        None => ledger.next_base_fee(),
+    };
+    history.base_fee_per_gas.push(u128::from(after));
     // No blobs: their base fee stays at the minimum of 1 wei.
     history.base_fee_per_blob_gas = vec![1; history.base_fee_per_gas.len()];
     history.blob_gas_used_ratio = vec![0.0; history.gas_used_ratio.len()];

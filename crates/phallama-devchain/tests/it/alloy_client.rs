@@ -102,7 +102,7 @@ fn alloy_sees_why_a_transaction_was_refused() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let provider = ProviderBuilder::new().connect_client(chain.rpc_client());
-        let raw = sign(0, tx(5, wallet(1).address(), bytes!("00")));
+        let raw = sign(0, tx(65, wallet(1).address(), bytes!("00")));
         let error = provider.send_raw_transaction(&raw).await.unwrap_err();
         let payload = error.as_error_resp().unwrap();
         assert!(payload.message.starts_with("nonce too high"), "{payload}");

@@ -126,6 +126,95 @@ fn a_snapshot_is_used_up_together_with_younger_ones() {
 }
 
 #[test]
+fn a_reorganisation_has_the_same_height_and_other_blocks() {
+    for depth in [1, 2, 12, 64] {
+        let chain = chain();
+        let counter = deploy(&chain, COUNTER);
+        get(&chain, "anvil_mine", json!([depth - 1]));
+        let kept = block(&chain, "latest");
+        let sent = mined(&chain, &sign(0, tx(1, counter, [])));
+        get(&chain, "anvil_mine", json!([depth - 1]));
+        let (before, height) = (block(&chain, "latest"), head(&chain));
+
+        get(&chain, "anvil_reorg", json!([depth]));
+        assert_eq!(head(&chain), height);
+        let fork = block(&chain, json!(format!("{:#x}", height - depth + 1)));
+        assert_eq!(fork["parentHash"], kept["hash"]);
+        assert_ne!(fork["hash"], sent["blockHash"]);
+        assert_ne!(block(&chain, "latest")["hash"], before["hash"]);
+        let gone = get(&chain, "eth_getBlockByHash", json!([sent["blockHash"], false]));
+        assert_eq!(gone, Value::Null);
+        let slot = get(&chain, "eth_getStorageAt", json!([counter, "0x0", "latest"]));
+        assert_eq!((slot, nonce(&chain, 0)), (json!(word(0)), 1));
+        let by_hash = json!([counter, "0x0", { "blockHash": sent["blockHash"] }]);
+        assert!(chain.request("eth_getStorageAt", by_hash).is_err());
+    }
+}
+
+#[test]
+fn transactions_of_a_reorganisation_can_wait_again() {
+    let chain = chain();
+    let counter = deploy(&chain, COUNTER);
+    let sent = [1, 2].map(|nonce| mined(&chain, &sign(0, tx(nonce, counter, []))));
+    get(&chain, "anvil_reorg", json!([2, [], true]));
+    for receipt in &sent {
+        let hash = json!([receipt["transactionHash"]]);
+        assert_eq!(get(&chain, "eth_getTransactionReceipt", hash.clone()), Value::Null);
+        let waiting = get(&chain, "eth_getTransactionByHash", hash);
+        assert_eq!(waiting["blockHash"], Value::Null);
+        assert_eq!(waiting["hash"], receipt["transactionHash"]);
+    }
+    get(&chain, "evm_mine", json!([]));
+    let hashes: Vec<_> = sent.iter().map(|receipt| &receipt["transactionHash"]).collect();
+    assert_eq!(block(&chain, "latest")["transactions"], json!(hashes));
+}
+
+#[test]
+fn blocks_after_a_revert_differ_from_those_before() {
+    let chain = chain();
+    let time = number(&block(&chain, "latest")["timestamp"]) + 100;
+    let snapshot = get(&chain, "evm_snapshot", json!([]));
+    get(&chain, "evm_mine", json!([time]));
+    let before = block(&chain, "latest")["hash"].clone();
+    get(&chain, "evm_revert", json!([snapshot]));
+    get(&chain, "evm_mine", json!([time]));
+    assert_ne!(block(&chain, "latest")["hash"], before);
+}
+
+#[test]
+fn a_roll_back_shortens_the_chain_and_never_below_block_0() {
+    let chain = chain();
+    get(&chain, "anvil_mine", json!([5]));
+    let second = block(&chain, "0x2");
+    get(&chain, "anvil_rollback", json!([3]));
+    assert_eq!(block(&chain, "latest"), second);
+    assert_eq!(chain.request("anvil_rollback", json!([3])).unwrap_err().code(), -32602);
+    get(&chain, "anvil_rollback", json!([2]));
+    assert_eq!(head(&chain), 0);
+}
+
+#[test]
+fn tags_follow_the_head_at_the_distance_that_was_set() {
+    let chain = chain();
+    get(&chain, "anvil_mine", json!([10]));
+    assert_eq!(block(&chain, "safe")["number"], "0xa");
+    get(&chain, "phallama_setTagDepths", json!([3, 7]));
+    assert_eq!(block(&chain, "safe")["number"], "0x7");
+    assert_eq!(block(&chain, "finalized")["number"], "0x3");
+}
+
+#[test]
+fn the_clock_can_be_set_without_a_block() {
+    let chain = chain();
+    let hours_later = number(&block(&chain, "latest")["timestamp"]) + 7_200;
+    get(&chain, "evm_setTime", json!([hours_later]));
+    assert_eq!(head(&chain), 0);
+    get(&chain, "evm_mine", json!([]));
+    let time = number(&block(&chain, "latest")["timestamp"]);
+    assert!((hours_later..hours_later + 60).contains(&time), "{time}");
+}
+
+#[test]
 fn a_balance_that_was_set_can_be_spent() {
     let chain = chain();
     let poor = 77;

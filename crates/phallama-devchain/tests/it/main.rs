@@ -12,6 +12,7 @@ mod alloy_client;
 mod blocks;
 mod calls;
 mod control;
+mod faulty;
 mod foundry;
 mod http;
 mod logs;

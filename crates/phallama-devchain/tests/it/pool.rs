@@ -88,17 +88,24 @@ fn what_does_not_fit_into_a_block_waits_for_the_next() {
 }
 
 #[test]
-fn replacing_a_waiting_transaction_needs_ten_percent_more() {
+fn replacing_a_waiting_transaction_needs_ten_percent_more_of_cap_and_tip() {
     let chain = waiting_chain();
-    let offer = |gwei: u128| {
-        let max_fee_per_gas = gwei * GWEI;
-        send(&chain, &sign(0, TxEip1559 { max_fee_per_gas, ..tx(0, to(), []) }))
+    let offer = |cap: u128, tip: u128| {
+        let (max_fee_per_gas, max_priority_fee_per_gas) = (cap * GWEI, tip * GWEI);
+        let offer = TxEip1559 { max_fee_per_gas, max_priority_fee_per_gas, ..tx(0, to(), []) };
+        send(&chain, &sign(0, offer))
     };
-    let first = offer(20).unwrap();
-    let error = offer(21).unwrap_err();
-    assert_eq!(error, RpcError::ReplacementUnderpriced { got: 21 * GWEI, needed: 22 * GWEI });
+    let first = offer(20, 10).unwrap();
+    let needed = 22 * GWEI;
+    let error = offer(21, 11).unwrap_err();
+    let expected = RpcError::ReplacementUnderpriced { what: "max fee", got: 21 * GWEI, needed };
+    assert_eq!(error, expected);
     assert!(error.to_string().starts_with("replacement transaction underpriced"), "{error}");
-    let second = offer(22).unwrap();
+    let needed = 11 * GWEI;
+    let error = offer(22, 10).unwrap_err();
+    let expected = RpcError::ReplacementUnderpriced { what: "tip", got: 10 * GWEI, needed };
+    assert_eq!(error, expected);
+    let second = offer(22, 11).unwrap();
     get(&chain, "evm_mine", json!([]));
     assert_eq!(block(&chain, "latest")["transactions"], json!([second]));
     assert_eq!(get(&chain, "eth_getTransactionByHash", json!([first])), Value::Null);
@@ -113,11 +120,44 @@ fn the_same_waiting_transaction_is_already_known() {
 }
 
 #[test]
-fn a_gap_after_waiting_transactions_is_refused() {
+fn a_gap_after_waiting_transactions_waits_to_be_closed() {
     let chain = waiting_chain();
-    send(&chain, &sign(0, tx(0, to(), []))).unwrap();
-    let error = send(&chain, &sign(0, tx(2, to(), []))).unwrap_err();
-    assert_eq!(error, RpcError::NonceTooHigh { address: dev_account(0).0, got: 2, expected: 1 });
+    let mine = || {
+        get(&chain, "evm_mine", json!([]));
+        block(&chain, "latest")["transactions"].clone()
+    };
+    let [first, third] = [0, 2].map(|nonce| send(&chain, &sign(0, tx(nonce, to(), []))).unwrap());
+    assert_eq!(nonce(&chain, 0), 1);
+    assert_eq!(mine(), json!([first]));
+    assert_eq!(mine(), json!([]));
+    let second = send(&chain, &sign(0, tx(1, to(), []))).unwrap();
+    assert_eq!(nonce(&chain, 0), 3);
+    assert_eq!(mine(), json!([second, third]));
+}
+
+#[test]
+fn a_transaction_waits_while_the_base_fee_is_above_its_cap() {
+    let chain = waiting_chain();
+    let cheap = TxEip1559 { max_fee_per_gas: 2 * GWEI, ..tx(0, to(), []) };
+    let hash = send(&chain, &sign(0, cheap)).unwrap();
+    get(&chain, "anvil_setNextBlockBaseFeePerGas", json!(["2000000001"]));
+    get(&chain, "evm_mine", json!([]));
+    assert_eq!(number(&block(&chain, "latest")["baseFeePerGas"]), 2_000_000_001);
+    assert_eq!(block(&chain, "latest")["transactions"], json!([]));
+    // An empty block lowers it by an eighth.
+    get(&chain, "evm_mine", json!([]));
+    assert_eq!(block(&chain, "latest")["transactions"], json!([hash]));
+}
+
+#[test]
+fn a_waiting_transaction_can_be_dropped() {
+    let chain = waiting_chain();
+    let hash = send(&chain, &sign(0, tx(0, to(), []))).unwrap();
+    assert_eq!(get(&chain, "anvil_dropTransaction", json!([hash])), json!(hash));
+    assert_eq!(get(&chain, "anvil_dropTransaction", json!([hash])), Value::Null);
+    assert_eq!(get(&chain, "eth_getTransactionByHash", json!([hash])), Value::Null);
+    get(&chain, "evm_mine", json!([]));
+    assert_eq!(nonce(&chain, 0), 0);
 }
 
 #[test]

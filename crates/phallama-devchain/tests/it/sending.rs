@@ -101,10 +101,22 @@ fn refuses_a_used_nonce() {
 }
 
 #[test]
-fn refuses_a_nonce_above_the_next() {
-    let error = refused(&chain(), &sign(0, tx(1, dev_account(1).0, [])));
-    assert_eq!(error, RpcError::NonceTooHigh { address: dev_account(0).0, got: 1, expected: 0 });
+fn refuses_a_nonce_far_above_the_next() {
+    let error = refused(&chain(), &sign(0, tx(65, dev_account(1).0, [])));
+    assert_eq!(error, RpcError::NonceTooHigh { address: dev_account(0).0, got: 65, expected: 0 });
     assert!(error.to_string().starts_with("nonce too high"), "{error}");
+}
+
+#[test]
+fn a_gap_is_waited_for_and_closed_by_one_transaction() {
+    let chain = chain();
+    let ahead =
+        [2, 1].map(|nonce| send(&chain, &sign(0, tx(nonce, dev_account(1).0, []))).unwrap());
+    assert_eq!((head(&chain), nonce(&chain, 0)), (0, 0));
+    let first = mined(&chain, &sign(0, tx(0, dev_account(1).0, [])));
+    assert_eq!(first["blockNumber"], "0x1");
+    assert_eq!(block(&chain, "0x2")["transactions"], json!([ahead[1], ahead[0]]));
+    assert_eq!((head(&chain), nonce(&chain, 0)), (2, 3));
 }
 
 #[test]
