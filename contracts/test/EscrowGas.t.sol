@@ -42,6 +42,20 @@ contract EscrowGasTest is TokenSignatures {
         vm.snapshotValue("gas", "lock_slope", slope);
     }
 
+    /// What rows cost whoever sends them although nothing is left to lock: their users have locked
+    /// it for another pod in the meantime.
+    function test_lock_ofSkippedRows() public {
+        LockRow[] memory rows = new LockRow[](100);
+        for (uint256 i; i < rows.length; ++i) {
+            string memory label = labelOf("skipped", rows.length, i);
+            fund(label, UNIT / 2);
+            rows[i] = lockRow(label, UNIT, 0);
+        }
+        uint256 used =
+            record("lock_skipped_100", OPERATOR, abi.encodeCall(escrow.lock, (podId, rows)));
+        vm.assertLe(used, 100 * 15_000, "less than half of what a lock costs");
+    }
+
     function test_depositWithPermit() public {
         fund("user", UNIT);
         address payer = addressOf("payer");

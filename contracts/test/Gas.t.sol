@@ -76,7 +76,9 @@ contract GasTest is Fixture {
 
     function test_settleReceipts() public {
         receiptBatch(1);
+        receiptBatch(10);
         receiptBatch(100);
+        receiptBatch(500);
     }
 
     function test_exit() public {

@@ -1,17 +1,16 @@
 #!/usr/bin/env node
-// Writes the gas table of docs/reference/attestation-gas.md from snapshots/. `--check` writes nothing and fails
-// when the page has other figures.
+// Writes the gas tables of docs/reference/attestation-gas.md and billing-gas.md from snapshots/. `--check` writes
+// nothing and fails when a page has other figures.
 "use strict";
 
 const fs = require("node:fs");
 const path = require("node:path");
 
 const root = path.join(__dirname, "..");
-const page = path.join(root, "..", "docs", "reference", "attestation-gas.md");
 const read = (name) => JSON.parse(fs.readFileSync(path.join(root, "snapshots", `${name}.json`), "utf8"));
-const [ethereum, opStack] = [read("attestation"), read("attestation_optimism")];
+const [ethereum, opStack, billing] = [read("attestation"), read("attestation_optimism"), read("gas")];
 
-const ROWS = [
+const ATTESTATION = [
   ["`verify`, SGX v3", "verify_sgx_v3"],
   ["`verify`, TDX v4", "verify_tdx_v4"],
   ["`verify`, TDX v5, TD 1.0", "verify_tdx_v5_td10"],
@@ -40,17 +39,110 @@ const ROWS = [
   ["`upsertCrl`, 1,000 serials", "upsertCrl_1000"],
 ];
 
-const gas = (snapshot, name) => Number(snapshot[name]).toLocaleString("en-US");
-const columns = (name) => [ethereum, opStack].flatMap((of) => [gas(of, `${name}_execution`), gas(of, name)]);
-const table = ROWS.map(([label, name]) => `| ${[label, ...columns(name)].join(" | ")} |`).join("\n");
+// What grows with its rows, and for how many rows it is measured.
+const BATCHES = [
+  ["`settle`", "settle", [1, 10, 100, 500]],
+  ["`settleReceipts`", "settleReceipts", [1, 10, 100, 500]],
+  ["`lock`", "lock", [1, 10, 100, 400]],
+];
 
-const [begin, end] = ["|---|--:|--:|--:|--:|\n", "\n\n<!-- end of the table -->"];
-const text = fs.readFileSync(page, "utf8");
-const written = text.slice(0, text.indexOf(begin) + begin.length) + table + text.slice(text.indexOf(end));
-if (written === text) process.exit(0);
-if (process.argv.includes("--check")) {
-  console.error("error: docs/reference/attestation-gas.md has other figures than snapshots/\n");
-  console.error("hint: Run `contracts/tools/gas-table.js` and commit the result.");
+const OPERATIONS = [
+  ["`open`", "open"],
+  ["`openAndDeposit`", "openAndDeposit"],
+  ["`openAndDepositWithAuthorization`", "openAndDepositWithAuthorization"],
+  ["`deposit`", "deposit_again"],
+  ["`depositWithPermit`", "depositWithPermit"],
+  ["`depositWithAuthorization`", "depositWithAuthorization"],
+  ["`withdraw`", "withdraw"],
+  ["`withdrawFor`, the first of an account", "withdrawFor_first"],
+  ["`withdrawFor`, later", "withdrawFor_again"],
+  ["`startExit`", "startExit"],
+  ["`startExitFor`", "startExitFor"],
+  ["`finishExit`", "finishExit"],
+  ["`close`", "close"],
+  ["`closeFor`", "closeFor"],
+  ["`lock` of 100 rows that find nothing left to lock", "lock_skipped_100"],
+  ["`collect`, to an address that has none of the token", "collect"],
+  ["`PodRegistry.register`, one offer", "register_1_offer"],
+];
+
+const PEERS = [
+  ["allowance and `transferFrom` per row", "peer_allowances", [1, 10, 100]],
+  ["an EIP-3009 authorization per row", "peer_authorizations", [1, 10, 100]],
+  ["**`settle`, here**", "settle", [1, 10, 100]],
+];
+
+// Gas of a transaction and of a block of the target chain.
+const HALF_BLOCK = 15_000_000;
+
+const number = (value) => Math.round(value).toLocaleString("en-US");
+const lines = (rows) => rows.map((row) => `| ${row.join(" | ")} |`).join("\n");
+const gas = (snapshot, name) => {
+  if (!(name in snapshot)) throw new Error(`no snapshot ${name}`);
+  return Number(snapshot[name]);
+};
+
+// Least squares through [rows, gas]: what a row takes, and how much of the variance that explains.
+function line(points) {
+  const mean = (of) => points.reduce((sum, point) => sum + of(point), 0) / points.length;
+  const [x, y] = [mean((p) => p[0]), mean((p) => p[1])];
+  const sum = (of) => points.reduce((total, [a, b]) => total + of(a - x, b - y), 0);
+  const slope = sum((a, b) => a * b) / sum((a) => a * a);
+  const rest = sum((a, b) => (b - slope * a) ** 2);
+  return {slope, r2: 1 - rest / sum((_, b) => b * b)};
+}
+
+function attestation() {
+  const columns = (name) => [ethereum, opStack].flatMap((of) => [gas(of, `${name}_execution`), gas(of, name)]);
+  return lines(ATTESTATION.map(([label, name]) => [label, ...columns(name).map(number)]));
+}
+
+function batches() {
+  return lines(BATCHES.map(([label, name, counts]) => {
+    const points = counts.map((count) => [count, gas(billing, `${name}_${count}`)]);
+    const {slope, r2} = line(points);
+    if (r2 < 0.99) throw new Error(`${name} is not linear: R² ${r2}`);
+    const perRow = points.map(([count, used]) => number(used / count));
+    if (!counts.includes(500)) perRow[3] += ` (${counts[3]} rows)`;
+    const share = ((100 * gas(billing, `${name}_100`)) / HALF_BLOCK).toFixed(0);
+    return [label, ...perRow, number(slope), r2.toFixed(6), `${share} %`];
+  }));
+}
+
+const operations = () => lines(OPERATIONS.map(([label, name]) => [label, number(gas(billing, name))]));
+
+function peers() {
+  return lines(PEERS.map(([label, name, counts]) => {
+    return [label, ...counts.map((count) => number(gas(billing, `${name}_${count}`) / count))];
+  }));
+}
+
+// [page, the rule under a table's head, its rows]. Each table ends at the marker after it.
+const TABLES = [
+  ["attestation-gas.md", "|---|--:|--:|--:|--:|\n", attestation()],
+  ["billing-gas.md", "|---|--:|--:|--:|--:|--:|--:|--:|\n", batches()],
+  ["billing-gas.md", "|---|--:|\n", operations()],
+  ["billing-gas.md", "|---|--:|--:|--:|\n", peers()],
+];
+const END = "\n\n<!-- end of the table -->";
+
+let stale = false;
+for (const [page, begin, rows] of TABLES) {
+  const file = path.join(root, "..", "docs", "reference", page);
+  const text = fs.readFileSync(file, "utf8");
+  const from = text.indexOf(`\n${begin}`) + 1 + begin.length;
+  const to = text.indexOf(END, from - 1);
+  if (from === begin.length || to < 0) throw new Error(`${page} has no table under ${begin.trim()}`);
+  const written = text.slice(0, from) + rows + text.slice(to);
+  if (written === text) continue;
+  if (process.argv.includes("--check")) {
+    console.error(`error: docs/reference/${page} has other figures than snapshots/`);
+    stale = true;
+  } else {
+    fs.writeFileSync(file, written);
+  }
+}
+if (stale) {
+  console.error("\nhint: Run `contracts/tools/gas-table.js` and commit the result.");
   process.exit(1);
 }
-fs.writeFileSync(page, written);
