@@ -6,6 +6,7 @@
 
 mod figures;
 mod tidy;
+mod trust;
 
 use std::path::{Path, PathBuf};
 

@@ -47,6 +47,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     enclave_absences(root, &mut faults)?;
     files(root, &mut faults)?;
     pages(root, &mut faults)?;
+    crate::trust::faults(root, &mut faults)?;
     if faults.is_empty() {
         return Ok(());
     }
