@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 repo=$PWD
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
-parts=(gas attestation dcap seal verify path deps size ci build)
+parts=(gas attestation dcap seal ledger verify path registry deps size ci build)
 
 say() { printf '\033[1mfigures:\033[0m %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -23,6 +23,7 @@ machine="$(nproc) cores of $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | he
 about() {
   local cold='whole transaction, cold slots, distinct users, embedded chain'
   local quoted='cold, P-256 precompile at 6,900 gas; forge, contracts/snapshots/attestation.json'
+  local clients='64 clients at once, each waiting for its claim, 9,600 channels, group commit'
   local turns='SmolLM2-135M Q4_1, greedy, ~64-token prompts, 64-token answers, sides in turns, medians'
   case $1 in
     gas.register_tx) echo "gas	register: one offer; $cold" ;;
@@ -62,6 +63,18 @@ about() {
     seal.sign_us) echo "µs	one secp256k1 signature; $machine" ;;
     seal.recover_us) echo "µs	one secp256k1 key recovery; $machine" ;;
     verify.quote_ms) echo "ms	simulated SGX quote with its collateral, median of 400; $machine" ;;
+    ledger.verified_per_s) echo "vouchers/s	EIP-712 digest and recovered signer as in the enclave, all cores; $machine" ;;
+    ledger.durable_per_s) echo "claims/s	stored by the pod's journal, $clients; $machine" ;;
+    ledger.ack_p50_ms) echo "ms	from a claim to its being durable, median, $clients; $machine" ;;
+    ledger.ack_p99_ms) echo "ms	from a claim to its being durable, 99th percentile, $clients; $machine" ;;
+    ledger.claims_per_commit) echo "claims	of one commit of the journal, $clients" ;;
+    ledger.bytes_per_claim) echo "B	that the journal writes, $clients" ;;
+    ledger.serial_per_s) echo "claims/s	stored by the pod's journal for one client that waits for each; $machine" ;;
+    ledger.disk_durable_per_s) echo "claims/s	the disk's limit: the same bytes, in the journal's portions, written and fdatasync'ed by nothing else, same run and file system; $machine" ;;
+    ledger.disk_commit_p50_ms) echo "ms	one such portion, median; $machine" ;;
+    ledger.disk_commit_p99_ms) echo "ms	one such portion, 99th percentile; $machine" ;;
+    ledger.disk_serial_per_s) echo "claims/s	the disk's limit for one claim's record at a time; $machine" ;;
+    registry.first_list_s) echo "s	a client that knows nothing reads 10,000 pods, 9,000 of them dust, from the embedded chain over HTTP, median of 3; $machine" ;;
     path.direct_tokens_per_s) echo "tokens/s	llama-server asked directly, 1 stream; $turns; $machine" ;;
     path.tokens_per_s) echo "tokens/s	private path, class unpaced, 1 stream; $turns; $machine" ;;
     path.throughput_ratio_1) echo "ratio	private ÷ direct, from call to accepted receipt, unpaced, 1 stream; $turns" ;;
@@ -154,6 +167,8 @@ part_dcap() {
   record_exact <target/dcap-differential.json
 }
 
+part_ledger() { bench phallama ledger | record_json; }
+part_registry() { bench phallama registry | record_json; }
 part_verify() { bench phallama verify | record_json; }
 
 # The bench speaks of single steps; a client's share of a request is two of them.

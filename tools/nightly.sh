@@ -12,7 +12,7 @@ export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
 cases=${PHALLAMA_NIGHTLY_CASES:-20000}
 runs=${PHALLAMA_NIGHTLY_RUNS:-10}
-parts=(contracts properties dcap fuzz chain end_to_end demo)
+parts=(contracts properties dcap fuzz chain registry end_to_end demo)
 
 say() { printf '\033[1mnightly:\033[0m %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 2; }
@@ -43,6 +43,15 @@ part_fuzz() {
 part_chain() {
   tools/setup.sh contracts
   repeat cargo test --quiet --locked -p phallama-devchain -p phallama-chain
+}
+
+# A list of 10,000 pods within 30 s, dust rows and all.
+part_registry() {
+  cargo bench --quiet --locked --profile dev -p phallama --bench registry -- --json | python3 -c '
+import json, sys
+took = json.load(sys.stdin)["registry.first_list_s"]
+print(f"first list of 10,000 pods: {took:.1f} s, at most 30 s", file=sys.stderr)
+sys.exit(took > 30)'
 }
 
 part_end_to_end() {

@@ -130,6 +130,12 @@ pub struct PaymentPolicy {
     pub allocation_life_s: u64,
 }
 
+/// How much to allocate when `needs` is missing and `available` is free: a chunk, at most half of
+/// what is free and at most `room`, but never less than `needs`. All in the smallest token unit.
+pub fn lock_size(chunk: u128, needs: u128, available: u128, room: u128) -> u128 {
+    needs.max(chunk.min(available / 2).min(room))
+}
+
 impl Default for PaymentPolicy {
     fn default() -> Self {
         let lock_chunk = Amount::new(1_000_000).expect("a million fits 96 bits");

@@ -47,7 +47,7 @@ pub use ask::AskOptions;
 pub use check::{Check, Refusal, VouchedBy};
 pub use client::Client;
 pub use config::{
-    ApprovedMeasurement, ClientConfig, PaymentPolicy, SpendLimits, Timeouts, TrustPolicy,
+    ApprovedMeasurement, ClientConfig, PaymentPolicy, SpendLimits, Timeouts, TrustPolicy, lock_size,
 };
 pub use directory::ModelListing;
 pub use dossier::{

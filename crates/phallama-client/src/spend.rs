@@ -3,6 +3,8 @@
 //! Pure. Amounts are `u128` in the token's smallest unit; every one of them stays below 2^96.
 //! Steps 2 to 4 of `spec/billing.md`.
 
+use crate::config::lock_size;
+
 /// What is remembered of one (user, pod) channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ChannelRecord {
@@ -244,7 +246,7 @@ impl ChannelRecord {
             let adds = adds.saturating_add(needs);
             return Err(NoPlan::LockTooLarge { adds, allowed: wish.lock_max.unwrap_or(u128::MAX) });
         }
-        Ok(needs.max(wish.lock_chunk.min(available / 2).min(room)))
+        Ok(lock_size(wish.lock_chunk, needs, available, room))
     }
 
     fn allocate(&mut self, total: u128, wish: &Wish) -> PlannedAllocation {

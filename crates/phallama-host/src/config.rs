@@ -68,9 +68,15 @@ impl PodConfig {
 
     /// Most that may be at risk.
     pub fn limits(&self) -> Limits {
-        let Policy { credit_limit, risk_per_user, risk_total, .. } = self.policy;
-        let credit = credit_limit.unwrap_or_else(|| small_request(&self.offers()));
-        Limits { credit, per_user: risk_per_user, total: risk_total }
+        self.policy.limits(&self.offers())
+    }
+}
+
+impl Policy {
+    /// Most that a pod with these offers may have at risk.
+    pub fn limits(&self, offers: &[Offer]) -> Limits {
+        let credit = self.credit_limit.unwrap_or_else(|| small_request(offers));
+        Limits { credit, per_user: self.risk_per_user, total: self.risk_total }
     }
 }
 

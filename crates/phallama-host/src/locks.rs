@@ -12,9 +12,9 @@ use tokio::sync::{mpsc, watch};
 use crate::view::ChainView;
 
 /// Rows per transaction, most: at about 34,000 gas each, well below a block.
-const ROWS_MAX: usize = 100;
+pub const ROWS_MAX: usize = 100;
 /// Locks that may wait; more are refused.
-const WAITING_MAX: usize = 1_000;
+pub const WAITING_MAX: usize = 1_000;
 
 /// How far a lock has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
