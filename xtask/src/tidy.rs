@@ -108,6 +108,8 @@ pub(crate) fn cargo_tree(root: &Path, selection: &[&str]) -> Result<BTreeSet<Str
     let output = std::process::Command::new(env!("CARGO"))
         .args(["tree", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}"])
         .args(selection)
+        // The selection's own tree, not what it would share with the rest of the workspace.
+        .env_remove("CARGO_RESOLVER_FEATURE_UNIFICATION")
         .current_dir(root)
         .output()
         .context("running cargo tree")?;

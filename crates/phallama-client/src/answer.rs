@@ -133,6 +133,16 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// An answer that is told again. What comes after its end stays with the first telling.
+    pub(crate) fn told_again(
+        pod_id: PodId,
+        request_id: RequestId,
+        events: mpsc::UnboundedReceiver<Result<AnswerEvent, ClientError>>,
+    ) -> Self {
+        let (_, drained) = oneshot::channel();
+        Self { pod_id, request_id, events, drained }
+    }
+
     /// Who answers.
     pub fn pod_id(&self) -> PodId {
         self.pod_id

@@ -17,7 +17,7 @@ use crate::error::{ClientError, PodFailure};
 use crate::keystore::random_bytes;
 use crate::ledger::Outcome;
 use crate::pod_http::{PodAddress, Posted};
-use crate::promise::{Behind, Promise, lost};
+use crate::promise::{Behind, Fate, Promise, lost};
 use crate::question::{Question, SizedQuestion};
 use crate::receipt::Agreed;
 use crate::verify::VerifiedPod;
@@ -76,6 +76,18 @@ impl Client {
         body: Value,
         options: AskOptions,
     ) -> Result<Answer, ClientError> {
+        self.ask_with_fate(method, model, body, options, &Fate::default()).await
+    }
+
+    /// The same; `fate` learns whether the request may have been charged without a receipt.
+    pub(crate) async fn ask_with_fate(
+        &self,
+        method: Method,
+        model: &str,
+        body: Value,
+        options: AskOptions,
+        fate: &Fate,
+    ) -> Result<Answer, ClientError> {
         self.signer()?;
         let question = Question::new(method, model, body)?;
         let class = options.class.unwrap_or(self.inner.config.class);
@@ -89,7 +101,7 @@ impl Client {
                 failures.push(PodFailure { pod, url, error: distrusted(pod) });
                 continue;
             }
-            match Box::pin(self.ask_pod(&candidate, &question, class)).await {
+            match Box::pin(self.ask_pod(&candidate, &question, class, fate)).await {
                 Ok(answer) => {
                     self.remember_success(pod);
                     return Ok(answer);
@@ -112,6 +124,7 @@ impl Client {
         candidate: &Candidate,
         question: &Question,
         class: FrameClass,
+        fate: &Fate,
     ) -> Result<Answer, ClientError> {
         let mut pod = self.verified(&candidate.record).await?;
         // The same id on every attempt, so that no attempt can be charged beside another.
@@ -122,6 +135,7 @@ impl Client {
             let offer = offer_of(&pod, &candidate.offer.model)?;
             let (sized, mut promise) =
                 self.promise_sized(&pod, &offer, question, request_id).await?;
+            promise.tells(fate);
             if repeats {
                 promise.repeats();
             }

@@ -17,6 +17,7 @@ use crate::directory::{self, Candidate, Directory, ModelListing};
 use crate::dossier::{Audit, DeploymentFacts, Dossier, MachineFacts};
 use crate::error::ClientError;
 use crate::ledger::{AccountKey, Ledger, LedgerError};
+use crate::once::Named;
 use crate::pod_http::{PodAddress, PodHttp};
 use crate::verify::{self, VerifiedPod};
 
@@ -37,6 +38,8 @@ pub(crate) struct Inner {
     user: Option<Signer>,
     directory: Directory,
     verified: Mutex<HashMap<PodId, Slot>>,
+    /// Requests that apps have named.
+    pub(crate) named: Named,
     failed: Mutex<HashMap<PodId, Instant>>,
     /// Pods that claimed what cannot be.
     pub(crate) misbehaved: Misbehaved,
@@ -87,6 +90,7 @@ impl Client {
             user,
             directory: Directory::default(),
             verified: Mutex::default(),
+            named: Named::default(),
             failed: Mutex::default(),
             misbehaved: Misbehaved::default(),
             observed: Mutex::default(),

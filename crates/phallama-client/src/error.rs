@@ -1,6 +1,7 @@
 //! What can go wrong for the user, whose fault it is, and what follows from it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use phallama_chain::ChainError;
 use phallama_protocol::ids::{Amount, PodId};
@@ -178,6 +179,9 @@ pub enum ClientError {
         /// What the storage said.
         source: LedgerError,
     },
+    /// What became of the one attempt at a request that an app has named.
+    #[error(transparent)]
+    Repeated(Arc<ClientError>),
     /// The configuration cannot work.
     #[error("invalid configuration: {reason}")]
     InvalidConfig {
@@ -279,6 +283,7 @@ impl ClientError {
             Self::KeystoreLocked => of(Exit::Usage, 403, "wallet_locked", false),
             Self::Keystore(_) => of(Exit::Usage, 500, "wallet_unusable", false),
             Self::Ledger { .. } => of(Exit::Bug, 500, "records_unusable", false),
+            Self::Repeated(error) => error.class(),
             Self::InvalidConfig { .. } => of(Exit::Usage, 500, "invalid_config", false),
         }
     }
@@ -290,6 +295,7 @@ impl ClientError {
             Self::NoPod { refused, .. } => {
                 refused.iter().filter_map(|failure| failure.error.retry_after_ms()).min()
             }
+            Self::Repeated(error) => error.retry_after_ms(),
             _ => None,
         }
     }
@@ -319,6 +325,7 @@ impl ClientError {
             | Self::KeystoreLocked
             | Self::Keystore(_)
             | Self::Ledger { .. }
+            | Self::Repeated(_)
             | Self::InvalidConfig { .. } => false,
         }
     }

@@ -123,6 +123,7 @@ impl ClientError {
                 effect: Some("Nothing more is promised to the pod."),
                 hint: Some(EXIT.to_owned()),
             },
+            Self::Repeated(error) => error.explain(token),
             _ => self.explain_without_money(),
         }
     }

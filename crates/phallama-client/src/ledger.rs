@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use phallama_chain::TeeKind;
 use phallama_protocol::ids::{Address, Amount, PodId, RequestId};
 use redb::{
-    ConcurrencyMode, Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition,
-    WriteTransaction,
+    Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, WriteTransaction,
 };
 
 use crate::config::SpendLimits;
@@ -21,6 +20,7 @@ use crate::spend::{
     Settling, Wish,
 };
 
+mod file;
 mod rows;
 
 use rows::{
@@ -157,9 +157,12 @@ impl Ledger {
     pub(crate) fn open(dir: &Path) -> Result<Self, LedgerError> {
         std::fs::create_dir_all(dir)?;
         let path = dir.join(FILE_NAME);
-        let mut builder = Database::builder();
-        builder.set_concurrency_mode(ConcurrencyMode::MultiWriter);
-        let ledger = Self { db: builder.create(&path).map_err(storage)?, path };
+        Self::on(file::open(&path)?, path)
+    }
+
+    /// The records in this database, which stays where it is.
+    fn on(db: Database, path: PathBuf) -> Result<Self, LedgerError> {
+        let ledger = Self { db, path };
         ledger.write(|txn| {
             txn.open_table(CHANNELS).map_err(storage)?;
             txn.open_table(FLIGHTS).map_err(storage)?;
@@ -560,6 +563,11 @@ fn others(
 }
 
 #[cfg(test)]
+mod clocks;
+#[cfg(test)]
+mod power_cuts;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::receipt::tests::stored;
@@ -568,11 +576,11 @@ mod tests {
     const NOW: u64 = 1_800_000_000;
     const POD: PodId = PodId([1; 32]);
 
-    fn account() -> AccountKey {
+    pub(super) fn account() -> AccountKey {
         AccountKey { chain_id: 31_337, escrow: Address([0xbb; 20]), user: Address([0xcc; 20]) }
     }
 
-    fn request(id: u8, reserve: u128) -> Wanted {
+    pub(super) fn request(id: u8, reserve: u128) -> Wanted {
         Wanted {
             account: account(),
             pod: POD,

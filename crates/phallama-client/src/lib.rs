@@ -30,6 +30,7 @@ mod error;
 mod explain;
 mod keystore;
 mod ledger;
+mod once;
 mod pod_http;
 mod promise;
 mod question;

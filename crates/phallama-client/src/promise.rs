@@ -2,6 +2,7 @@
 //! `spec/billing.md`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use phallama_chain::ChainError;
 use phallama_protocol::eip712::{Allocation, Domain, Voucher};
@@ -20,6 +21,21 @@ use crate::verify::VerifiedPod;
 /// busy with it.
 const LOST_COVERED_S: u64 = 30;
 
+/// Whether any promise of a request was lost: whether it may have been charged though nobody has a
+/// receipt. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fate(Arc<AtomicBool>);
+
+impl Fate {
+    pub(crate) fn is_lost(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn lose(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// A promise on its way. Dropped without [`finish`](Promise::finish), it counts as lost.
 #[derive(Debug)]
 pub(crate) struct Promise {
@@ -29,6 +45,7 @@ pub(crate) struct Promise {
     /// Whether an earlier attempt with the same request id may have been charged.
     repeated: bool,
     misbehaved: Misbehaved,
+    fate: Fate,
 }
 
 impl Promise {
@@ -58,6 +75,11 @@ impl Promise {
         self.repeated = true;
     }
 
+    /// Says who wants to know whether it was lost.
+    pub(crate) fn tells(&mut self, fate: &Fate) {
+        self.fate = fate.clone();
+    }
+
     /// Remembers that the pod claims what cannot be: it is not asked again unless it is named.
     pub(crate) fn distrust(&self) {
         lock(&self.misbehaved).insert(self.reservation().pod);
@@ -78,6 +100,9 @@ impl Promise {
             Outcome::NotCharged if self.repeated => lost(),
             how => how,
         };
+        if matches!(how, Outcome::Unknown { .. }) {
+            self.fate.lose();
+        }
         let finish = move |ledger: &Ledger| ledger.finish(&made, &how, now_unix_s());
         on_ledger(Arc::clone(&self.ledger), finish).await
     }
@@ -86,6 +111,7 @@ impl Promise {
 impl Drop for Promise {
     fn drop(&mut self) {
         let Some(made) = self.open.take() else { return };
+        self.fate.lose();
         let ledger = Arc::clone(&self.ledger);
         let close = move || {
             if let Err(error) = ledger.finish(&made, &lost(), now_unix_s()) {
@@ -143,6 +169,7 @@ impl Client {
             open: Some(reservation),
             payment,
             repeated: false,
+            fate: Fate::default(),
             misbehaved: Arc::clone(&self.inner.misbehaved),
         })
     }

@@ -17,6 +17,7 @@ use phallama_chain::{Channel, LockRow};
 use phallama_protocol::ids::{Address, Amount, Digest32};
 use phallama_protocol::refusal::Code;
 
+use crate::journal::Condition;
 use crate::money::{minus, plus};
 
 /// An allocation that may be late by the time its lock is mined is not worth the gas, in seconds.
@@ -82,8 +83,8 @@ pub struct Facts {
     pub terms_hash: Digest32,
     /// Most that may be at risk.
     pub limits: Limits,
-    /// The journal cannot store claims.
-    pub payments_paused: bool,
+    /// Whether the journal can store claims.
+    pub payments: Condition,
     /// Whether the chain's part of this is current.
     pub standing: Standing,
     /// Time, seconds since 1970.
@@ -214,9 +215,14 @@ fn refused_outright(ask: &Ask, facts: &Facts, base: Amount) -> Option<Denial> {
     let denial = |code, retry_after_ms, message: String| {
         Some(Denial { code, retry_after_ms, cumulative: base, message })
     };
-    if facts.payments_paused {
-        let message = "the pod cannot store payments at the moment; nothing is charged".to_owned();
-        return denial(Code::PaymentsPaused, RETRY_AFTER_MS, message);
+    let unstored = match facts.payments {
+        Condition::Storing => None,
+        Condition::Paused => Some((RETRY_AFTER_MS, "at the moment")),
+        Condition::Stopped => Some((0, "any more; use another pod")),
+    };
+    if let Some((retry_after_ms, when)) = unstored {
+        let message = format!("the pod cannot store payments {when}; nothing is charged");
+        return denial(Code::PaymentsPaused, retry_after_ms, message);
     }
     let (channel, got) = (facts.channel, ask.epoch);
     if channel.exit_at_unix_s != 0 {
@@ -302,7 +308,7 @@ mod tests {
         Facts {
             terms_hash: TERMS,
             limits: Limits { credit: 50.into(), per_user: 1_000.into(), total: 10_000.into() },
-            payments_paused: false,
+            payments: Condition::Storing,
             standing: Standing::Current,
             now_unix_s: NOW,
             free: 500.into(),
@@ -374,9 +380,13 @@ mod tests {
     }
 
     #[test]
-    fn paused_journal_refuses_paid_work() {
-        let facts = Facts { payments_paused: true, ..facts() };
-        assert_eq!(denied(&ask(), &facts), (Code::PaymentsPaused, 20.into()));
+    fn journal_that_cannot_store_refuses_paid_work() {
+        for (payments, retries) in [(Condition::Paused, true), (Condition::Stopped, false)] {
+            let facts = Facts { payments, ..facts() };
+            let Decision::Deny(denial) = decide(&ask(), &facts) else { panic!("{payments:?}") };
+            assert_eq!((denial.code, denial.cumulative), (Code::PaymentsPaused, 20.into()));
+            assert_eq!(denial.retry_after_ms > 0, retries, "{payments:?}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use phallama_protocol::link::{Kind, LinkError};
 use phallama_protocol::refusal::Code;
 
 use crate::attestation::Refusal;
-use crate::journal::{JournalError, NotStored};
+use crate::journal::JournalError;
 
 /// A pod cannot start, or an operation on a running one failed.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +143,4 @@ pub enum SettleError {
     /// The enclave did not sign.
     #[error(transparent)]
     Enclave(#[from] EnclaveError),
-    /// What was settled could not be noted; it will be read from the chain again.
-    #[error(transparent)]
-    Journal(#[from] NotStored),
 }

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::enclave::{LinkReader, LinkWriter, connect};
 use crate::error::EnclaveError;
 use crate::gate::{Admission, Gate};
-use crate::journal::{Change, ChannelKey, Claim as JournalClaim};
+use crate::journal::{Change, ChannelKey, Claim as JournalClaim, NotStored};
 
 /// Pieces of an answer that wait for a slow client, most. One piece is a frame or a burst of them.
 const PIECES_WAITING_MAX: usize = 16;
@@ -327,7 +327,7 @@ async fn stored(of: &Exchanges, identity: Address, claim: Claim) -> Result<Answe
             gate.reserves.charge(key.user, key.epoch, claim.cumulative);
             Answer::Stored
         }
-        Err(_) => Answer::NotStored,
+        Err(NotStored::NotYet | NotStored::Stop) => Answer::NotStored,
     };
     of.claim_stored.notify_one();
     Ok(answer)

@@ -89,12 +89,13 @@ impl Gate {
         let Some(money) = self.view.money(ask.user).await else {
             return Err(admission::chain_behind(ask.charged));
         };
+        self.journal.compare(ask.user, money.channel.claimed);
         let (standing, channel) = (self.view.standing(), money.channel);
         let key = ChannelKey { user: ask.user, epoch: ask.epoch };
         let mut facts = Facts {
             terms_hash: self.terms_hash,
             limits: self.limits,
-            payments_paused: self.journal.is_paused(),
+            payments: self.journal.condition(),
             standing,
             now_unix_s: self.view.now_unix_s(),
             free: money.account.free,

@@ -109,6 +109,9 @@ impl Pod {
         let (block, pod_id) = (on_chain.view.block(), on_chain.pod_id);
         report(PodProgress::ChainConnected { block, pod_id });
         let inside = Inside::build(&config, &on_chain, &places)?;
+        if inside.journal.is_behind() {
+            report(PodProgress::Remark(older_copy(&places.journal)));
+        }
         inside.watcher.refresh().await?;
 
         write_enclave_config(&config, pod_id, &places)?;
@@ -318,6 +321,14 @@ impl Places {
     }
 }
 
+fn older_copy(journal: &Path) -> String {
+    format!(
+        "the journal {} is an older copy: claims that it does not hold and that were not settled \
+         are lost to this pod. No user is charged more for it.",
+        journal.display()
+    )
+}
+
 /// One journal per deployment and pod: claims of another one could never be settled here.
 fn journal_name(config: &PodConfig) -> String {
     let pod = eip712::pod_id(config.operator.address(), &config.salt);
@@ -344,11 +355,6 @@ impl Inside {
     fn build(config: &PodConfig, on_chain: &OnChain, places: &Places) -> Result<Self, PodError> {
         let OnChain { chain, sender, pod_id, view } = on_chain;
         let policy = &config.policy;
-        private::file(&places.journal).map_err(|source| PodError::File {
-            what: "open",
-            path: places.journal.clone(),
-            source,
-        })?;
         let journal = Arc::new(Journal::open(&places.journal)?);
         let gather = ms(policy.lock_batch_ms);
         let gate = Arc::new(Gate {

@@ -10,11 +10,11 @@ use tokio::sync::watch;
 
 use crate::admission::Standing;
 use crate::enclave::{EnclaveClient, EnclaveState};
-use crate::journal::Journal;
+use crate::journal::{Condition, Journal};
 use crate::view::ChainView;
 
 /// What `GET /healthz` answers.
-#[expect(clippy::struct_excessive_bools, reason = "four conditions, each of which can hold alone")]
+#[expect(clippy::struct_excessive_bools, reason = "conditions, each of which can hold alone")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Health {
     /// New requests are served.
@@ -37,8 +37,12 @@ pub struct Health {
     pub block: u64,
     /// The chain does not answer.
     pub chain_behind: bool,
-    /// The journal cannot store claims.
+    /// The journal cannot store claims: no paid work is taken.
     pub payments_paused: bool,
+    /// It will not be able to before the pod is started again.
+    pub payments_stopped: bool,
+    /// Claims are missing from the journal: it is an older copy, or the contract has paid more.
+    pub journal_behind: bool,
     /// The pod is about to stop.
     pub draining: bool,
 }
@@ -85,7 +89,8 @@ impl StatusSource {
         };
         let worker = status.map(|status| status.worker);
         let chain_behind = self.view.standing() != Standing::Current;
-        let payments_paused = self.journal.is_paused();
+        let payments = self.journal.condition();
+        let payments_paused = payments != Condition::Storing;
         let draining = self.draining.load(Ordering::Acquire);
         let serves = worker == Some(WorkerState::Ready) && !payments_paused && !draining;
         Health {
@@ -100,6 +105,8 @@ impl StatusSource {
             block: self.view.block(),
             chain_behind,
             payments_paused,
+            payments_stopped: payments == Condition::Stopped,
+            journal_behind: self.journal.is_behind(),
             draining,
         }
     }

@@ -33,6 +33,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// An enclave that ran for this long starts again at once.
 const STABLE_AFTER: Duration = Duration::from_mins(1);
 
+/// How long an enclave without a host may take to end: there is nobody left that it could answer.
+const STALE_ENDS_WITHIN: Duration = Duration::from_secs(1);
+
 /// Tells whoever waits how far a pod is.
 pub(crate) type Report = Arc<dyn Fn(PodProgress) + Send + Sync>;
 
@@ -242,16 +245,21 @@ fn terminate(pid: Option<i32>) {
 async fn end_stale(spec: &ProcessSpec) {
     let Ok(stale) = UnixStream::connect(&spec.socket).await else { return };
     tracing::warn!("enclave: ending one that an earlier host left behind");
-    terminate(stale.peer_cred().ok().and_then(|peer| peer.pid()));
+    let pid = stale.peer_cred().ok().and_then(|peer| peer.pid()).and_then(Pid::from_raw);
     drop(stale);
-    let ended = async {
-        while UnixStream::connect(&spec.socket).await.is_ok() {
-            tokio::time::sleep(ASK_EVERY).await;
+    for signal in [Signal::TERM, Signal::KILL] {
+        // It may have ended meanwhile; then there is nobody to tell.
+        let _ = pid.map(|pid| kill_process(pid, signal));
+        let ended = async {
+            while UnixStream::connect(&spec.socket).await.is_ok() {
+                tokio::time::sleep(ASK_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(STALE_ENDS_WITHIN, ended).await.is_ok() {
+            return;
         }
-    };
-    if tokio::time::timeout(spec.stop_within, ended).await.is_err() {
-        tracing::warn!("enclave: the earlier one does not end");
     }
+    tracing::warn!("enclave: the earlier one does not end");
 }
 
 async fn until_ready(client: &EnclaveClient) -> Status {

@@ -2,32 +2,41 @@
 //!
 //! An answer's last frame leaves only after its claim is on disk (spec/billing.md, step 6). Claims
 //! that arrive while the disk works are committed together: one writer thread takes everything that
-//! waits, commits once and then answers all of them. If the disk fails, claims are answered
-//! [`NotStored`], the journal counts as paused and new paid work is refused until a commit succeeds
-//! again.
+//! waits, commits once and then answers all of them.
+//!
+//! A change is stored, or not yet, or never ([`NotStored`]). A disk that is full or fails pauses
+//! paid work until a commit succeeds again; a disk that returns damaged data stops it for good.
+//! Either way nobody is told that a claim is stored when it is not.
+//!
+//! The disk is the host's own, so nothing here is secret from it and nothing protects from it. An
+//! older copy of the file that is put back costs nobody but this pod: users' records and the
+//! contract only ever go up. It is noticed where it can be ([`Journal::is_behind`]).
 
+mod error;
+mod place;
 mod record;
+mod storage;
 mod writer;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use phallama_protocol::ids::{Address, Amount};
-use redb::{Database, DatabaseError};
 use tokio::sync::oneshot;
 
 use crate::money;
+use place::{JournalFile, Place};
+use storage::Storage;
 
+pub use error::{JournalError, NotStored};
 pub use record::{ChannelKey, ChannelRecord, Claim};
+pub use storage::Medium;
 
 /// Changes that may wait for the disk; more are refused like a failing disk.
 const WAITING_MAX: usize = 4_096;
-
-/// Opens the storage; called again after every failure.
-pub type OpenStorage = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
 
 /// A change to the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,47 +56,39 @@ pub enum Change {
     Closed(ChannelKey),
 }
 
-/// The change is not on disk. The cause is in the log and in the pod's status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the journal cannot store claims; paid work is paused until it can")]
-pub struct NotStored;
-
-/// The journal cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// The file cannot be opened or is not a journal.
-    #[error("cannot open the journal {path}: {source}")]
-    Open {
-        /// The file.
-        path: String,
-        /// What the storage said.
-        source: Box<redb::Error>,
-    },
-    /// A record that this version does not read.
-    #[error("the journal {path} holds a record that this version does not read (key {key})")]
-    UnknownRecord {
-        /// The file.
-        path: String,
-        /// The record's key, hex.
-        key: String,
-    },
-    /// The system gave no thread to the writer.
-    #[error("cannot start the journal's writer: {0}")]
-    Thread(std::io::Error),
+/// Whether claims can be stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// As far as is known.
+    #[default]
+    Storing,
+    /// Not now; it is tried again.
+    Paused,
+    /// Not any more in this process.
+    Stopped,
 }
 
-type Records = HashMap<ChannelKey, ChannelRecord>;
+type Records = BTreeMap<ChannelKey, ChannelRecord>;
 
 /// What the writer and the readers share.
 #[derive(Default)]
 struct Shared {
     records: Mutex<Records>,
-    paused: AtomicBool,
+    condition: Mutex<Condition>,
+    behind: AtomicBool,
 }
 
 impl Shared {
     fn records(&self) -> MutexGuard<'_, Records> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn condition(&self) -> Condition {
+        *self.condition.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_condition(&self, condition: Condition) {
+        *self.condition.lock().unwrap_or_else(PoisonError::into_inner) = condition;
     }
 }
 
@@ -100,6 +101,8 @@ struct Waiting {
 /// The journal of one pod on one escrow.
 pub struct Journal {
     shared: Arc<Shared>,
+    /// `None` for a storage that is no file.
+    place: Option<Place>,
     /// `None` only while dropping: the writer ends when the last sender is gone.
     waiting: Option<mpsc::SyncSender<Waiting>>,
     writer: Option<JoinHandle<()>>,
@@ -109,38 +112,62 @@ impl Journal {
     /// Opens or creates the journal file.
     ///
     /// # Errors
-    /// [`JournalError`]; another process that has it open is one cause.
+    /// [`JournalError`].
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        let file = path.to_owned();
-        Self::open_with(&path.display().to_string(), Box::new(move || Database::create(&file)))
+        let place = Place::take(path)?;
+        let file = Box::new(JournalFile::at(path));
+        Self::open_at(&path.display().to_string(), file, Some(place))
     }
 
-    /// Opens a journal on any storage; `name` stands for it in messages.
+    /// Opens a journal on any medium; `name` stands for it in messages.
     ///
     /// # Errors
     /// [`JournalError`].
-    pub fn open_with(name: &str, open: OpenStorage) -> Result<Self, JournalError> {
-        let storage = writer::Storage::open(open)
-            .map_err(|source| JournalError::Open { path: name.to_owned(), source })?;
-        let records = storage.read(name)?;
-        let shared =
-            Arc::new(Shared { records: Mutex::new(records), paused: AtomicBool::new(false) });
+    pub fn open_on(name: &str, medium: Box<dyn Medium>) -> Result<Self, JournalError> {
+        Self::open_at(name, medium, None)
+    }
+
+    fn open_at(
+        name: &str,
+        medium: Box<dyn Medium>,
+        place: Option<Place>,
+    ) -> Result<Self, JournalError> {
+        let opened_before = place.as_ref().map_or(0, Place::opened);
+        let (storage, opened) = Storage::open(name, medium, opened_before)?;
+        if let Some(place) = &place {
+            place.note_opened(opened.times)?;
+        }
+        let shared = Arc::new(Shared {
+            records: Mutex::new(opened.records),
+            condition: Mutex::default(),
+            behind: AtomicBool::new(opened.is_older_copy),
+        });
         let (waiting, incoming) = mpsc::sync_channel(WAITING_MAX);
         let writer = writer::Writer { storage, shared: Arc::clone(&shared), incoming };
         let thread = std::thread::Builder::new().name("journal".to_owned());
         let writer = thread.spawn(move || writer.run()).map_err(JournalError::Thread)?;
-        Ok(Self { shared, waiting: Some(waiting), writer: Some(writer) })
+        Ok(Self { shared, place, waiting: Some(waiting), writer: Some(writer) })
     }
 
     /// Stores a change; returns when it is durable.
     ///
     /// # Errors
-    /// [`NotStored`] when the disk refused it, or too many changes wait.
+    /// [`NotStored::NotYet`] when the disk refused it, or too many changes wait;
+    /// [`NotStored::Stop`] when nothing will be stored any more.
     pub async fn store(&self, change: Change) -> Result<(), NotStored> {
         let (answer, stored) = oneshot::channel();
         let waiting = self.waiting.as_ref().expect("the sender lives as long as the journal");
-        waiting.try_send(Waiting { change, answer }).map_err(|_| NotStored)?;
-        stored.await.map_err(|_| NotStored)?
+        match waiting.try_send(Waiting { change, answer }) {
+            Ok(()) => stored.await.unwrap_or_else(|_| self.writer_is_gone()),
+            Err(mpsc::TrySendError::Full(_)) => Err(NotStored::NotYet),
+            Err(mpsc::TrySendError::Disconnected(_)) => self.writer_is_gone(),
+        }
+    }
+
+    /// The writer ends only with the journal, or with a panic.
+    fn writer_is_gone(&self) -> Result<(), NotStored> {
+        self.shared.set_condition(Condition::Stopped);
+        Err(NotStored::Stop)
     }
 
     /// What is known of one channel generation.
@@ -169,9 +196,7 @@ impl Journal {
 
     /// Every channel generation ever charged, in the order of users and epochs.
     pub fn channels(&self) -> Vec<ChannelRecord> {
-        let mut all: Vec<_> = self.shared.records().values().cloned().collect();
-        all.sort_by_key(|record| record.key);
-        all
+        self.shared.records().values().cloned().collect()
     }
 
     /// Users with something unsettled, each once.
@@ -182,9 +207,38 @@ impl Journal {
         users
     }
 
-    /// Whether the last commit failed and none has succeeded since.
-    pub fn is_paused(&self) -> bool {
-        self.shared.paused.load(Ordering::Acquire)
+    /// Whether claims can be stored: whether the last commit succeeded, and the next one will find
+    /// room.
+    pub fn condition(&self) -> Condition {
+        match self.shared.condition() {
+            Condition::Storing if self.place.as_ref().is_some_and(|place| !place.has_room()) => {
+                Condition::Paused
+            }
+            known => known,
+        }
+    }
+
+    /// Holds a user's channel against what the contract has paid, over all generations. More than
+    /// was ever charged here means that claims are missing from this journal.
+    pub fn compare(&self, user: Address, paid: Amount) {
+        let generations = ChannelKey { user, epoch: 0 }..=ChannelKey { user, epoch: u32::MAX };
+        let records = self.shared.records();
+        let charged = records.range(generations).map(|(_, record)| record.cumulative).max();
+        drop(records);
+        let charged = charged.unwrap_or_default();
+        if paid > charged && !self.shared.behind.swap(true, Ordering::AcqRel) {
+            tracing::error!(
+                %user, %paid, %charged,
+                "journal: the contract has paid more than was charged here; claims are missing, as \
+                 after an older copy was put back"
+            );
+        }
+    }
+
+    /// Whether claims are known to be missing: the file is an older copy, or the contract has paid
+    /// more than it says. What is missing and was not settled is lost to this pod.
+    pub fn is_behind(&self) -> bool {
+        self.shared.behind.load(Ordering::Acquire)
     }
 }
 
@@ -192,7 +246,7 @@ impl Drop for Journal {
     fn drop(&mut self) {
         self.waiting = None;
         if let Some(writer) = self.writer.take() {
-            // The file's lock is gone when this returns, so the journal can be opened again.
+            // The file is closed when this returns, so the journal can be opened again.
             let _ = writer.join();
         }
     }

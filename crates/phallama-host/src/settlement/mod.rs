@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, Notify, watch};
 use crate::clock;
 use crate::enclave::{EnclaveClient, EnclaveState};
 use crate::error::{EnclaveError, SettleError};
-use crate::journal::{Change, ChannelRecord, Journal};
+use crate::journal::{Change, ChannelRecord, Condition, Journal};
 use crate::locks::LockQueue;
 use crate::view::ChainView;
 
@@ -107,6 +107,10 @@ impl Settler {
 
     fn is_due(&self) -> bool {
         let unsettled = self.journal.unsettled();
+        if self.journal.condition() == Condition::Stopped {
+            // What is known is in memory only.
+            return !unsettled.is_empty();
+        }
         let leaving = |user| self.view.last_channel(user).is_some_and(|c| c.exit_at_unix_s != 0);
         self.due.is_due(&unsettled, clock::now_unix_s(), leaving)
     }
@@ -144,9 +148,20 @@ impl Settler {
         }
         let plan = Plan::new(&unsettled, &channels, self.identity());
         for change in plan.news(clock::now_unix_s()) {
-            self.journal.store(change).await?;
+            self.note(change).await;
+        }
+        for (record, channel) in unsettled.iter().zip(&channels) {
+            self.journal.compare(record.key.user, channel.claimed);
         }
         Ok(plan)
+    }
+
+    /// Notes what the chain says. It can be read again, so a journal that stores nothing keeps no
+    /// claim from being settled.
+    async fn note(&self, change: Change) {
+        if let Err(error) = self.journal.store(change).await {
+            tracing::warn!(%error, "settlement: could not be noted, will be read again");
+        }
     }
 
     async fn await_locks(&self, users: &[Address]) {
@@ -195,7 +210,7 @@ impl Settler {
         let read = self.view.channels(&users).await;
         for (record, channel) in rows.iter().zip(read.as_deref().unwrap_or_default()) {
             let (key, claimed, at_unix_s) = (record.key, channel.claimed, clock::now_unix_s());
-            self.journal.store(Change::Settled { key, claimed, at_unix_s }).await?;
+            self.note(Change::Settled { key, claimed, at_unix_s }).await;
         }
         let tx = tx?;
         read?;

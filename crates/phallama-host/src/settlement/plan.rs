@@ -12,6 +12,9 @@ use crate::money::{minus, total};
 /// Rows per transaction, most: about 1.1 million gas.
 pub const ROWS_MAX: usize = 100;
 
+/// A clock that is corrected by less than this was not set back.
+const CLOCK_SKEW_MAX_S: u64 = 60;
+
 /// When to settle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
@@ -30,9 +33,13 @@ impl Due {
         now_unix_s: u64,
         leaving: impl Fn(Address) -> bool,
     ) -> bool {
-        let Some(oldest) = unsettled.first() else { return false };
-        let age_s = now_unix_s.saturating_sub(oldest.unsettled_since_unix_s);
-        age_s >= self.max_age_s
+        let (Some(oldest), Some(newest)) = (unsettled.first(), unsettled.last()) else {
+            return false;
+        };
+        // After the clock was set back an age says nothing any more.
+        let latest_unix_s = now_unix_s.saturating_add(CLOCK_SKEW_MAX_S);
+        newest.unsettled_since_unix_s > latest_unix_s
+            || now_unix_s.saturating_sub(oldest.unsettled_since_unix_s) >= self.max_age_s
             || total(unsettled.iter().map(ChannelRecord::unsettled)) >= self.min_value
             || unsettled.iter().any(|record| leaving(record.key.user))
     }
@@ -258,6 +265,8 @@ mod tests {
         assert!(!due.is_due(&one, 1_049, nobody));
         assert!(due.is_due(&one, 1_050, nobody));
         assert!(due.is_due(&two, 1_000, nobody));
+        assert!(!due.is_due(&one, 1_000 - CLOCK_SKEW_MAX_S, nobody), "a corrected clock");
+        assert!(due.is_due(&one, 1_000 - CLOCK_SKEW_MAX_S - 1, nobody), "a clock set back");
         assert!(due.is_due(&one, 1_000, |user| user == Address([1; 20])));
     }
 }

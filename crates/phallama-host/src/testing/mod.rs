@@ -3,10 +3,16 @@
 
 mod disk;
 mod enclave;
+#[path = "../../../../tests/disk/random.rs"]
+mod random;
+#[path = "../../../../tests/disk/recorder.rs"]
+mod recorder;
 mod world;
 
-pub(crate) use disk::SharedDisk;
+pub(crate) use disk::{RecordedMedium, SharedDisk};
 pub(crate) use enclave::{EnclaveSide, ScriptedEnclave};
+pub(crate) use random::Random;
+pub(crate) use recorder::{Cuts, Recorder, Unsynced};
 pub(crate) use world::{
     Node, Noted, World, charge, charge_at, enclave_info, enclave_spec, machine, registrar, signer,
     start_node, user,

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use phallama_host::journal::{Change, ChannelKey, Claim, Journal};
+use phallama_host::journal::{Change, ChannelKey, Claim, Journal, Medium};
 use phallama_protocol::ids::{Address, Amount, Digest32};
 use phallama_protocol::keys::Signature;
 use redb::backends::FileBackend;
-use redb::{Builder, StorageBackend};
+use redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
 
 use crate::disk::Portion;
 use crate::{Failure, Quantiles};
@@ -66,6 +66,38 @@ impl StorageBackend for Counted {
     }
 }
 
+struct CountedFile {
+    path: PathBuf,
+    counts: Arc<Counts>,
+}
+
+impl CountedFile {
+    fn built_aside(&self) -> PathBuf {
+        self.path.with_extension("new")
+    }
+
+    fn database(&self, path: &Path) -> Result<Database, DatabaseError> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(path);
+        let file = FileBackend::new(file.map_err(StorageError::from)?)?;
+        Builder::new().create_with_backend(Counted { file, counts: Arc::clone(&self.counts) })
+    }
+}
+
+impl Medium for CountedFile {
+    fn open(&self) -> Result<Database, DatabaseError> {
+        self.database(&self.path)
+    }
+
+    fn aside(&self) -> Result<Database, DatabaseError> {
+        self.database(&self.built_aside())
+    }
+
+    fn adopt(&self) -> io::Result<()> {
+        std::fs::rename(self.built_aside(), &self.path)
+    }
+}
+
 /// A journal with all its channels in it.
 pub(crate) struct Load {
     journal: Arc<Journal>,
@@ -108,19 +140,8 @@ impl Load {
     /// Opens the journal as a pod does, and puts every channel into it.
     pub(crate) async fn open(path: &Path) -> Result<Self, Failure> {
         let counts = Arc::new(Counts::default());
-        let (counting, file): (_, PathBuf) = (Arc::clone(&counts), path.to_owned());
-        let open = move || {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&file)
-                .map_err(redb::StorageError::from)?;
-            let backend = Counted { file: FileBackend::new(file)?, counts: Arc::clone(&counting) };
-            Builder::new().create_with_backend(backend)
-        };
-        let journal = Arc::new(Journal::open_with(&path.display().to_string(), Box::new(open))?);
+        let medium = CountedFile { path: path.to_owned(), counts: Arc::clone(&counts) };
+        let journal = Arc::new(Journal::open_on(&path.display().to_string(), Box::new(medium))?);
         let mut load = Self { journal, counts, round: AtomicU64::new(0), syncs_per_commit: 1.0 };
         for _ in 0..CHANNELS {
             let round = load.next_round();

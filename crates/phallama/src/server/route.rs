@@ -8,8 +8,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use bytes::Bytes;
-use http::{Method, Uri};
-use phallama_client::{Client, ClientError, ModelListing};
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use phallama_client::{AskOptions, Client, ClientError, Method as Asked, ModelListing};
 use serde_json::{Value, json};
 
 use super::answer::{Shape, respond};
@@ -22,6 +22,9 @@ use crate::clock;
 
 /// Larger than the largest bucket: what is too large is refused by name further on.
 const BODY_MAX_BYTES: usize = 4 << 20;
+
+/// The header with which an app names a request: all with the same name are one.
+const NAME: &str = "idempotency-key";
 
 type Shared = State<Arc<Client>>;
 
@@ -135,7 +138,7 @@ async fn model(State(client): Shared, Path(id): Path<String>) -> Response {
     }
 }
 
-async fn chat_completions(State(client): Shared, body: Bytes) -> Response {
+async fn chat_completions(State(client): Shared, headers: HeaderMap, body: Bytes) -> Response {
     let call = match openai::parse_chat(&body) {
         Ok(call) => call,
         Err(error) => return error.respond(Api::OpenAi),
@@ -146,23 +149,23 @@ async fn chat_completions(State(client): Shared, body: Bytes) -> Response {
         model: call.model.clone(),
     };
     let shape = Shape::OpenAi { envelope, include_usage: call.include_usage };
-    ask(&client, call, shape).await
+    ask(&client, call, shape, &headers).await
 }
 
-async fn ollama_chat(State(client): Shared, body: Bytes) -> Response {
+async fn ollama_chat(State(client): Shared, headers: HeaderMap, body: Bytes) -> Response {
     match ollama::parse_chat(&body) {
         Ok(call) => {
             let line = line(&call.model, false);
-            ask(&client, call, Shape::Ollama { line }).await
+            ask(&client, call, Shape::Ollama { line }, &headers).await
         }
         Err(error) => error.respond(Api::Ollama),
     }
 }
 
-async fn ollama_generate(State(client): Shared, body: Bytes) -> Response {
+async fn ollama_generate(State(client): Shared, headers: HeaderMap, body: Bytes) -> Response {
     match ollama::parse_generate(&body) {
         Ok((model, Some(call))) => {
-            ask(&client, call, Shape::Ollama { line: line(&model, true) }).await
+            ask(&client, call, Shape::Ollama { line: line(&model, true) }, &headers).await
         }
         Ok((model, None)) => match find(&client, &model).await {
             Ok(_) => Json(line(&model, true).loaded()).into_response(),
@@ -177,15 +180,20 @@ fn line(model: &str, generate: bool) -> ollama::Line {
     ollama::Line { model: model.to_owned(), created_at, generate }
 }
 
-async fn ask(client: &Client, call: Call, shape: Shape) -> Response {
+async fn ask(client: &Client, call: Call, shape: Shape, headers: &HeaderMap) -> Response {
     let listing = match find(client, &call.model).await {
         Ok(listing) => listing,
         Err(error) => return error.respond(shape.api()),
     };
-    let asked = if call.completion {
-        client.complete(&listing.model, Value::Object(call.body)).await
-    } else {
-        client.chat(&listing.model, Value::Object(call.body)).await
+    let method = if call.completion { Asked::Completion } else { Asked::Chat };
+    let (model, body, options) = (&listing.model, Value::Object(call.body), AskOptions::default());
+    let asked = match headers.get(NAME).map(HeaderValue::to_str) {
+        None => client.ask(method, model, body, options).await,
+        Some(Ok(name)) => client.ask_once(name, method, model, body, options).await,
+        Some(Err(_)) => {
+            let error = ApiError::invalid(NAME, "`Idempotency-Key` must be visible ASCII.");
+            return error.respond(shape.api());
+        }
     };
     match asked {
         Ok(answer) => respond(answer, shape, call.stream).await,

@@ -1,29 +1,5 @@
-use phallama_protocol::ids::Digest32;
-use phallama_protocol::keys::Signature;
-
 use super::*;
 use crate::testing::SharedDisk;
-
-fn key(user: u8) -> ChannelKey {
-    ChannelKey { user: Address([user; 20]), epoch: 1 }
-}
-
-fn claim(user: u8, cumulative: u64) -> Change {
-    Change::Claim(Box::new(Claim {
-        key: key(user),
-        cap: 1_000.into(),
-        voucher_sig: Signature([1; 64]),
-        identity: Address([2; 20]),
-        seq: cumulative,
-        cumulative: cumulative.into(),
-        receipt_hash: Digest32([3; 32]),
-        settlement_sig: Signature([4; 64]),
-        prompt_tokens: 5,
-        completion_tokens: 6,
-        settled: Amount::ZERO,
-        at_unix_s: 7,
-    }))
-}
 
 #[tokio::test]
 async fn claims_are_there_after_reopening_the_file() {
@@ -94,45 +70,23 @@ async fn claims_that_wait_together_are_committed_together() {
 }
 
 #[tokio::test]
-async fn failing_disk_pauses_and_a_working_one_resumes() {
-    let disk = SharedDisk::default();
-    let journal = disk.journal();
+async fn journal_that_a_crash_left_half_made_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.redb");
+    std::fs::write(path.with_extension("new"), [0; 8_192]).unwrap();
+    let journal = Journal::open(&path).unwrap();
     journal.store(claim(1, 40)).await.unwrap();
-
-    disk.set_broken(true);
-    assert_eq!(journal.store(claim(1, 50)).await, Err(NotStored));
-    assert!(journal.is_paused());
-    assert_eq!(journal.cumulative(key(1)), 40.into(), "an amount not on disk must not be known");
-    assert_eq!(journal.store(claim(2, 10)).await, Err(NotStored));
-
-    disk.set_broken(false);
-    journal.store(claim(1, 60)).await.unwrap();
-    assert!(!journal.is_paused());
-    let before = journal.channels();
     drop(journal);
-    assert_eq!(disk.journal().channels(), before);
-    assert_eq!(before[0].cumulative, 60.into());
+    assert_eq!(Journal::open(&path).unwrap().cumulative(key(1)), 40.into());
+    assert!(!path.with_extension("new").exists());
 }
 
 #[tokio::test]
-async fn pause_ends_by_itself_when_the_disk_works_again() {
-    let disk = SharedDisk::default();
-    let journal = disk.journal();
-    disk.set_broken(true);
-    assert_eq!(journal.store(claim(1, 50)).await, Err(NotStored));
-    disk.set_broken(false);
-    let resumed = async {
-        while journal.is_paused() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(20), resumed).await.unwrap();
-}
-
-#[test]
-fn second_opener_is_refused() {
+async fn second_opener_is_refused_and_disturbs_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.redb");
-    let _first = Journal::open(&path).unwrap();
-    assert!(matches!(Journal::open(&path), Err(JournalError::Open { .. })));
+    let first = Journal::open(&path).unwrap();
+    assert!(matches!(Journal::open(&path), Err(JournalError::InUse { .. })));
+    first.store(claim(1, 40)).await.unwrap();
+    assert_eq!(first.condition(), Condition::Storing);
 }
