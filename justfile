@@ -20,6 +20,10 @@ figures:
 nightly:
     tools/nightly.sh
 
+# a day of 10,000 pods and 1,000,000 users: docs/scale.md and its plots
+scale:
+    tools/scale.sh
+
 # format everything
 fmt:
     cargo fmt --all

@@ -12,7 +12,7 @@ export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
 cases=${PHALLAMA_NIGHTLY_CASES:-20000}
 runs=${PHALLAMA_NIGHTLY_RUNS:-10}
-parts=(contracts properties dcap fuzz chain registry end_to_end demo)
+parts=(contracts properties dcap fuzz chain registry scale end_to_end demo)
 
 say() { printf '\033[1mnightly:\033[0m %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 2; }
@@ -53,6 +53,9 @@ took = json.load(sys.stdin)["registry.first_list_s"]
 print(f"first list of 10,000 pods: {took:.1f} s, at most 30 s", file=sys.stderr)
 sys.exit(took > 30)'
 }
+
+# The pages say what a run gives.
+part_scale() { tools/scale.sh --check; }
 
 part_end_to_end() {
   set_up_end_to_end
