@@ -31,6 +31,7 @@
 pub use hpke::rand_core;
 
 pub mod bundle;
+pub mod closing;
 pub mod eip712;
 pub mod events;
 pub mod frames;
@@ -44,6 +45,7 @@ pub mod receipt;
 pub mod refusal;
 pub mod replay;
 pub mod request;
+pub mod token;
 
 mod amount;
 mod codec;

@@ -112,7 +112,7 @@ codes! {
     /// The request id was used before.
     DuplicateRequest = 29, "duplicate_request", 409, Frame;
     /// The voucher names another channel epoch.
-    EpochMismatch = 30, "epoch_mismatch", 409, Frame;
+    EpochMismatch = 30, "epoch_mismatch", 409, Both;
     /// The prompt and `max_tokens` do not fit the model's context.
     PromptTooLong = 31, "prompt_too_long", 400, Frame;
     /// What is locked stands in blocks that the chain can still take back.

@@ -1,4 +1,4 @@
-//! The public side: four routes, small limits, nothing in clear.
+//! The public side: five routes, small limits, nothing in clear.
 
 mod routes;
 mod server;

@@ -1,4 +1,4 @@
-//! The four routes. Refusals are 64 bytes that carry a code and nothing else (spec/wire.md).
+//! The five routes. Refusals are 64 bytes that carry a code and nothing else (spec/wire.md).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,12 +12,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::StreamExt as _;
 use phallama_attest::{EVIDENCE_PATH, Evidence};
+use phallama_protocol::closing::{
+    CLOSE_MEDIA_TYPE, CLOSE_PATH, CLOSE_REQUEST_LEN, CloseAnswer, CloseRequest,
+};
 use phallama_protocol::refusal::{Code, REFUSAL_MEDIA_TYPE, Refusal};
 use serde::Deserialize;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 
 use crate::attestation::CollateralKeeper;
 use crate::enclave::{EnclaveClient, EnclaveInfo, EnclaveState};
+use crate::error::EnclaveError;
 use crate::exchange::{Exchanges, Opening, Piece};
 use crate::status::StatusSource;
 
@@ -111,6 +115,7 @@ impl Front {
             .route("/.well-known/phallama/keys", get(keys))
             .route(EVIDENCE_PATH, get(evidence))
             .route("/v1/sealed", post(sealed))
+            .route(CLOSE_PATH, post(close))
             .route("/healthz", get(health))
             .with_state(Arc::new(self))
     }
@@ -206,6 +211,28 @@ async fn sealed(
             Ok((headers, Body::from_stream(stream(pieces))).into_response())
         }
     }
+}
+
+/// Passes a user's wish to end its channel on to the enclave. Also while draining: it is no work.
+async fn close(State(front): State<Arc<Front>>, body: Body) -> Result<Response, Refuse> {
+    front.running()?;
+    let body = tokio::time::timeout(front.body_timeout, read(body, CLOSE_REQUEST_LEN))
+        .await
+        .map_err(|_| Refuse::new(Code::MalformedRequest, 0))??;
+    let malformed = || Refuse::new(Code::MalformedRequest, 0);
+    let request = CloseRequest::decode(&body).map_err(|_| malformed())?;
+    let gate = &front.exchanges.gate;
+    let user = request.user(gate.pod, &gate.domain).map_err(|_| malformed())?;
+    let signed = front.enclave.sign_close(user, request.epoch).await.map_err(|error| {
+        tracing::info!(%error, "http: a channel was not closed");
+        match error {
+            EnclaveError::Refused(Code::EpochMismatch) => Refuse::new(Code::EpochMismatch, 0),
+            _ => Refuse::starting(),
+        }
+    })?;
+    let answer = CloseAnswer { cumulative: signed.cumulative, signature: signed.signature };
+    let headers = [(header::CONTENT_TYPE, CLOSE_MEDIA_TYPE), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, answer.encode()).into_response())
 }
 
 /// What can be refused before a byte of the body is read.

@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use phallama_attest::Evidence;
-use phallama_protocol::link::{Kind, Refused};
+use phallama_protocol::closing::{CLOSE_MEDIA_TYPE, CLOSE_PATH, CloseAnswer, CloseRequest};
+use phallama_protocol::eip712::StartExit;
+use phallama_protocol::keys::{Signature, Signer};
+use phallama_protocol::link::{CloseSigned, Kind, Refused, SignClose};
 use phallama_protocol::refusal::{Code, REFUSAL_LEN, Refusal};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -183,6 +186,69 @@ async fn enclave_refusal_keeps_its_code() {
     let request = sealed("request");
     let (answer, ()) = tokio::join!(site.ask(&request), enclave);
     answer.assert_refusal(Code::UnknownKey);
+}
+
+async fn ask_to_close(site: &Site, request: &[u8]) -> Answer {
+    let length = request.len();
+    let head = format!(
+        "POST {CLOSE_PATH} HTTP/1.1\r\nhost: pod\r\nconnection: close\r\n\
+         content-length: {length}\r\n\r\n"
+    );
+    let mut stream = site.send(&head).await;
+    stream.write_all(request).await.unwrap();
+    read(stream).await
+}
+
+fn close_request(site: &Site, user: &Signer) -> Vec<u8> {
+    let gate = &site.world.exchanges().gate;
+    let exit = StartExit { pod_id: gate.pod, epoch: 2 };
+    CloseRequest { epoch: 2, exit_sig: user.sign(&exit.digest(&gate.domain)) }.encode()
+}
+
+#[tokio::test]
+async fn enclaves_last_word_is_for_whoever_signed_the_request() {
+    let (site, user) = (Site::start().await, Signer::from_bytes(&[9; 32]).unwrap());
+    let (cumulative, signature) = (70.into(), Signature([8; 64]));
+    let enclave = async {
+        let mut side = site.world.enclave.accept().await;
+        let asked: SignClose = side.expect(Kind::SignClose).await.control().unwrap();
+        side.control(&CloseSigned { cumulative, signature }).await;
+        asked
+    };
+    let request = close_request(&site, &user);
+    let (answer, asked) = tokio::join!(ask_to_close(&site, &request), enclave);
+    assert_eq!(asked, SignClose { user: user.address(), epoch: 2 });
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), Some(CLOSE_MEDIA_TYPE));
+    assert_eq!(CloseAnswer::decode(&answer.rest), Ok(CloseAnswer { cumulative, signature }));
+}
+
+#[tokio::test]
+async fn request_to_close_is_72_bytes_of_a_kind() {
+    let site = Site::start().await;
+    let request = close_request(&site, &Signer::from_bytes(&[9; 32]).unwrap());
+    ask_to_close(&site, &request[..71]).await.assert_refusal(Code::MalformedRequest);
+    let longer = [request.as_slice(), &[0]].concat();
+    ask_to_close(&site, &longer).await.assert_refusal(Code::RequestTooLarge);
+}
+
+#[tokio::test]
+async fn enclave_that_has_not_served_the_channel_does_not_close_it() {
+    let site = Site::start().await;
+    for (said, told) in [
+        (Code::EpochMismatch, Code::EpochMismatch),
+        (Code::QueueFull, Code::QueueFull),
+        (Code::Internal, Code::QueueFull),
+    ] {
+        let enclave = async {
+            let mut side = site.world.enclave.accept().await;
+            side.expect(Kind::SignClose).await;
+            side.control(&Refused { code: said, retry_after_ms: 0 }).await;
+        };
+        let request = close_request(&site, &Signer::from_bytes(&[9; 32]).unwrap());
+        let (answer, ()) = tokio::join!(ask_to_close(&site, &request), enclave);
+        answer.assert_refusal(told);
+    }
 }
 
 #[tokio::test]

@@ -121,6 +121,7 @@ pub struct ResponseOpener {
     events: EventDecoder,
     chain: [u8; 32],
     data_frames: u32,
+    mismatched: Option<Box<SignedReceipt>>,
     frames: u64,
     wire_bytes: u64,
     end_rung: Option<u64>,
@@ -148,6 +149,7 @@ impl ResponseOpener {
             events: EventDecoder::default(),
             chain: [0; 32],
             data_frames: 0,
+            mismatched: None,
             frames: 0,
             wire_bytes: 0,
             end_rung: None,
@@ -191,6 +193,12 @@ impl ResponseOpener {
     /// Hash chain over the DATA frames opened so far.
     pub fn data_chain(&self) -> Digest32 {
         Digest32(self.chain)
+    }
+
+    /// The receipt that made [`OpenError::ReceiptMismatch`]: the frame it came in was the
+    /// enclave's.
+    pub fn mismatched_receipt(&self) -> Option<&SignedReceipt> {
+        self.mismatched.as_deref()
     }
 
     /// DATA frames opened so far.
@@ -292,7 +300,7 @@ impl ResponseOpener {
     }
 
     /// A receipt that is about this exchange; its terms and signature are the caller's to check.
-    fn receipt(&self, frame: FrameType, bytes: &[u8]) -> Result<SignedReceipt, OpenError> {
+    fn receipt(&mut self, frame: FrameType, bytes: &[u8]) -> Result<SignedReceipt, OpenError> {
         let signed = SignedReceipt::decode(bytes)?;
         let receipt = &signed.receipt;
         let interim = receipt.finish == Finish::Interim;
@@ -305,6 +313,7 @@ impl ResponseOpener {
             (receipt.data_frames == self.data_frames, "number of DATA frames"),
         ] {
             if !same {
+                self.mismatched = Some(Box::new(signed));
                 return Err(OpenError::ReceiptMismatch(name));
             }
         }
