@@ -7,6 +7,7 @@
 //! Nothing here decides anything: a node can be stale or lie, and callers treat its word as such.
 
 mod attestation;
+mod call;
 mod chain;
 mod collateral;
 mod config;
@@ -18,6 +19,7 @@ mod record;
 mod refusal;
 mod sender;
 mod tls;
+mod token;
 mod verifier;
 mod write;
 
@@ -25,15 +27,16 @@ pub use attestation::{
     AttestedKey, KeyBinding, MachineHolder, Pck, QuoteParts, TcbStatusCode, TeeKind, UnknownCode,
     Verdict, key_id,
 };
+pub use call::{Call, Credited};
 pub use chain::Chain;
 pub use collateral::{CollateralKeys, CollateralState, Stored, StoredCa, StoredCrl, StoredSigner};
 pub use config::ChainConfig;
 pub use deploy::{Deployment, deploy};
 pub use error::ChainError;
 pub use record::{
-    Account, BlockTag, Channel, Head, LockRow, PodRecord, ReceiptRow, Registration, RelayedClose,
-    SettleRow, TokenMeta,
+    Account, Authorization, BlockTag, Channel, Head, LockRow, Permit, PodRecord, ReceiptRow,
+    Registration, RelayedClose, SettleRow, TokenMeta,
 };
-pub use sender::{Sender, Tx};
+pub use sender::{Gas, Sender, Tx};
 pub use tls::use_ring;
 pub use write::settle_rows_bytes;

@@ -3,6 +3,7 @@
 use phallama_protocol::ids::{Address, Amount, Digest32, PodId};
 use phallama_protocol::keys::Signature;
 use phallama_protocol::offers::Offer;
+use serde::{Deserialize, Serialize};
 
 use crate::attestation::AttestedKey;
 
@@ -147,8 +148,38 @@ pub struct ReceiptRow {
     pub settlement_sig: Signature,
 }
 
-/// A `Close` that the enclave and the user key both signed, for anybody to send.
+/// An EIP-2612 permit by which its signer pays the escrow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permit {
+    /// In the token's smallest unit.
+    pub amount: Amount,
+    /// Last second in which the token takes it.
+    pub deadline_unix_s: u64,
+    /// The payer's signature in the token's domain.
+    pub signature: Signature,
+}
+
+/// An EIP-3009 authorization to pay the escrow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authorization {
+    /// Who pays.
+    pub from: Address,
+    /// In the token's smallest unit.
+    pub amount: Amount,
+    /// Valid after this second.
+    pub valid_after_unix_s: u64,
+    /// Valid before this second.
+    pub valid_before_unix_s: u64,
+    /// What the payer chose; the signed nonce is made from it and the user.
+    pub salt: Digest32,
+    /// The payer's signature in the token's domain.
+    pub signature: Signature,
+}
+
+/// A `Close` that the enclave and the user key both signed, for anybody to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RelayedClose {
     /// The user key.
     pub user: Address,

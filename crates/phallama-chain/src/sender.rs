@@ -17,6 +17,7 @@ use phallama_protocol::keys::Signer;
 use tokio::sync::Mutex;
 
 use crate::Chain;
+use crate::call::Call;
 use crate::convert::{from_address, to_address};
 use crate::error::{ChainError, from_rpc};
 
@@ -61,6 +62,15 @@ pub struct Tx {
     pub(crate) created: Option<alloy::primitives::Address>,
 }
 
+/// What a transaction would take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gas {
+    /// Units of gas.
+    pub gas: u64,
+    /// Price of one, in wei.
+    pub price_wei: u128,
+}
+
 /// A transaction before it has a nonce and a price.
 struct Draft {
     what: &'static str,
@@ -102,6 +112,28 @@ impl Sender {
     /// Sends ether, in wei.
     pub async fn send_ether(&self, to: Address, wei: u128) -> Result<Tx, ChainError> {
         self.send("transfer", TxKind::Call(to_address(to)), Bytes::new(), U256::from(wei)).await
+    }
+
+    /// Sends a call and waits until it is mined.
+    ///
+    /// # Errors
+    /// [`ChainError`]; what reverts is not sent.
+    pub async fn send_call(&self, call: &Call) -> Result<Tx, ChainError> {
+        self.call(call.what, call.to, call.data.clone()).await
+    }
+
+    /// What a call would cost now. Nothing is sent.
+    ///
+    /// # Errors
+    /// [`ChainError::Reverted`] with the reason why it would fail; [`ChainError`].
+    pub async fn gas(&self, call: &Call) -> Result<Gas, ChainError> {
+        let (what, to) = (call.what, TxKind::Call(to_address(call.to)));
+        let draft = Draft { what, to, data: call.data.clone().into(), value: U256::ZERO };
+        let failed = |error| self.failed(what, &error);
+        let provider = &self.chain.provider;
+        let gas = provider.estimate_gas(self.request(&draft)).await.map_err(failed)?;
+        let price_wei = provider.get_gas_price().await.map_err(failed)?;
+        Ok(Gas { gas, price_wei })
     }
 
     pub(crate) async fn call(

@@ -7,6 +7,7 @@ use phallama_protocol::keys::Signature;
 use phallama_protocol::offers::Offer;
 
 use crate::attestation::{KeyBinding, Pck, QuoteParts};
+use crate::call::Credited;
 use crate::contracts::{self, Escrow, PodRegistry, TestToken, compact};
 use crate::convert::{saturating_u128, to_address, to_u24, to_u40, to_u96, to_u256};
 use crate::error::ChainError;
@@ -140,9 +141,7 @@ impl Sender {
 
     /// Deposits for a user whose account is open, approving the token first where needed.
     pub async fn deposit(&self, user: Address, amount: Amount) -> Result<Tx, ChainError> {
-        self.approve(amount).await?;
-        let call = Escrow::depositCall { user: to_address(user), amount: to_u256(amount) };
-        self.escrow("deposit", call).await
+        self.approve_and_deposit(&Credited::Open(user), amount).await
     }
 
     /// Opens a user's account for an owner and deposits.
@@ -153,31 +152,20 @@ impl Sender {
         open_sig: &Signature,
         amount: Amount,
     ) -> Result<Tx, ChainError> {
-        self.approve(amount).await?;
-        let call = Escrow::openAndDepositCall {
-            user: to_address(user),
-            owner: to_address(owner),
-            signature: compact(open_sig),
-            amount: to_u256(amount),
-        };
-        self.escrow("openAndDeposit", call).await
+        let credited = Credited::Opening { user, owner, open_sig: *open_sig };
+        self.approve_and_deposit(&credited, amount).await
     }
 
-    async fn approve(&self, amount: Amount) -> Result<(), ChainError> {
-        let spender = to_address(self.chain.config().escrow);
-        let call = TestToken::allowanceCall { owner: to_address(self.address()), spender };
-        let allowed = self.chain.read("allowance", self.chain.config().token, call).await?;
-        let value = to_u256(amount);
-        if allowed < value {
-            self.token("approve", TestToken::approveCall { spender, amount: value }).await?;
+    async fn approve_and_deposit(&self, to: &Credited, amount: Amount) -> Result<Tx, ChainError> {
+        if self.chain.allowance(self.address()).await? < amount {
+            self.send_call(&self.chain.approve_call(amount)).await?;
         }
-        Ok(())
+        self.send_call(&self.chain.deposit_call(to, amount)).await
     }
 
     /// Takes free money out; this account must be the owner.
     pub async fn withdraw(&self, user: Address, amount: Amount) -> Result<Tx, ChainError> {
-        let call = Escrow::withdrawCall { user: to_address(user), amount: to_u256(amount) };
-        self.escrow("withdraw", call).await
+        self.send_call(&self.chain.withdraw_call(user, amount)).await
     }
 
     /// Locks allocations of many users for one pod; bad rows are skipped.
@@ -211,8 +199,7 @@ impl Sender {
     /// Starts the 48 hours after which everything unclaimed returns; this account must be the
     /// owner.
     pub async fn start_exit(&self, user: Address, pod: PodId) -> Result<Tx, ChainError> {
-        let call = Escrow::startExitCall { user: to_address(user), podId: pod.0.into() };
-        self.escrow("startExit", call).await
+        self.send_call(&self.chain.start_exit_call(user, pod)).await
     }
 
     /// The same for a user key that signed `StartExit`.
@@ -222,16 +209,12 @@ impl Sender {
         epoch: u32,
         sig: &Signature,
     ) -> Result<Tx, ChainError> {
-        let what = "startExitFor";
-        let epoch = to_u24(epoch, what)?;
-        let signature = compact(sig);
-        self.escrow(what, Escrow::startExitForCall { podId: pod.0.into(), epoch, signature }).await
+        self.send_call(&self.chain.start_exit_for_call(pod, epoch, sig)?).await
     }
 
     /// Ends an exit whose time has come.
     pub async fn finish_exit(&self, user: Address, pod: PodId) -> Result<Tx, ChainError> {
-        let call = Escrow::finishExitCall { user: to_address(user), podId: pod.0.into() };
-        self.escrow("finishExit", call).await
+        self.send_call(&self.chain.finish_exit_call(user, pod)).await
     }
 
     /// Closes at once with the enclave's final amount; this account must be the owner.
@@ -242,27 +225,12 @@ impl Sender {
         cumulative: Amount,
         enclave_sig: &Signature,
     ) -> Result<Tx, ChainError> {
-        let call = Escrow::closeCall {
-            user: to_address(user),
-            podId: pod.0.into(),
-            cumulative: to_u96(cumulative),
-            identitySignature: compact(enclave_sig),
-        };
-        self.escrow("close", call).await
+        self.send_call(&self.chain.close_call(user, pod, cumulative, enclave_sig)).await
     }
 
     /// The same for a user key that signed the same `Close` as the enclave.
     pub async fn close_for(&self, close: &RelayedClose) -> Result<Tx, ChainError> {
-        let what = "closeFor";
-        let call = Escrow::closeForCall {
-            user: to_address(close.user),
-            podId: close.pod.0.into(),
-            epoch: to_u24(close.epoch, what)?,
-            cumulative: to_u96(close.cumulative),
-            identitySignature: compact(&close.enclave_sig),
-            userSignature: compact(&close.user_sig),
-        };
-        self.escrow(what, call).await
+        self.send_call(&self.chain.close_for_call(close)?).await
     }
 
     /// Pays a pod's credit to its payout address.
