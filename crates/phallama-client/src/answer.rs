@@ -330,7 +330,9 @@ async fn relay(begun: Begun, app: &App) -> Result<Reading, ClientError> {
                 return Err(refused(agreed.pod.record().pod_id, &error));
             }
             Message::Interim(receipt) => {
-                if let Err(error) = agreed.check_interim(&promise, &receipt).await {
+                if let Err(error) =
+                    agreed.check_interim(&promise, tally.plain_bytes, &receipt).await
+                {
                     promise.finish(lost()).await?;
                     return Err(error);
                 }
@@ -342,6 +344,7 @@ async fn relay(begun: Begun, app: &App) -> Result<Reading, ClientError> {
                 Ok(Some(next)) => next,
                 Ok(None) => unreachable!("the opener ends well only after END or ERROR"),
                 Err(error) => {
+                    let error = blamed(&reading, &promise, &agreed, tally.plain_bytes, error).await;
                     promise.finish(lost()).await?;
                     return Err(error);
                 }
@@ -354,6 +357,20 @@ async fn relay(begun: Begun, app: &App) -> Result<Reading, ClientError> {
     }
 }
 
+/// An answer that broke off: when a receipt of the enclave's own did it, that is what is wrong, and
+/// it is kept as evidence.
+pub(crate) async fn blamed(
+    reading: &Reading,
+    promise: &Promise,
+    agreed: &Agreed,
+    delivered_bytes: u64,
+    error: ClientError,
+) -> ClientError {
+    let Some(receipt) = reading.opener.mismatched_receipt() else { return error };
+    let refused = agreed.check_final(promise, &reading.opener, delivered_bytes, receipt).await;
+    refused.err().unwrap_or(error)
+}
+
 /// Holds the receipt to what was agreed, and writes it down before anybody hears of it.
 async fn settle(
     reading: &Reading,
@@ -362,7 +379,8 @@ async fn settle(
     receipt: SignedReceipt,
     tally: &Tally,
 ) -> Result<FinishedAnswer, ClientError> {
-    let stored = match agreed.check_final(&promise, &reading.opener, &receipt).await {
+    let delivered = tally.plain_bytes;
+    let stored = match agreed.check_final(&promise, &reading.opener, delivered, &receipt).await {
         Ok(stored) => stored,
         Err(error) => {
             promise.finish(lost()).await?;

@@ -15,7 +15,7 @@ use crate::client::Client;
 use crate::directory::Candidate;
 use crate::error::{ClientError, PodFailure};
 use crate::keystore::random_bytes;
-use crate::ledger::Outcome;
+use crate::ledger::{Outcome, Repeated};
 use crate::pod_http::{PodAddress, Posted};
 use crate::promise::{Behind, Fate, Promise, lost};
 use crate::question::{Question, SizedQuestion};
@@ -29,6 +29,9 @@ pub struct AskOptions {
     pub pod: Option<PodId>,
     /// Frame class instead of the configured one.
     pub class: Option<FrameClass>,
+    /// The request's id, for an app that may send it again: an id is charged once at most. A
+    /// request whose answer was lost is sent again to the same pod only. A random one when absent.
+    pub request_id: Option<RequestId>,
 }
 
 /// What became of one attempt at one pod.
@@ -91,31 +94,53 @@ impl Client {
         self.signer()?;
         let question = Question::new(method, model, body)?;
         let class = options.class.unwrap_or(self.inner.config.class);
+        let (request_id, only) = self.request_of(&options).await?;
         let mut failures = Vec::new();
         for candidate in self.candidates(model).await? {
-            if options.pod.is_some_and(|only| only != candidate.record.pod_id) {
+            if only.is_some_and(|only| only != candidate.record.pod_id) {
                 continue;
             }
             let (pod, url) = (candidate.record.pod_id, candidate.record.url.clone());
-            if options.pod.is_none() && self.is_distrusted(pod) {
+            if only.is_none() && self.is_distrusted(pod) {
                 failures.push(PodFailure { pod, url, error: distrusted(pod) });
                 continue;
             }
-            match Box::pin(self.ask_pod(&candidate, &question, class, fate)).await {
+            match Box::pin(self.ask_pod(&candidate, &question, class, request_id, fate)).await {
                 Ok(answer) => {
                     self.remember_success(pod);
                     return Ok(answer);
                 }
                 Err(error) if error.another_pod_may_help() => {
-                    if !matches!(error, ClientError::BalanceTooLow { .. }) {
+                    if !of_the_wallet(&error) {
                         self.remember_failure(pod).await;
+                    }
+                    // It may have been charged there: the id goes to no other pod.
+                    if self.request_of(&options).await?.1 != only {
+                        return Err(error);
                     }
                     failures.push(PodFailure { pod, url, error });
                 }
                 Err(error) => return Err(error),
             }
         }
-        Err(nobody(model, options.pod, failures))
+        Err(nobody(model, only, failures))
+    }
+
+    /// The request's id, and the one pod that it may be sent to, if there is one.
+    async fn request_of(
+        &self,
+        options: &AskOptions,
+    ) -> Result<(Option<RequestId>, Option<PodId>), ClientError> {
+        let Some(id) = options.request_id else { return Ok((None, options.pod)) };
+        let account = self.account_key()?;
+        let lost_at = self.ledger(move |ledger| ledger.lost_at(&account, id)).await?;
+        match (lost_at, options.pod) {
+            (Some(before), Some(asked)) if before != asked => {
+                let how = Repeated::Elsewhere(before);
+                Err(ClientError::RequestRepeated { request_id: id, how })
+            }
+            (before, asked) => Ok((Some(id), before.or(asked))),
+        }
     }
 
     /// One pod: at most one retry for a stale key and one for a stale amount.
@@ -124,11 +149,12 @@ impl Client {
         candidate: &Candidate,
         question: &Question,
         class: FrameClass,
+        request_id: Option<RequestId>,
         fate: &Fate,
     ) -> Result<Answer, ClientError> {
         let mut pod = self.verified(&candidate.record).await?;
         // The same id on every attempt, so that no attempt can be charged beside another.
-        let request_id = RequestId(random_bytes());
+        let request_id = request_id.unwrap_or_else(|| RequestId(random_bytes()));
         let (mut key_may_be_stale, mut amount_may_be_stale, mut repeats) = (true, true, false);
         loop {
             // Terms are those of the verified record, which may be newer than the list.
@@ -292,6 +318,7 @@ async fn begin(
             }
             Ok(None) => unreachable!("the opener ends well only after END or ERROR"),
             Err(error) => {
+                let error = answer::blamed(&reading, &promise, &agreed, 0, error).await;
                 promise.finish(lost()).await?;
                 return Err(error);
             }
@@ -346,9 +373,14 @@ fn unauthenticated(pod: PodId, code: Code, retry_after_ms: u32) -> ClientError {
     }
 }
 
+/// Whether the error is about the user's own money and not about the pod.
+fn of_the_wallet(error: &ClientError) -> bool {
+    matches!(error, ClientError::BalanceTooLow { .. } | ClientError::LimitExceeded { .. })
+}
+
 /// The one error for a request that nobody answered.
 fn nobody(model: &str, only: Option<PodId>, mut failures: Vec<PodFailure>) -> ClientError {
-    let too_low = |failure: &PodFailure| matches!(failure.error, ClientError::BalanceTooLow { .. });
+    let too_low = |failure: &PodFailure| of_the_wallet(&failure.error);
     match (failures.len(), only) {
         (0, Some(pod)) => ClientError::PodUnknown(pod),
         (1, _) => failures.remove(0).error,

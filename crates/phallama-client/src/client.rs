@@ -35,7 +35,7 @@ pub(crate) struct Inner {
     pub(crate) chain: Chain,
     pub(crate) http: PodHttp,
     pub(crate) ledger: Arc<Ledger>,
-    user: Option<Signer>,
+    user: UserKey,
     directory: Directory,
     verified: Mutex<HashMap<PodId, Slot>>,
     /// Requests that apps have named.
@@ -48,6 +48,17 @@ pub(crate) struct Inner {
     token: tokio::sync::OnceCell<TokenMeta>,
     /// Contracts never change what they are made of.
     deployment: tokio::sync::OnceCell<DeploymentFacts>,
+}
+
+/// Whose money a client handles.
+#[derive(Clone, Debug)]
+pub enum UserKey {
+    /// Nobody's: it can list and verify.
+    None,
+    /// The key stays locked: balance, limits and records can be read, nothing can be signed.
+    Locked(Address),
+    /// It can ask and sign.
+    Unlocked(Signer),
 }
 
 /// Shared with the answers that are being read.
@@ -66,7 +77,7 @@ impl Client {
     /// [`ClientError::ChainUnavailable`] (also for another chain id or missing contracts),
     /// [`ClientError::Ledger`], [`ClientError::InvalidConfig`].
     pub async fn open(config: ClientConfig, user: Signer) -> Result<Self, ClientError> {
-        Self::open_with(config, Some(user)).await
+        Self::open_with(config, UserKey::Unlocked(user)).await
     }
 
     /// The same without a key: everything but asking and signing.
@@ -74,14 +85,27 @@ impl Client {
     /// # Errors
     /// As [`open`](Self::open).
     pub async fn open_without_key(config: ClientConfig) -> Result<Self, ClientError> {
-        Self::open_with(config, None).await
+        Self::open_with(config, UserKey::None).await
     }
 
-    async fn open_with(config: ClientConfig, user: Option<Signer>) -> Result<Self, ClientError> {
+    async fn open_with(config: ClientConfig, user: UserKey) -> Result<Self, ClientError> {
         let chain = Chain::connect(config.chain.clone()).await?;
+        Self::on(chain, config, user)
+    }
+
+    /// The same on a connection that is there already; `config.chain` is that of the connection.
+    ///
+    /// # Errors
+    /// [`ClientError::Ledger`], [`ClientError::InvalidConfig`].
+    pub fn on(chain: Chain, config: ClientConfig, user: UserKey) -> Result<Self, ClientError> {
         let ledger = Ledger::open(&config.state_dir)
             .map_err(|source| ClientError::Ledger { path: config.state_dir.clone(), source })?;
         let http = PodHttp::new(&config.timeouts)?;
+        let disputes = ledger
+            .disputes()
+            .map_err(|source| ClientError::Ledger { path: ledger.path().to_owned(), source })?;
+        let misbehaved = disputes.iter().filter(|dispute| dispute.distrusts());
+        let misbehaved = misbehaved.map(|dispute| dispute.pod).collect();
         let inner = Inner {
             config,
             chain,
@@ -92,7 +116,7 @@ impl Client {
             verified: Mutex::default(),
             named: Named::default(),
             failed: Mutex::default(),
-            misbehaved: Misbehaved::default(),
+            misbehaved: Arc::new(Mutex::new(misbehaved)),
             observed: Mutex::default(),
             token: tokio::sync::OnceCell::new(),
             deployment: tokio::sync::OnceCell::new(),
@@ -110,18 +134,25 @@ impl Client {
         &self.inner.chain
     }
 
-    /// The user's address, when a key was given.
+    /// The user's address, when it is known.
     pub fn user(&self) -> Option<Address> {
-        self.inner.user.as_ref().map(Signer::address)
+        match &self.inner.user {
+            UserKey::None => None,
+            UserKey::Locked(address) => Some(*address),
+            UserKey::Unlocked(signer) => Some(signer.address()),
+        }
     }
 
     pub(crate) fn signer(&self) -> Result<&Signer, ClientError> {
-        self.inner.user.as_ref().ok_or(ClientError::KeystoreLocked)
+        match &self.inner.user {
+            UserKey::Unlocked(signer) => Ok(signer),
+            UserKey::None | UserKey::Locked(_) => Err(ClientError::KeystoreLocked),
+        }
     }
 
     pub(crate) fn account_key(&self) -> Result<AccountKey, ClientError> {
         let chain = &self.inner.config.chain;
-        let user = self.signer()?.address();
+        let user = self.user().ok_or(ClientError::KeystoreLocked)?;
         Ok(AccountKey { chain_id: chain.chain_id, escrow: chain.escrow, user })
     }
 
@@ -207,7 +238,7 @@ impl Client {
         self.inner.directory.forget().await;
     }
 
-    /// Whether the pod claimed what cannot be, in this process.
+    /// Whether the pod claimed what cannot be.
     pub(crate) fn is_distrusted(&self, pod: PodId) -> bool {
         lock(&self.inner.misbehaved).contains(&pod)
     }

@@ -117,6 +117,9 @@ pub struct SpendLimits {
     pub per_request: Option<Amount>,
     /// Most one UTC day may cost: costs, and the reserves of requests without a receipt.
     pub per_day: Option<Amount>,
+    /// Most one pod can draw in one epoch of its channel: its caps never go further. A close or a
+    /// finished exit begins a new epoch.
+    pub per_pod: Option<Amount>,
 }
 
 /// How money is promised to pods.

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use phallama_chain::ChainError;
-use phallama_protocol::ids::{Amount, PodId};
+use phallama_protocol::ids::{Address, Amount, PodId, RequestId};
 use phallama_protocol::refusal::Code;
 
 use crate::check::Refusal;
 use crate::keystore::KeystoreError;
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, Repeated};
 use crate::receipt::ReceiptFault;
 
 /// A failure of a client operation.
@@ -87,6 +87,16 @@ pub enum ClientError {
         /// Whether the enclave itself said so, inside the sealed answer.
         authenticated: bool,
     },
+    /// The pod did not sign the end of a channel.
+    #[error("pod `{pod}` did not close the channel: {}", code.name())]
+    CloseRefused {
+        /// The pod.
+        pod: PodId,
+        /// Why, as anybody on the path could have said.
+        code: Code,
+        /// When to ask again, in milliseconds.
+        retry_after_ms: Option<u32>,
+    },
     /// The answer stopped before its authenticated end.
     #[error("the answer of pod `{pod}` stopped after {frames} frames, before its end")]
     Truncated {
@@ -154,6 +164,20 @@ pub enum ClientError {
         /// Proven costs, and the reserves of requests that are open or were lost.
         allowed: Amount,
     },
+    /// Nothing can be signed in the token's name.
+    #[error("the token {token} takes no deposits by signature")]
+    TokenWithoutSignatures {
+        /// The escrow's token.
+        token: Address,
+    },
+    /// The same request id again, where that cannot be without being charged twice.
+    #[error("request {request_id} {}", repeated(how))]
+    RequestRepeated {
+        /// The id.
+        request_id: RequestId,
+        /// What became of it before.
+        how: Repeated,
+    },
     /// The request cannot be sent as it is.
     #[error("invalid request: {reason}")]
     InvalidRequest {
@@ -208,6 +232,8 @@ pub enum SpendLimit {
     PerRequest,
     /// Costs and open reserves of one UTC day.
     PerDay,
+    /// What one pod can draw in one epoch of its channel.
+    PerPod,
 }
 
 impl std::fmt::Display for SpendLimit {
@@ -215,6 +241,7 @@ impl std::fmt::Display for SpendLimit {
         f.write_str(match self {
             Self::PerRequest => "limit per request",
             Self::PerDay => "limit per day",
+            Self::PerPod => "limit per pod",
         })
     }
 }
@@ -271,6 +298,7 @@ impl ClientError {
             Self::LimitExceeded { .. } => of(Exit::Payment, 402, "spend_limit_exceeded", false),
             Self::PodUnreachable { .. } => of(Exit::Pod, 502, "pod_unreachable", true),
             Self::PodRefused { code, .. } => refused_class(*code),
+            Self::CloseRefused { .. } => of(Exit::Payment, 502, "close_refused", true),
             Self::Truncated { .. } => of(Exit::Pod, 502, "answer_truncated", true),
             Self::Tampered { .. } => of(Exit::Pod, 502, "answer_tampered", false),
             Self::PodMisbehaved { .. } => of(Exit::Pod, 502, "pod_misbehaved", false),
@@ -278,6 +306,12 @@ impl ClientError {
             Self::ReceiptRejected { .. } => of(Exit::Payment, 502, "receipt_rejected", false),
             Self::ClaimTooHigh { .. } => of(Exit::Payment, 502, "claim_too_high", false),
             Self::PodOverclaimed { .. } => of(Exit::Payment, 502, "pod_overclaimed", false),
+            Self::TokenWithoutSignatures { .. } => {
+                of(Exit::Payment, 409, "token_without_signatures", false)
+            }
+            Self::RequestRepeated { how, .. } => {
+                of(Exit::Usage, 409, "request_repeated", *how == Repeated::Open)
+            }
             Self::InvalidRequest { .. } => of(Exit::Usage, 400, "invalid_request", false),
             Self::ChainUnavailable(error) => chain_class(error),
             Self::KeystoreLocked => of(Exit::Usage, 403, "wallet_locked", false),
@@ -291,7 +325,9 @@ impl ClientError {
     /// When a pod asked to be asked again, in milliseconds.
     pub fn retry_after_ms(&self) -> Option<u32> {
         match self {
-            Self::PodRefused { retry_after_ms, .. } => *retry_after_ms,
+            Self::PodRefused { retry_after_ms, .. } | Self::CloseRefused { retry_after_ms, .. } => {
+                *retry_after_ms
+            }
             Self::NoPod { refused, .. } => {
                 refused.iter().filter_map(|failure| failure.error.retry_after_ms()).min()
             }
@@ -312,7 +348,8 @@ impl ClientError {
             | Self::ChannelExiting { .. }
             | Self::ReceiptRejected { .. }
             | Self::ClaimTooHigh { .. }
-            | Self::PodOverclaimed { .. } => true,
+            | Self::PodOverclaimed { .. }
+            | Self::LimitExceeded { limit: SpendLimit::PerPod, .. } => true,
             Self::PodRefused { code, .. } => {
                 !matches!(code, Code::InvalidRequest | Code::PromptTooLong)
             }
@@ -320,6 +357,9 @@ impl ClientError {
             | Self::ModelUnknown { .. }
             | Self::PodUnknown(_)
             | Self::LimitExceeded { .. }
+            | Self::CloseRefused { .. }
+            | Self::RequestRepeated { .. }
+            | Self::TokenWithoutSignatures { .. }
             | Self::InvalidRequest { .. }
             | Self::ChainUnavailable(_)
             | Self::KeystoreLocked
@@ -328,6 +368,17 @@ impl ClientError {
             | Self::Repeated(_)
             | Self::InvalidConfig { .. } => false,
         }
+    }
+}
+
+fn repeated(how: &Repeated) -> String {
+    match how {
+        Repeated::Open => "is being answered".to_owned(),
+        Repeated::Answered => "was answered and paid before".to_owned(),
+        Repeated::Elsewhere(pod) => {
+            format!("was sent to pod {pod}, which may have charged it")
+        }
+        Repeated::Larger => "was sent before with a smaller reserve".to_owned(),
     }
 }
 

@@ -15,8 +15,6 @@ const NOT_CHARGED: &str = "You were not charged.";
 const PROBABLY_NOT_CHARGED: &str =
     "You were probably not charged; the pod's next receipt will show it.";
 const COST_AT_MOST: &str = "receipts, and reserves of requests without one";
-const EXIT: &str = "To take back what is locked, the owner of the account can start an exit of the \
-                    channel on the escrow contract (`startExit`); it takes 48 hours";
 const ROOTS: &str = "`[chain]` and `[trust]` in config.toml do not belong together. Pods of a \
                      development chain need `--danger-accept-simulated-tee`, others must not have \
                      it";
@@ -101,8 +99,8 @@ impl ClientError {
                 ],
                 effect: Some(NO_PROMPT),
                 hint: Some(format!(
-                    "To allow more, raise `{}`, or ask for fewer tokens",
-                    limit_key(*limit)
+                    "To allow more, run `phallama limits set {} AMOUNT`, or ask for fewer tokens",
+                    limit_option(*limit)
                 )),
             },
             Self::ClaimTooHigh { pod, claimed, allowed } => Explanation {
@@ -112,7 +110,7 @@ impl ClientError {
                     fact("possible", money(allowed), COST_AT_MOST),
                 ],
                 effect: Some("Nothing of it was accepted; the pod is asked only when it is named."),
-                hint: Some(EXIT.to_owned()),
+                hint: Some(leave(*pod)),
             },
             Self::PodOverclaimed { pod, claimed, allowed } => Explanation {
                 title: format!("pod `{}` was paid more than it can have earned", short(*pod)),
@@ -121,7 +119,7 @@ impl ClientError {
                     fact("possible", money(allowed), COST_AT_MOST),
                 ],
                 effect: Some("Nothing more is promised to the pod."),
-                hint: Some(EXIT.to_owned()),
+                hint: Some(leave(*pod)),
             },
             Self::Repeated(error) => error.explain(token),
             _ => self.explain_without_money(),
@@ -171,6 +169,13 @@ impl ClientError {
                 effect: Some(MAYBE_CHARGED),
                 hint: None,
             },
+            Self::CloseRefused { .. } => self.not_closed(),
+            Self::ReceiptRejected { pod, fault } => Explanation {
+                title: format!("the receipt of pod `{}` was not accepted", short(*pod)),
+                facts: vec![fact("reason", fault.to_string(), "")],
+                effect: Some("The evidence is kept; the pod is asked only when it is named."),
+                hint: Some(format!("To see it, run `phallama disputes`. {}", leave(*pod))),
+            },
             Self::KeystoreLocked => Explanation {
                 title: "the wallet is locked".to_owned(),
                 effect: Some(NO_PROMPT),
@@ -182,6 +187,30 @@ impl ClientError {
                 effect: other.nothing_was_sent().then_some(NO_PROMPT),
                 ..Explanation::default()
             },
+        }
+    }
+
+    fn not_closed(&self) -> Explanation {
+        let Self::CloseRefused { pod, code, .. } = self else { return Explanation::default() };
+        let (reason, hint) = match code {
+            Code::EpochMismatch => (
+                "its enclave has not served the channel since its last start",
+                format!("Ask it anything and close again, or {}", lowercase(&leave(*pod))),
+            ),
+            Code::QueueFull => (
+                "requests are open, or the enclave is starting",
+                format!("Try again in a moment, or {}", lowercase(&leave(*pod))),
+            ),
+            _ => ("it does not take the request", leave(*pod)),
+        };
+        Explanation {
+            title: format!("pod `{}` did not sign the end of the channel", short(*pod)),
+            facts: vec![
+                fact("code", code.name().to_owned(), "not authenticated"),
+                fact("reason", reason.to_owned(), ""),
+            ],
+            effect: Some("Nothing was sent to the chain."),
+            hint: Some(hint),
         }
     }
 
@@ -217,6 +246,7 @@ impl ClientError {
             self,
             Self::PodUnknown(_)
                 | Self::InvalidRequest { .. }
+                | Self::RequestRepeated { .. }
                 | Self::InvalidConfig { .. }
                 | Self::ChannelExiting { .. }
         )
@@ -285,8 +315,30 @@ fn fact(name: &'static str, value: String, source: impl Into<String>) -> Fact {
 
 fn limit_key(limit: SpendLimit) -> &'static str {
     match limit {
-        SpendLimit::PerRequest => "spend.per_request",
-        SpendLimit::PerDay => "spend.per_day",
+        SpendLimit::PerRequest => "limits.per_request",
+        SpendLimit::PerDay => "limits.per_day",
+        SpendLimit::PerPod => "limits.per_pod",
+    }
+}
+
+/// How to take back what is locked for a pod.
+fn leave(pod: PodId) -> String {
+    format!(
+        "To take back what is locked, run `phallama exit {pod} --start`; it takes 48 hours and \
+         nobody's consent"
+    )
+}
+
+/// A sentence's beginning inside another.
+fn lowercase(sentence: &str) -> String {
+    sentence.replacen('T', "t", 1)
+}
+
+fn limit_option(limit: SpendLimit) -> &'static str {
+    match limit {
+        SpendLimit::PerRequest => "--per-request",
+        SpendLimit::PerDay => "--per-day",
+        SpendLimit::PerPod => "--per-pod",
     }
 }
 
@@ -360,7 +412,7 @@ hint: To test it alone, run `phallama verify 0x7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7
     }
 
     #[test]
-    fn a_claim_that_is_too_high_does_not_name_a_command_that_there_is_not() {
+    fn a_claim_that_is_too_high_says_how_to_leave() {
         let (pod, claimed, allowed) = (PodId([0x7c; 32]), 1_010.into(), 10.into());
         for error in [
             ClientError::ClaimTooHigh { pod, claimed, allowed },
@@ -368,8 +420,7 @@ hint: To test it alone, run `phallama verify 0x7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7
         ] {
             let text = error.explain(None).to_string();
             assert!(text.contains("1010 units") && text.contains("10 units"), "{text}");
-            assert!(text.contains("start an exit of the channel on the escrow contract"), "{text}");
-            assert!(!text.contains("phallama exit"), "{text}");
+            assert!(text.contains(&format!("`phallama exit {pod} --start`")), "{text}");
         }
     }
 

@@ -146,10 +146,46 @@ impl Keystore {
         password: &str,
         cost: ScryptCost,
     ) -> Result<Self, KeystoreError> {
-        let file = encrypt(signer, password, cost);
-        let json = serde_json::to_vec_pretty(&file).expect("a keystore is plain JSON");
-        write_new(path, &json)?;
-        Ok(Self { path: path.to_owned(), file })
+        let made = Self { path: path.to_owned(), file: encrypt(signer, password, cost) };
+        write_new(path, &made.json())?;
+        Ok(made)
+    }
+
+    /// Stores the file as it is at another place, still encrypted.
+    ///
+    /// # Errors
+    /// [`KeystoreError::Exists`] rather than overwriting; [`KeystoreError::Io`].
+    pub fn copy_to(&self, path: &Path) -> Result<Self, KeystoreError> {
+        write_new(path, &self.json())?;
+        Ok(Self { path: path.to_owned(), file: self.file.clone() })
+    }
+
+    /// Encrypts the key anew and puts it in the place of the old file, whole or not at all.
+    ///
+    /// # Errors
+    /// As [`unlock`](Self::unlock); [`KeystoreError::Io`], and then the old file is as it was.
+    pub fn change_password(
+        &self,
+        old: &str,
+        new: &str,
+        cost: ScryptCost,
+    ) -> Result<Self, KeystoreError> {
+        let changed =
+            Self { path: self.path.clone(), file: encrypt(&self.unlock(old)?, new, cost) };
+        let partial = self.path.with_extension("partial");
+        // What a change that was cut short left behind is worth nothing: the old file is there.
+        let _ = fs::remove_file(&partial);
+        write_new(&partial, &changed.json())?;
+        let failed = |source| KeystoreError::Io { what: "write", path: self.path.clone(), source };
+        fs::rename(&partial, &self.path).map_err(failed)?;
+        if let Some(folder) = self.path.parent() {
+            fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+        }
+        Ok(changed)
+    }
+
+    fn json(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(&self.file).expect("a keystore is plain JSON")
     }
 
     /// Reads the file without decrypting it.
@@ -452,5 +488,41 @@ mod tests {
         let folder = folder();
         let error = Keystore::open(&folder.path().join("none.json")).unwrap_err();
         assert!(matches!(error, KeystoreError::Missing { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_changed_password_opens_the_same_key_and_the_old_one_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("user.json");
+        let (keystore, signer) = Keystore::create(&path, "old", ScryptCost::LIGHT).unwrap();
+        let refused = keystore.change_password("wrong", "new", ScryptCost::LIGHT);
+        assert!(matches!(refused, Err(KeystoreError::WrongPassword { .. })), "{refused:?}");
+        assert_eq!(
+            Keystore::open(&path).unwrap().unlock("old").unwrap().address(),
+            signer.address()
+        );
+        keystore.change_password("old", "new", ScryptCost::LIGHT).unwrap();
+        let changed = Keystore::open(&path).unwrap();
+        assert_eq!(changed.unlock("new").unwrap().address(), signer.address());
+        assert!(matches!(changed.unlock("old"), Err(KeystoreError::WrongPassword { .. })));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_copy_is_as_encrypted_as_the_file_and_overwrites_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("user.json");
+        let (keystore, signer) = Keystore::create(&path, "password", ScryptCost::LIGHT).unwrap();
+        let copy = dir.path().join("copy.json");
+        keystore.copy_to(&copy).unwrap();
+        assert_eq!(fs::read(&copy).unwrap(), fs::read(&path).unwrap());
+        let opened = Keystore::open(&copy).unwrap().unlock("password").unwrap();
+        assert_eq!(opened.address(), signer.address());
+        assert!(matches!(keystore.copy_to(&copy), Err(KeystoreError::Exists { .. })));
     }
 }

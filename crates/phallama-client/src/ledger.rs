@@ -6,11 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use phallama_chain::TeeKind;
 use phallama_protocol::ids::{Address, Amount, PodId, RequestId};
-use redb::{
-    Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, WriteTransaction,
-};
+use redb::{Database, ReadableDatabase as _, Table, TableDefinition, WriteTransaction};
 
 use crate::config::SpendLimits;
 use crate::error::SpendLimit;
@@ -20,28 +17,25 @@ use crate::spend::{
     Settling, Wish,
 };
 
+mod again;
 mod file;
+mod kept;
 mod rows;
 
+use again::LOST;
+pub use again::Repeated;
 use rows::{
-    ACCOUNT_BYTES, CHANNEL_BYTES, ChannelRow, DAY_BYTES, FLIGHT_BYTES, FlightRow, RECEIPT_BYTES,
-    TCB_KEY_BYTES, from_row, joined, load, save, within,
+    ACCOUNT_BYTES, CHANNEL_BYTES, ChannelRow, DAY_BYTES, FLIGHT_BYTES, FlightRow, from_row, joined,
+    load, save, within,
 };
 
 const FILE_NAME: &str = "ledger.redb";
 const SECONDS_PER_DAY: u64 = 86_400;
 
 const CHANNELS: TableDefinition<[u8; CHANNEL_BYTES], ChannelRow> =
-    TableDefinition::new("channels_2");
-const FLIGHTS: TableDefinition<[u8; FLIGHT_BYTES], FlightRow> = TableDefinition::new("in_flight_2");
+    TableDefinition::new("channels_3");
+const FLIGHTS: TableDefinition<[u8; FLIGHT_BYTES], FlightRow> = TableDefinition::new("in_flight_3");
 const DAYS: TableDefinition<[u8; DAY_BYTES], u128> = TableDefinition::new("days");
-const RECEIPTS: TableDefinition<[u8; RECEIPT_BYTES], &[u8]> = TableDefinition::new("receipts");
-const RECEIPT_IDS: TableDefinition<[u8; 16], [u8; RECEIPT_BYTES]> =
-    TableDefinition::new("receipt_ids");
-/// SHA-256 of the trust root ‖ kind of TEE → highest TCB evaluation number seen.
-const TCB_NUMBERS: TableDefinition<[u8; TCB_KEY_BYTES], u32> =
-    TableDefinition::new("tcb_evaluation_numbers_2");
-
 /// Why the records cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -105,6 +99,8 @@ pub(crate) struct Reservation {
     pub(crate) request_id: RequestId,
     pub(crate) plan: Plan,
     pub(crate) reserve: u128,
+    /// Whether an earlier attempt with the same id may have been charged.
+    pub(crate) repeats: bool,
     /// The channel's amount when the promise was made.
     pub(crate) charged_before: u128,
     losses_before: u64,
@@ -131,6 +127,8 @@ pub(crate) enum NotReserved {
     },
     /// The pod's receipts do not fit each other.
     Inconsistent(AboveBound),
+    /// The request id is not free.
+    Repeated(Repeated),
 }
 
 /// How a request ended.
@@ -167,10 +165,8 @@ impl Ledger {
             txn.open_table(CHANNELS).map_err(storage)?;
             txn.open_table(FLIGHTS).map_err(storage)?;
             txn.open_table(DAYS).map_err(storage)?;
-            txn.open_table(RECEIPTS).map_err(storage)?;
-            txn.open_table(RECEIPT_IDS).map_err(storage)?;
-            txn.open_table(TCB_NUMBERS).map_err(storage)?;
-            Ok(())
+            txn.open_table(LOST).map_err(storage)?;
+            kept::create(txn)
         })?;
         Ok(ledger)
     }
@@ -179,53 +175,68 @@ impl Ledger {
         &self.path
     }
 
-    /// Decides what to sign for a request and writes it down, or leaves everything as it was.
+    /// Decides what to sign for a request and writes it down, or leaves everything as it was. A
+    /// request that was lost and is sent again is promised the same money again, and no more.
     pub(crate) fn reserve(
         &self,
         request: &Wanted,
     ) -> Result<Result<Reservation, NotReserved>, LedgerError> {
-        let day = request.wish.now_unix_s / SECONDS_PER_DAY;
+        let (account, id, now) = (request.account, request.request_id, request.wish.now_unix_s);
+        let day = now / SECONDS_PER_DAY;
         self.write(|txn| {
-            let mut days = txn.open_table(DAYS).map_err(storage)?;
-            let spent = day_spent(&days, &request.account, day)?;
-            if let Err(refused) = within_limits(&request.limits, request.wish.reserve, spent) {
-                return Ok(Err(refused));
-            }
             let mut channels = txn.open_table(CHANNELS).map_err(storage)?;
             let mut flights = txn.open_table(FLIGHTS).map_err(storage)?;
-            let key = request.account.channel(request.pod);
+            let key = account.channel(request.pod);
             let mut record = load(&channels, &key)?.unwrap_or_default();
-            end_flights(&mut flights, &key, &mut record, request.wish.now_unix_s)?;
-            let others = others(&flights, &key, record.epoch, request.request_id)?;
+            end_flights(txn, &mut flights, &key, &mut record, now)?;
+            save(&mut channels, &key, &record)?;
+            let of = (&account, request.pod, id);
+            let lost = match again::earlier(txn, &flights, of, (request.wish.reserve, now))? {
+                Ok(lost) => lost.filter(|(_, epoch, ..)| *epoch == record.epoch),
+                Err(repeated) => return Ok(Err(NotReserved::Repeated(repeated))),
+            };
+            let others = others(&flights, &key, record.epoch, id)?;
             if let Err(above) = record.consistent(others.open) {
-                save(&mut channels, &key, &record)?;
                 return Ok(Err(NotReserved::Inconsistent(above)));
             }
+            let reserve = lost.map_or(request.wish.reserve, |(_, _, reserve, ..)| reserve);
+            // What the first attempt left at risk is what this one promises.
+            let taken_back = lost.map_or(0, |(_, _, reserve, ..)| record.take_back(reserve));
+            let counted =
+                lost.filter(|(_, _, _, of_day, _)| *of_day == day).map_or(0, |_| taken_back);
+            let mut days = txn.open_table(DAYS).map_err(storage)?;
+            let spent = day_spent(&days, &account, day)?.saturating_sub(counted);
+            if let Err(refused) = within_limits(&request.limits, reserve, spent) {
+                return Ok(Err(refused));
+            }
             let (charged_before, losses_before) = (record.charged, record.losses);
-            let wish = Wish { in_flight: others.in_flight(), ..request.wish };
+            let wish = Wish { reserve, in_flight: others.in_flight(), ..request.wish };
             let plan = match record.plan(&wish, request.funds.as_ref()) {
                 Ok(plan) => plan,
-                Err(refused) => {
-                    save(&mut channels, &key, &record)?;
-                    return Ok(Err(NotReserved::Plan(refused)));
-                }
+                Err(refused) => return Ok(Err(NotReserved::Plan(refused))),
             };
             save(&mut channels, &key, &record)?;
-            let flight: [u8; FLIGHT_BYTES] = joined(&[&key, &request.request_id.0]);
-            let row = (record.epoch, wish.reserve, request.over_at_unix_s, false);
+            let flight: [u8; FLIGHT_BYTES] = joined(&[&key, &id.0]);
+            let row = (record.epoch, reserve, request.over_at_unix_s, false, day);
             flights.insert(flight, row).map_err(storage)?;
-            let spent = spent.saturating_add(wish.reserve);
-            days.insert(request.account.day(day), spent).map_err(storage)?;
-            Ok(Ok(Reservation {
-                account: request.account,
-                pod: request.pod,
-                request_id: request.request_id,
+            if let Some((_, _, _, of_day, _)) = lost {
+                give_back(&mut days, &account, of_day, taken_back)?;
+            }
+            again::found(txn, &account, id)?;
+            days.insert(account.day(day), spent.saturating_add(reserve)).map_err(storage)?;
+            let (pod, repeats) = (request.pod, lost.is_some());
+            let made = Reservation {
+                account,
+                pod,
+                request_id: id,
                 plan,
-                reserve: wish.reserve,
+                reserve,
+                repeats,
                 charged_before,
                 losses_before,
                 day,
-            }))
+            };
+            Ok(Ok(made))
         })
     }
 
@@ -243,16 +254,18 @@ impl Ledger {
             let mut channels = txn.open_table(CHANNELS).map_err(storage)?;
             let mut record = load(&channels, &key)?.unwrap_or_default();
             let known = flights.remove(flight).map_err(storage)?.map(|row| row.value());
-            end_flights(&mut flights, &key, &mut record, now_unix_s)?;
+            end_flights(txn, &mut flights, &key, &mut record, now_unix_s)?;
             let (mut refund, mut lost) = (0, LostCost::default());
             match how {
                 Outcome::NotCharged => refund = made.reserve,
                 // Without a row it was over before, and is at risk already.
                 Outcome::Unknown { covered_until_unix_s } => {
-                    if let Some((epoch, reserve, over, _)) = known {
-                        record.lose(epoch, reserve, made.day);
-                        let row = (epoch, reserve, over.min(*covered_until_unix_s), true);
+                    if let Some((epoch, reserve, over, _, day)) = known {
+                        record.lose(epoch, reserve, day);
+                        let row = (epoch, reserve, over.min(*covered_until_unix_s), true, day);
                         flights.insert(flight, row).map_err(storage)?;
+                        let mut lost = txn.open_table(LOST).map_err(storage)?;
+                        again::lose(&mut lost, &flight, (epoch, reserve, day), now_unix_s)?;
                     }
                 }
                 Outcome::Settled { cumulative, cost, receipt } => {
@@ -262,7 +275,8 @@ impl Ledger {
                     let (cumulative, cost) = (*cumulative, *cost);
                     let settling = Settling { epoch, cumulative, cost, losses_before };
                     lost = record.settle(&settling, others);
-                    keep_receipt(txn, receipt)?;
+                    again::found(txn, &made.account, made.request_id)?;
+                    kept::keep_receipt(txn, receipt)?;
                 }
             }
             save(&mut channels, &key, &record)?;
@@ -334,7 +348,7 @@ impl Ledger {
             if record.epoch != epoch {
                 return Ok(Ok(()));
             }
-            end_flights(&mut flights, &key, &mut record, now_unix_s)?;
+            end_flights(txn, &mut flights, &key, &mut record, now_unix_s)?;
             let others = others(&flights, &key, epoch, NO_REQUEST)?;
             let adopted = record.adopt(claimed, others.open);
             save(&mut channels, &key, &record)?;
@@ -346,6 +360,23 @@ impl Ledger {
             account_for(&mut days, account, &record, now_unix_s / SECONDS_PER_DAY, lost)?;
             Ok(Ok(()))
         })
+    }
+
+    /// Holds an amount of a channel's epoch against the records, without taking it over.
+    pub(crate) fn hold(
+        &self,
+        account: &AccountKey,
+        pod: PodId,
+        epoch: u32,
+        claimed: u128,
+    ) -> Result<Result<(), AboveBound>, LedgerError> {
+        let key = account.channel(pod);
+        let txn = self.db.begin_read().map_err(storage)?;
+        let flights = txn.open_table(FLIGHTS).map_err(storage)?;
+        let record = load(&txn.open_table(CHANNELS).map_err(storage)?, &key)?;
+        let record = record.filter(|record| record.epoch == epoch).unwrap_or_default();
+        let others = others(&flights, &key, epoch, NO_REQUEST)?;
+        Ok(record.bounded(claimed, others.open))
     }
 
     /// What is remembered of a channel.
@@ -379,6 +410,17 @@ impl Ledger {
         .collect()
     }
 
+    /// What counts against the limit per pod, for each remembered pod.
+    pub(crate) fn used(&self, account: &AccountKey) -> Result<Vec<(PodId, u128)>, LedgerError> {
+        let txn = self.db.begin_read().map_err(storage)?;
+        let flights = txn.open_table(FLIGHTS).map_err(storage)?;
+        let of_pod = |(pod, record): (PodId, ChannelRecord)| {
+            let others = others(&flights, &account.channel(pod), record.epoch, NO_REQUEST)?;
+            Ok((pod, record.used(others.in_flight())))
+        };
+        self.channels(account)?.into_iter().map(of_pod).collect()
+    }
+
     /// Spent and reserved on the UTC day of `now_unix_s`.
     pub(crate) fn spent_on_day(
         &self,
@@ -390,58 +432,6 @@ impl Ledger {
         day_spent(&days, account, now_unix_s / SECONDS_PER_DAY)
     }
 
-    /// The newest `most` receipts, newest first.
-    pub(crate) fn receipts(&self, most: usize) -> Result<Vec<StoredReceipt>, LedgerError> {
-        let txn = self.db.begin_read().map_err(storage)?;
-        let table = txn.open_table(RECEIPTS).map_err(storage)?;
-        let rows = table.iter().map_err(storage)?.rev().take(most);
-        rows.map(|row| {
-            let (_, value) = row.map_err(storage)?;
-            Ok(serde_json::from_slice(value.value())?)
-        })
-        .collect()
-    }
-
-    /// The receipt of one request.
-    pub(crate) fn receipt(&self, id: RequestId) -> Result<Option<StoredReceipt>, LedgerError> {
-        let txn = self.db.begin_read().map_err(storage)?;
-        let ids = txn.open_table(RECEIPT_IDS).map_err(storage)?;
-        let Some(key) = ids.get(id.0).map_err(storage)? else { return Ok(None) };
-        let table = txn.open_table(RECEIPTS).map_err(storage)?;
-        let Some(value) = table.get(key.value()).map_err(storage)? else { return Ok(None) };
-        Ok(Some(serde_json::from_slice(value.value())?))
-    }
-
-    /// Highest TCB evaluation number seen for a kind of TEE under a trust root; 0 before any.
-    pub(crate) fn tcb_evaluation_number(
-        &self,
-        root: &[u8; 32],
-        tee: TeeKind,
-    ) -> Result<u32, LedgerError> {
-        let txn = self.db.begin_read().map_err(storage)?;
-        let table = txn.open_table(TCB_NUMBERS).map_err(storage)?;
-        Ok(table.get(tcb_key(root, tee)).map_err(storage)?.map_or(0, |value| value.value()))
-    }
-
-    /// Remembers a TCB evaluation number; a lower one than before changes nothing.
-    pub(crate) fn raise_tcb_evaluation_number(
-        &self,
-        root: &[u8; 32],
-        tee: TeeKind,
-        seen: u32,
-    ) -> Result<(), LedgerError> {
-        if self.tcb_evaluation_number(root, tee)? >= seen {
-            return Ok(());
-        }
-        let key = tcb_key(root, tee);
-        self.write(|txn| {
-            let mut table = txn.open_table(TCB_NUMBERS).map_err(storage)?;
-            let known = table.get(key).map_err(storage)?.map_or(0, |value| value.value());
-            table.insert(key, known.max(seen)).map_err(storage)?;
-            Ok(())
-        })
-    }
-
     fn write<T>(
         &self,
         change: impl FnOnce(&WriteTransaction) -> Result<T, LedgerError>,
@@ -451,10 +441,6 @@ impl Ledger {
         txn.commit().map_err(storage)?;
         Ok(made)
     }
-}
-
-fn tcb_key(root: &[u8; 32], tee: TeeKind) -> [u8; TCB_KEY_BYTES] {
-    joined(&[root, &[u8::from(tee)]])
 }
 
 fn within_limits(limits: &SpendLimits, reserve: u128, spent: u128) -> Result<(), NotReserved> {
@@ -469,17 +455,6 @@ fn within_limits(limits: &SpendLimits, reserve: u128, spent: u128) -> Result<(),
     {
         return over(SpendLimit::PerDay, allowed, spent);
     }
-    Ok(())
-}
-
-fn keep_receipt(txn: &WriteTransaction, receipt: &StoredReceipt) -> Result<(), LedgerError> {
-    let at = receipt.finished_at_unix_ms.to_be_bytes();
-    let key: [u8; RECEIPT_BYTES] = joined(&[&at, &receipt.request_id.0]);
-    let json = serde_json::to_vec(receipt)?;
-    let mut table = txn.open_table(RECEIPTS).map_err(storage)?;
-    table.insert(key, json.as_slice()).map_err(storage)?;
-    let mut ids = txn.open_table(RECEIPT_IDS).map_err(storage)?;
-    ids.insert(receipt.request_id.0, key).map_err(storage)?;
     Ok(())
 }
 
@@ -525,18 +500,21 @@ fn account_for(
 
 /// Removes a channel's requests that are over; one that nobody finished is at risk from then on.
 fn end_flights(
+    txn: &WriteTransaction,
     flights: &mut Table<[u8; FLIGHT_BYTES], FlightRow>,
     channel: &[u8; CHANNEL_BYTES],
     record: &mut ChannelRecord,
     now_unix_s: u64,
 ) -> Result<(), LedgerError> {
     let range = within::<FLIGHT_BYTES>(channel);
-    let ended = flights.extract_from_if(range, |_, (_, _, over_at, _)| over_at <= now_unix_s);
+    let ended = flights.extract_from_if(range, |_, (_, _, over_at, ..)| over_at <= now_unix_s);
+    let mut lost_requests = txn.open_table(LOST).map_err(storage)?;
     for row in ended.map_err(storage)? {
-        let (_, value) = row.map_err(storage)?;
-        let (epoch, reserve, over_at, lost) = value.value();
+        let (key, value) = row.map_err(storage)?;
+        let (epoch, reserve, _, lost, day) = value.value();
         if !lost {
-            record.lose(epoch, reserve, over_at / SECONDS_PER_DAY);
+            record.lose(epoch, reserve, day);
+            again::lose(&mut lost_requests, &key.value(), (epoch, reserve, day), now_unix_s)?;
         }
     }
     Ok(())
@@ -552,7 +530,7 @@ fn others(
     let mut others = Others::default();
     for row in flights.range(within::<FLIGHT_BYTES>(channel)).map_err(storage)? {
         let (key, value) = row.map_err(storage)?;
-        let (of_epoch, reserve, _, lost) = value.value();
+        let (of_epoch, reserve, _, lost, _) = value.value();
         if of_epoch != epoch || key.value().ends_with(&but.0) {
             continue;
         }
@@ -565,16 +543,20 @@ fn others(
 #[cfg(test)]
 mod clocks;
 #[cfg(test)]
+mod interleaving;
+#[cfg(test)]
 mod power_cuts;
 
 #[cfg(test)]
 mod tests {
+    use phallama_chain::TeeKind;
+
     use super::*;
     use crate::receipt::tests::stored;
     use crate::spend::PlannedAllocation;
 
-    const NOW: u64 = 1_800_000_000;
-    const POD: PodId = PodId([1; 32]);
+    pub(super) const NOW: u64 = 1_800_000_000;
+    pub(super) const POD: PodId = PodId([1; 32]);
 
     pub(super) fn account() -> AccountKey {
         AccountKey { chain_id: 31_337, escrow: Address([0xbb; 20]), user: Address([0xcc; 20]) }
@@ -592,6 +574,7 @@ mod tests {
                 in_flight: 0,
                 lock_chunk: 0,
                 lock_max: None,
+                pod_max: None,
                 allocation_life_s: 600,
                 now_unix_s: NOW,
             },
@@ -748,8 +731,11 @@ mod tests {
     fn limits_count_what_is_reserved_and_what_was_spent() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(dir.path()).unwrap();
-        let limits =
-            SpendLimits { per_request: Some(Amount::from(100)), per_day: Some(Amount::from(150)) };
+        let limits = SpendLimits {
+            per_request: Some(Amount::from(100)),
+            per_day: Some(Amount::from(150)),
+            per_pod: None,
+        };
         let limited = |id, reserve| Wanted { limits, ..request(id, reserve) };
         let over = |limit, allowed, spent| Err(NotReserved::Limit { limit, allowed, spent });
         let refused = |request: &Wanted| ledger.reserve(request).unwrap().map(|_| ());
@@ -808,5 +794,62 @@ mod tests {
         let seen = |root, tee| ledger.tcb_evaluation_number(root, tee).unwrap();
         assert_eq!((seen(&intel, TeeKind::Sgx), seen(&intel, TeeKind::Tdx)), (17, 5));
         assert_eq!(seen(&development, TeeKind::Sgx), 0);
+    }
+
+    #[test]
+    fn a_lost_request_is_promised_again_for_the_same_money_at_the_same_pod() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let first = reserved(&ledger, &request(1, 100));
+        let open = ledger.reserve(&request(1, 100)).unwrap().map(|_| ());
+        assert_eq!(open, Err(NotReserved::Repeated(Repeated::Open)));
+        lose(&ledger, &first);
+        assert_eq!(ledger.lost_at(&account(), RequestId([1; 16])).unwrap(), Some(POD));
+        let elsewhere = Wanted { pod: PodId([2; 32]), ..request(1, 100) };
+        let refused = ledger.reserve(&elsewhere).unwrap().map(|_| ());
+        assert_eq!(refused, Err(NotReserved::Repeated(Repeated::Elsewhere(POD))));
+        let refused = ledger.reserve(&request(1, 101)).unwrap().map(|_| ());
+        assert_eq!(refused, Err(NotReserved::Repeated(Repeated::Larger)));
+
+        let again = reserved(&ledger, &later(1, 60, 40));
+        assert_eq!((again.reserve, again.plan.cap, again.repeats), (100, 100, true));
+        assert_eq!(ledger.spent_on_day(&account(), NOW).unwrap(), 100, "counted once");
+        assert_eq!(ledger.channel(&account(), POD).unwrap().unwrap().at_risk, 0);
+        ledger.finish(&again, &settled(30, 30), NOW + 41).unwrap();
+        assert_eq!(ledger.spent_on_day(&account(), NOW).unwrap(), 30);
+        assert_eq!(ledger.lost_at(&account(), RequestId([1; 16])).unwrap(), None);
+        let refused = ledger.reserve(&later(1, 60, 50)).unwrap().map(|_| ());
+        assert_eq!(refused, Err(NotReserved::Repeated(Repeated::Answered)));
+    }
+
+    #[test]
+    fn a_retry_within_the_days_limit_needs_no_more_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let per_day = Some(Amount::from(100));
+        let limited = |wanted: Wanted| Wanted {
+            limits: SpendLimits { per_day, ..SpendLimits::default() },
+            ..wanted
+        };
+        lose(&ledger, &reserved(&ledger, &limited(request(1, 100))));
+        assert!(ledger.reserve(&limited(request(2, 1))).unwrap().is_err());
+        lose(&ledger, &reserved(&ledger, &limited(request(1, 100))));
+        // Counted on the day that it was promised on last.
+        let tomorrow = SECONDS_PER_DAY;
+        reserved(&ledger, &limited(later(1, 100, tomorrow - 100)));
+        assert_eq!(ledger.spent_on_day(&account(), NOW).unwrap(), 0);
+        assert_eq!(ledger.spent_on_day(&account(), NOW + tomorrow - 100).unwrap(), 100);
+    }
+
+    #[test]
+    fn a_request_that_nobody_finished_stays_with_its_pod() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        reserved(&ledger, &request(1, 100));
+        let mut elsewhere = later(1, 100, 700);
+        elsewhere.pod = PodId([2; 32]);
+        let refused = ledger.reserve(&elsewhere).unwrap().map(|_| ());
+        assert_eq!(refused, Err(NotReserved::Repeated(Repeated::Elsewhere(POD))));
+        assert!(reserved(&ledger, &later(1, 100, 700)).repeats);
     }
 }

@@ -25,16 +25,19 @@ mod check;
 mod client;
 mod config;
 mod directory;
+mod dispute;
 mod dossier;
 mod error;
 mod explain;
 mod keystore;
+mod leaving;
 mod ledger;
 mod once;
 mod pod_http;
 mod promise;
 mod question;
 mod receipt;
+mod relay;
 mod spend;
 mod verify;
 mod wallet;
@@ -46,21 +49,23 @@ mod fixture;
 pub use answer::{Answer, AnswerEvent, FinishedAnswer, Started, Usage};
 pub use ask::AskOptions;
 pub use check::{Check, Refusal, VouchedBy};
-pub use client::Client;
+pub use client::{Client, UserKey};
 pub use config::{
     ApprovedMeasurement, ClientConfig, PaymentPolicy, SpendLimits, Timeouts, TrustPolicy, lock_size,
 };
 pub use directory::ModelListing;
+pub use dispute::{Accusation, Dispute, Evidence, Shown};
 pub use dossier::{
     AUDIT_FILE_MAX_BYTES, Audit, DeploymentFacts, Dossier, DossierError, MachineFacts,
 };
 pub use error::{ClientError, ErrorClass, Exit, PodFailure, SpendLimit};
 pub use explain::{Explanation, Fact};
 pub use keystore::{Keystore, KeystoreError, ScryptCost, random_signer};
-pub use ledger::LedgerError;
+pub use ledger::{LedgerError, Repeated};
 pub use phallama_attest::{AcceptedTcb, CheckState, RootKind, TcbStatus, TrustRoot};
-pub use phallama_chain::TeeKind;
+pub use phallama_chain::{RelayedClose, TeeKind};
 pub use phallama_protocol::request::Method;
 pub use receipt::{Agreement, ReceiptFault, StoredReceipt};
+pub use relay::{Action, Opening, RelayError, SIGNED_FILE_MAX_BYTES, SignedAction};
 pub use verify::VerifiedPod;
-pub use wallet::{Balance, ChannelBalance};
+pub use wallet::{Balance, ChannelBalance, Spending};

@@ -1,4 +1,4 @@
-//! HTTP to pods: three requests, each with limits.
+//! HTTP to pods: four requests, each with limits.
 //!
 //! A pod is reached directly, at the URL of its chain record: no proxy, no redirect, no cookies, no
 //! compression. What comes back is foreign bytes until it has been verified or opened.
@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use phallama_chain::PodRecord;
 use phallama_protocol::bundle::BUNDLE_MAX_LEN;
+use phallama_protocol::closing::{
+    CLOSE_ANSWER_LEN, CLOSE_MEDIA_TYPE, CLOSE_PATH, CloseAnswer, CloseRequest,
+};
 use phallama_protocol::ids::PodId;
 use phallama_protocol::refusal::{REFUSAL_LEN, REFUSAL_MEDIA_TYPE, Refusal};
 use reqwest::{Response, StatusCode, redirect};
@@ -134,6 +137,41 @@ impl PodHttp {
             .map_err(|reason| at.unreachable(what, reason))?;
         let refusal = Refusal::decode(&bytes).map_err(|error| at.unreachable(what, error))?;
         Ok(Posted::Refused(refusal))
+    }
+}
+
+impl PodHttp {
+    /// Asks for the enclave's signature on the end of a channel.
+    pub(crate) async fn close(
+        &self,
+        at: &PodAddress,
+        request: &CloseRequest,
+    ) -> Result<CloseAnswer, ClientError> {
+        let what = "close";
+        let post = self
+            .http
+            .post(format!("{}{CLOSE_PATH}", at.url))
+            .header("content-type", CLOSE_MEDIA_TYPE)
+            .timeout(self.fetch)
+            .body(request.encode())
+            .send();
+        let response = post.await.map_err(|error| at.unreachable(what, chain_of(&error)))?;
+        let (status, kind) = (response.status(), content_type(&response).to_owned());
+        if kind != CLOSE_MEDIA_TYPE && kind != REFUSAL_MEDIA_TYPE {
+            return Err(at.unreachable(what, unexpected(&response)));
+        }
+        let most = CLOSE_ANSWER_LEN.max(REFUSAL_LEN);
+        let bytes = whole(response, most).await.map_err(|reason| at.unreachable(what, reason))?;
+        if status == StatusCode::OK && kind == CLOSE_MEDIA_TYPE {
+            return CloseAnswer::decode(&bytes).map_err(|error| at.unreachable(what, error));
+        }
+        let Refusal { code, retry_after_ms } =
+            Refusal::decode(&bytes).map_err(|error| at.unreachable(what, error))?;
+        Err(ClientError::CloseRefused {
+            pod: at.pod,
+            code,
+            retry_after_ms: (retry_after_ms > 0).then_some(retry_after_ms),
+        })
     }
 }
 

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use phallama_chain::ChainError;
+use phallama_chain::{ChainError, Channel};
 use phallama_protocol::eip712::{Allocation, Domain, Voucher};
 use phallama_protocol::ids::{Amount, PodId, RequestId};
 use phallama_protocol::keys::Signer;
 use phallama_protocol::request::{AllocationGrant, Payment};
 
 use crate::client::{Client, Misbehaved, lock, now_unix_s, on_ledger};
+use crate::dispute::{Accusation, Dispute, Evidence};
 use crate::error::{ClientError, SpendLimit};
 use crate::ledger::{AccountKey, Bounds, Ledger, NotReserved, Outcome, Reservation, Wanted};
 use crate::question::SizedQuestion;
@@ -80,9 +81,12 @@ impl Promise {
         self.fate = fate.clone();
     }
 
-    /// Remembers that the pod claims what cannot be: it is not asked again unless it is named.
-    pub(crate) fn distrust(&self) {
-        lock(&self.misbehaved).insert(self.reservation().pod);
+    /// Keeps what the pod did, with the exchange that shows it: it is not asked again unless it is
+    /// named.
+    pub(crate) async fn accuse(&self, domain: Domain, accusation: Accusation, shown: Evidence) {
+        let (user, pod) = (self.payment.user, self.reservation().pod);
+        let dispute = Dispute::new(domain, user, pod, accusation, Some(shown));
+        accuse(&self.ledger, &self.misbehaved, dispute).await;
     }
 
     pub(crate) fn request_id(&self) -> RequestId {
@@ -133,6 +137,23 @@ pub(crate) struct Behind {
     pub(crate) claimed: Amount,
 }
 
+/// Keeps a dispute and says so, once. A dispute that cannot be kept is said all the same.
+async fn accuse(ledger: &Arc<Ledger>, misbehaved: &Misbehaved, dispute: Dispute) {
+    let pod = dispute.pod;
+    if dispute.distrusts() {
+        lock(misbehaved).insert(pod);
+    }
+    let accusation = dispute.accusation.to_string();
+    match on_ledger(Arc::clone(ledger), move |ledger| ledger.accuse(&dispute)).await {
+        Ok(false) => {}
+        Ok(true) => tracing::error!(
+            "pod {pod} {accusation}. The evidence is kept: `phallama disputes`. To take back what \
+             is locked for it: `phallama exit {pod} --start`"
+        ),
+        Err(error) => tracing::error!(%error, "pod {pod} {accusation}; the evidence is not kept"),
+    }
+}
+
 /// Nobody knows how the request ended.
 pub(crate) fn lost() -> Outcome {
     Outcome::Unknown { covered_until_unix_s: now_unix_s().saturating_add(LOST_COVERED_S) }
@@ -159,16 +180,18 @@ impl Client {
                     self.observe(&account, pod_id).await?;
                     funds = Some(self.funds(&account, pod_id).await?);
                 }
-                Err(refused) => return Err(self.not_reserved(pod_id, refused, sized)),
+                Err(refused) => {
+                    return Err(self.not_reserved(pod_id, request_id, refused, sized).await);
+                }
             }
         };
         let domain = self.inner.config.chain.domain();
         let payment = sign(self.signer()?, &domain, pod, &reservation.plan);
         Ok(Promise {
             ledger: Arc::clone(&self.inner.ledger),
+            repeated: reservation.repeats,
             open: Some(reservation),
             payment,
-            repeated: false,
             fate: Fate::default(),
             misbehaved: Arc::clone(&self.inner.misbehaved),
         })
@@ -187,17 +210,50 @@ impl Client {
         let (claimed, now) = (claimed.value(), now_unix_s());
         let adopted =
             self.ledger(move |ledger| ledger.adopt(&account, pod, epoch, claimed, now)).await?;
-        adopted.map_err(|above| self.claim_too_high(pod, above))
+        match adopted {
+            Ok(()) => Ok(()),
+            Err(above) => Err(self.claim_too_high(pod, above).await),
+        }
     }
 
     /// The pod is remembered for it.
-    fn claim_too_high(&self, pod: PodId, above: AboveBound) -> ClientError {
-        lock(&self.inner.misbehaved).insert(pod);
-        let AboveBound { claimed, allowed } = above;
-        ClientError::ClaimTooHigh { pod, claimed: amount(claimed), allowed: amount(allowed) }
+    async fn claim_too_high(&self, pod: PodId, above: AboveBound) -> ClientError {
+        let (claimed, allowed) = (amount(above.claimed), amount(above.allowed));
+        self.accuse(pod, Accusation::Claim { claimed, allowed }).await;
+        ClientError::ClaimTooHigh { pod, claimed, allowed }
     }
 
-    fn not_observed(&self, pod: PodId, refused: NotObserved) -> ClientError {
+    /// Keeps what a pod did, without an exchange that shows it.
+    async fn accuse(&self, pod: PodId, accusation: Accusation) {
+        let inner = &self.inner;
+        let Some(user) = self.user() else { return };
+        let dispute = Dispute::new(inner.chain.domain(), user, pod, accusation, None);
+        accuse(&inner.ledger, &inner.misbehaved, dispute).await;
+    }
+
+    /// The chain's side of a channel, read into the records, exiting or not.
+    pub(crate) async fn settled_channel(&self, pod: PodId) -> Result<Channel, ClientError> {
+        let account = self.account_key()?;
+        self.observe_channel(&account, pod).await
+    }
+
+    /// Holds the final amount of a channel against the records.
+    pub(crate) async fn hold_close(
+        &self,
+        pod: PodId,
+        epoch: u32,
+        cumulative: Amount,
+    ) -> Result<(), ClientError> {
+        let account = self.account_key()?;
+        let claimed = cumulative.value();
+        let held = move |ledger: &Ledger| ledger.hold(&account, pod, epoch, claimed);
+        match self.ledger(held).await? {
+            Ok(()) => Ok(()),
+            Err(above) => Err(self.claim_too_high(pod, above).await),
+        }
+    }
+
+    async fn not_observed(&self, pod: PodId, refused: NotObserved) -> ClientError {
         match refused {
             NotObserved::Behind { got, seen } => ClientError::from(ChainError::Malformed {
                 what: "channels",
@@ -208,6 +264,7 @@ impl Client {
             NotObserved::Overclaimed(AboveBound { claimed, allowed }) => {
                 lock(&self.inner.observed).remove(&pod);
                 let (claimed, allowed) = (amount(claimed), amount(allowed));
+                self.accuse(pod, Accusation::Chain { claimed, allowed }).await;
                 ClientError::PodOverclaimed { pod, claimed, allowed }
             }
         }
@@ -215,6 +272,20 @@ impl Client {
 
     /// Reads the chain's side of a channel into the records.
     async fn observe(&self, account: &AccountKey, pod: PodId) -> Result<(), ClientError> {
+        let channel = self.observe_channel(account, pod).await?;
+        if channel.exit_at_unix_s != 0 {
+            let exit_at_unix_s = channel.exit_at_unix_s;
+            return Err(ClientError::ChannelExiting { pod, exit_at_unix_s });
+        }
+        lock(&self.inner.observed).insert(pod);
+        Ok(())
+    }
+
+    async fn observe_channel(
+        &self,
+        account: &AccountKey,
+        pod: PodId,
+    ) -> Result<Channel, ClientError> {
         let (account, user) = (*account, account.user);
         let channel = self.inner.chain.channel(user, pod).await?;
         let view = ChannelView {
@@ -223,13 +294,10 @@ impl Client {
             claimed: channel.claimed.value(),
         };
         let seen = self.ledger(move |ledger| ledger.observe(&account, pod, &view)).await?;
-        seen.map_err(|refused| self.not_observed(pod, refused))?;
-        if channel.exit_at_unix_s != 0 {
-            let exit_at_unix_s = channel.exit_at_unix_s;
-            return Err(ClientError::ChannelExiting { pod, exit_at_unix_s });
+        match seen {
+            Ok(()) => Ok(channel),
+            Err(refused) => Err(self.not_observed(pod, refused).await),
         }
-        lock(&self.inner.observed).insert(pod);
-        Ok(())
     }
 
     /// The free balance, and what other pods may still take from it.
@@ -277,6 +345,7 @@ impl Client {
             in_flight: 0,
             lock_chunk: config.payment.lock_chunk.value(),
             lock_max: config.limits.per_day.map(Amount::value),
+            pod_max: config.limits.per_pod.map(Amount::value),
             allocation_life_s: config.payment.allocation_life_s,
             now_unix_s,
         };
@@ -286,9 +355,16 @@ impl Client {
         Wanted { account, pod, request_id, limits, funds, wish, over_at_unix_s }
     }
 
-    fn not_reserved(&self, pod: PodId, refused: NotReserved, sized: &SizedQuestion) -> ClientError {
+    async fn not_reserved(
+        &self,
+        pod: PodId,
+        request_id: RequestId,
+        refused: NotReserved,
+        sized: &SizedQuestion,
+    ) -> ClientError {
         match refused {
-            NotReserved::Inconsistent(above) => self.claim_too_high(pod, above),
+            NotReserved::Inconsistent(above) => self.claim_too_high(pod, above).await,
+            NotReserved::Repeated(how) => ClientError::RequestRepeated { request_id, how },
             refused => unaffordable(refused, sized),
         }
     }
@@ -304,6 +380,12 @@ fn unaffordable(refused: NotReserved, sized: &SizedQuestion) -> ClientError {
             needs: reserve,
             spent: amount(adds.saturating_sub(reserve.value())),
         },
+        NotReserved::Plan(NoPlan::PodLimit { allowed, used }) => ClientError::LimitExceeded {
+            limit: SpendLimit::PerPod,
+            allowed: amount(allowed),
+            needs: reserve,
+            spent: amount(used),
+        },
         NotReserved::Limit { limit, allowed, spent } => ClientError::LimitExceeded {
             limit,
             allowed: amount(allowed),
@@ -317,6 +399,7 @@ fn unaffordable(refused: NotReserved, sized: &SizedQuestion) -> ClientError {
             max_tokens,
         },
         NotReserved::Plan(NoPlan::FundsUnknown | NoPlan::Overflow)
+        | NotReserved::Repeated(_)
         | NotReserved::Inconsistent(_) => ClientError::BalanceTooLow {
             needs: Amount::MAX,
             available: Amount::ZERO,

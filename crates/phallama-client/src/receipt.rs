@@ -12,6 +12,7 @@ use phallama_protocol::receipt::{
 use serde::{Deserialize, Serialize};
 
 use crate::client::now_unix_ms;
+use crate::dispute::{Accusation, Evidence};
 use crate::error::ClientError;
 use crate::ledger::Bounds;
 use crate::promise::{Promise, amount};
@@ -29,6 +30,14 @@ pub enum ReceiptFault {
     /// A step from 2 to 6.
     #[error(transparent)]
     Check(#[from] ReceiptError),
+    /// More tokens than were asked for (step 4).
+    #[error("receipt counts {got} completion tokens, {asked} were asked for at most")]
+    TooManyTokens {
+        /// `max_tokens` of the request.
+        asked: u32,
+        /// In the receipt.
+        got: u32,
+    },
 }
 
 /// What was verified and agreed before a request was sent.
@@ -50,10 +59,11 @@ impl Agreed {
         &self,
         promise: &Promise,
         opener: &ResponseOpener,
+        delivered_bytes: u64,
         receipt: &SignedReceipt,
     ) -> Result<StoredReceipt, ClientError> {
-        let (data_chain, data_frames) = (opener.data_chain(), opener.data_frames());
-        let agreement = self.check(promise, data_chain, data_frames, receipt).await?;
+        let data = (opener.data_chain(), opener.data_frames());
+        let agreement = self.check(promise, data, delivered_bytes, receipt).await?;
         Ok(self.stored(promise, agreement, receipt))
     }
 
@@ -61,32 +71,69 @@ impl Agreed {
     pub(crate) async fn check_interim(
         &self,
         promise: &Promise,
+        delivered_bytes: u64,
         receipt: &SignedReceipt,
     ) -> Result<(), ClientError> {
-        let signed = &receipt.receipt;
-        self.check(promise, signed.data_chain, signed.data_frames, receipt).await.map(drop)
+        let data = (receipt.receipt.data_chain, receipt.receipt.data_frames);
+        self.check(promise, data, delivered_bytes, receipt).await.map(drop)
     }
 
+    /// What is refused is kept as evidence.
     async fn check(
         &self,
         promise: &Promise,
-        data_chain: Digest32,
-        data_frames: u32,
+        (data_chain, data_frames): (Digest32, u32),
+        delivered_bytes: u64,
         receipt: &SignedReceipt,
     ) -> Result<Agreement, ClientError> {
         let bounds = promise.bounds().await?;
         let pod = self.pod.record().pod_id;
         let agreement = self.agreement(promise, &bounds, data_chain, data_frames);
-        receipt.check(&agreement.expectation(), &self.domain).map_err(|error| {
-            ClientError::ReceiptRejected { pod, fault: ReceiptFault::Check(error) }
-        })?;
-        let (claimed, cost) = (receipt.receipt.cumulative, receipt.receipt.cost);
-        let allowed = amount(bounds.before_cost.saturating_add(cost.value()));
-        if claimed > allowed {
-            promise.distrust();
-            return Err(ClientError::ClaimTooHigh { pod, claimed, allowed });
+        let before_cost = bounds.before_cost;
+        let (accusation, error) = match self.fault(&agreement, before_cost, receipt) {
+            Ok(()) => return Ok(agreement),
+            Err(Fault::Receipt(fault)) => {
+                let accusation = Accusation::Receipt { fault: fault.to_string() };
+                (accusation, ClientError::ReceiptRejected { pod, fault })
+            }
+            Err(Fault::Claim { claimed, allowed }) => {
+                let accusation = Accusation::Claim { claimed, allowed };
+                (accusation, ClientError::ClaimTooHigh { pod, claimed, allowed })
+            }
+        };
+        let shown = Evidence {
+            request_id: promise.request_id(),
+            pod_url: self.pod.record().url.clone(),
+            release_label: self.pod.release_label().to_owned(),
+            agreement,
+            max_tokens: self.max_tokens,
+            delivered_bytes,
+            voucher_sig: promise.payment().voucher_sig,
+            receipt_hex: hex::encode(receipt.encode()),
+        };
+        promise.accuse(self.domain, accusation, shown).await;
+        Err(error)
+    }
+
+    fn fault(
+        &self,
+        agreement: &Agreement,
+        before_cost: u128,
+        receipt: &SignedReceipt,
+    ) -> Result<(), Fault> {
+        let checked = receipt.check(&agreement.expectation(), &self.domain);
+        checked.map_err(|error| Fault::Receipt(ReceiptFault::Check(error)))?;
+        let signed = &receipt.receipt;
+        let (asked, got) = (self.max_tokens, signed.completion_tokens);
+        if got > asked {
+            return Err(Fault::Receipt(ReceiptFault::TooManyTokens { asked, got }));
         }
-        Ok(agreement)
+        let claimed = signed.cumulative;
+        let allowed = amount(before_cost.saturating_add(signed.cost.value()));
+        if claimed > allowed {
+            return Err(Fault::Claim { claimed, allowed });
+        }
+        Ok(())
     }
 
     fn agreement(
@@ -135,6 +182,12 @@ impl Agreed {
             receipt_hex: hex::encode(receipt.encode()),
         }
     }
+}
+
+/// What is wrong with a receipt: what it says, or where it puts the channel.
+enum Fault {
+    Receipt(ReceiptFault),
+    Claim { claimed: Amount, allowed: Amount },
 }
 
 /// Everything a receipt is compared with, as the client knew it.

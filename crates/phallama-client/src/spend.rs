@@ -31,6 +31,8 @@ pub(crate) struct ChannelRecord {
     pub(crate) risk_day: u64,
     /// How many requests of this epoch were lost.
     pub(crate) losses: u64,
+    /// What was claimed on chain when the epoch was first seen.
+    pub(crate) base: u128,
 }
 
 /// The chain's side of a channel.
@@ -95,6 +97,8 @@ pub(crate) struct Wish {
     pub(crate) lock_chunk: u128,
     /// Most that an allocation may add to what is locked: the day's limit.
     pub(crate) lock_max: Option<u128>,
+    /// Most that the pod may draw in one epoch.
+    pub(crate) pod_max: Option<u128>,
     pub(crate) allocation_life_s: u64,
     pub(crate) now_unix_s: u64,
 }
@@ -123,6 +127,8 @@ pub(crate) enum NoPlan {
     TooLow { needs: u128, available: u128 },
     /// The allocation would add more to what is locked than may be spent on a day.
     LockTooLarge { adds: u128, allowed: u128 },
+    /// The pod could draw more in this epoch than one pod may.
+    PodLimit { allowed: u128, used: u128 },
     /// The cap would not fit 96 bits.
     Overflow,
 }
@@ -155,6 +161,7 @@ impl ChannelRecord {
             locked,
             charged: claimed,
             proven: claimed,
+            base: claimed,
             // What the contract paid was under a cap that this key signed and has forgotten here.
             highest_cap: claimed,
             unreceipted,
@@ -187,7 +194,8 @@ impl ChannelRecord {
         self.proven.saturating_add(open).saturating_add(self.at_risk)
     }
 
-    fn bounded(&self, claimed: u128, open: u128) -> Result<(), AboveBound> {
+    /// Whether `claimed` is no more than requests can have cost.
+    pub(crate) fn bounded(&self, claimed: u128, open: u128) -> Result<(), AboveBound> {
         let allowed = self.bound(open);
         if claimed > allowed { Err(AboveBound { claimed, allowed }) } else { Ok(()) }
     }
@@ -212,6 +220,11 @@ impl ChannelRecord {
         self.granted(now_unix_s).saturating_sub(self.locked)
     }
 
+    /// What counts against the limit per pod: the costs of this epoch, and `in_flight`.
+    pub(crate) fn used(&self, in_flight: u128) -> u128 {
+        self.proven.saturating_add(in_flight).max(self.charged).saturating_sub(self.base)
+    }
+
     /// Decides cap and allocation for a request, and remembers both.
     pub(crate) fn plan(&mut self, wish: &Wish, funds: Option<&Funds>) -> Result<Plan, NoPlan> {
         // Every request that is not over is covered, and what the pod is known to stand at.
@@ -221,6 +234,10 @@ impl ChannelRecord {
             .and_then(|sum| sum.max(self.charged).checked_add(wish.reserve))
             .filter(|cap| *cap <= AMOUNT_MAX)
             .ok_or(NoPlan::Overflow)?;
+        let used = self.used(wish.in_flight);
+        if let Some(allowed) = wish.pod_max.filter(|most| cap.saturating_sub(self.base) > *most) {
+            return Err(NoPlan::PodLimit { allowed, used });
+        }
         let granted = self.granted(wish.now_unix_s);
         let total = if cap > granted {
             granted + self.missing(cap - granted, wish, funds)?
@@ -246,7 +263,10 @@ impl ChannelRecord {
             let adds = adds.saturating_add(needs);
             return Err(NoPlan::LockTooLarge { adds, allowed: wish.lock_max.unwrap_or(u128::MAX) });
         }
-        Ok(lock_size(wish.lock_chunk, needs, available, room))
+        // The cap is within the pod's limit, so `needs` is.
+        let granted = self.granted(wish.now_unix_s).saturating_sub(self.base);
+        let of_pod = wish.pod_max.map_or(u128::MAX, |max| max.saturating_sub(granted));
+        Ok(lock_size(wish.lock_chunk, needs, available, room.min(of_pod)))
     }
 
     fn allocate(&mut self, total: u128, wish: &Wish) -> PlannedAllocation {
@@ -286,6 +306,14 @@ impl ChannelRecord {
         self.losses += 1;
     }
 
+    /// Takes a lost request's reserve out of what is at risk, as far as it is still there: it is
+    /// promised again.
+    pub(crate) fn take_back(&mut self, reserve: u128) -> u128 {
+        let taken = reserve.min(self.at_risk);
+        self.at_risk -= taken;
+        taken
+    }
+
     /// Accepts the pod's word about its amount as far as lost requests explain it, and returns how
     /// much was accepted without a receipt.
     pub(crate) fn adopt(&mut self, claimed: u128, open: u128) -> Result<u128, AboveBound> {
@@ -318,6 +346,7 @@ mod tests {
             in_flight: 0,
             lock_chunk: 0,
             lock_max: None,
+            pod_max: None,
             allocation_life_s: 600,
             now_unix_s: NOW,
         }
@@ -384,6 +413,23 @@ mod tests {
         let refused = record.plan(&wish(61), Some(&promised));
         assert_eq!(refused, Err(NoPlan::TooLow { needs: 61, available: 60 }));
         assert_eq!(record, ChannelRecord::default(), "a refusal must not be remembered");
+    }
+
+    #[test]
+    fn no_cap_and_no_allocation_goes_beyond_the_limit_per_pod() {
+        let mut record = ChannelRecord::new(&locked(100, 100, 3));
+        let limited = |reserve| Wish { pod_max: Some(80), lock_chunk: 500, ..wish(reserve) };
+        let plan = record.plan(&limited(30), Some(&funds(1_000))).unwrap();
+        assert_eq!((plan.cap, plan.allocation.unwrap().total), (130, 180));
+        settle(&mut record, 120, 20, Others::default());
+        let refused = record.plan(&limited(61), Some(&funds(1_000)));
+        assert_eq!(refused, Err(NoPlan::PodLimit { allowed: 80, used: 20 }));
+        assert_eq!(record.plan(&limited(60), Some(&funds(1_000))).unwrap().cap, 180);
+        let in_flight = Wish { in_flight: 60, ..limited(1) };
+        let refused = record.plan(&in_flight, Some(&funds(1_000)));
+        assert_eq!(refused, Err(NoPlan::PodLimit { allowed: 80, used: 80 }));
+        record.observe(&locked(120, 120, 4), 0).unwrap();
+        assert_eq!(record.plan(&limited(80), Some(&funds(1_000))).unwrap().cap, 200);
     }
 
     #[test]
@@ -547,7 +593,8 @@ mod tests {
                         let funds = Funds { free: deposit - chain_locked, promised_elsewhere: 0 };
                         let wish = Wish {
                             reserve, in_flight, lock_chunk: chunk,
-                            lock_max: None, allocation_life_s: 600, now_unix_s: now,
+                            lock_max: None, pod_max: None,
+                            allocation_life_s: 600, now_unix_s: now,
                         };
                         let (proven, granted) = (record.proven, record.granted(now));
                         if let Ok(plan) = record.plan(&wish, Some(&funds)) {

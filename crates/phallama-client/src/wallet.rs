@@ -1,15 +1,22 @@
 //! What the user has, has promised and has paid.
 
-use phallama_chain::{Account, Channel};
-use phallama_protocol::eip712::{OpenAccount, StartExit};
-use phallama_protocol::ids::{Address, Amount, PodId, RequestId};
-use phallama_protocol::keys::Signature;
+use std::collections::BTreeMap;
 
-use crate::client::{Client, now_unix_s};
+use futures::{StreamExt as _, TryStreamExt as _};
+use phallama_chain::{Account, Channel};
+use phallama_protocol::ids::{Address, Amount, PodId, RequestId};
+
+use crate::client::{Client, lock, now_unix_s};
 use crate::config::SpendLimits;
+use crate::dispute::Dispute;
 use crate::error::ClientError;
+use crate::ledger::Ledger;
 use crate::promise::amount;
 use crate::receipt::StoredReceipt;
+use crate::spend::ChannelRecord;
+
+/// Channels that are read at the same time.
+const CHANNELS_AT_A_TIME: usize = 64;
 
 /// Money of a user, in the smallest unit of the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +52,17 @@ pub struct ChannelBalance {
     pub unreceipted: Amount,
 }
 
+/// What counts against the user's limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spending {
+    /// The limits.
+    pub limits: SpendLimits,
+    /// Spent, and reserved by requests without a receipt, on this UTC day.
+    pub today: Amount,
+    /// The same of each pod's channel in its present epoch.
+    pub pods: Vec<(PodId, Amount)>,
+}
+
 impl ChannelBalance {
     /// Locked and not charged: what an exit would bring back.
     pub fn left(&self) -> Amount {
@@ -53,30 +71,33 @@ impl ChannelBalance {
 }
 
 impl Client {
-    /// Balance and channels, from the chain and the wallet's records.
+    /// Balance and channels, from the chain and the wallet's records. Needs no unlocked key.
+    ///
+    /// Channels are those that the records know, and those with `pods`.
     ///
     /// # Errors
-    /// [`ClientError::KeystoreLocked`], [`ClientError::ChainUnavailable`],
+    /// [`ClientError::KeystoreLocked`] without an address, [`ClientError::ChainUnavailable`],
     /// [`ClientError::Ledger`].
-    pub async fn balance(&self) -> Result<Balance, ClientError> {
+    pub async fn balance_with(&self, pods: &[PodId]) -> Result<Balance, ClientError> {
         let (account, now) = (self.account_key()?, now_unix_s());
-        let records = self.ledger(move |ledger| ledger.channels(&account)).await?;
+        let known = self.ledger(move |ledger| ledger.channels(&account)).await?;
         let spent = self.ledger(move |ledger| ledger.spent_on_day(&account, now)).await?;
-        let mut channels = Vec::with_capacity(records.len());
+        let mut records: BTreeMap<PodId, ChannelRecord> =
+            pods.iter().map(|pod| (*pod, ChannelRecord::default())).collect();
+        records.extend(known);
+        // The free balance is read last: a lock mined in between is then counted twice, never not
+        // at all.
+        let chain = self.channels(account.user, records.keys().copied()).await?;
+        let Account { owner, free } = self.inner.chain.account(account.user).await?;
         let mut promised = 0_u128;
-        for (pod, record) in records {
-            let chain = self.inner.chain.channel(account.user, pod).await?;
+        let mut channels = Vec::with_capacity(records.len());
+        for ((pod, record), chain) in records.into_iter().zip(chain) {
             let granted = record.granted(now);
             promised = promised.saturating_add(granted.saturating_sub(chain.locked.value()));
-            channels.push(ChannelBalance {
-                pod,
-                chain,
-                charged: amount(record.charged),
-                voucher_cap: amount(record.highest_cap),
-                unreceipted: amount(record.unreceipted),
-            });
+            let (charged, voucher_cap) = (amount(record.charged), amount(record.highest_cap));
+            let unreceipted = amount(record.unreceipted);
+            channels.push(ChannelBalance { pod, chain, charged, voucher_cap, unreceipted });
         }
-        let Account { owner, free } = self.inner.chain.account(account.user).await?;
         Ok(Balance {
             user: account.user,
             owner,
@@ -88,26 +109,56 @@ impl Client {
         })
     }
 
-    /// The user key's word that `owner` may withdraw; `openAndDeposit` takes it once.
+    /// The same with the channels that the records know.
     ///
     /// # Errors
-    /// [`ClientError::KeystoreLocked`].
-    pub fn open_account_signature(&self, owner: Address) -> Result<Signature, ClientError> {
-        let signer = self.signer()?;
-        let open = OpenAccount { user: signer.address(), owner };
-        Ok(signer.sign(&open.digest(&self.inner.config.chain.domain())))
+    /// As [`balance_with`](Self::balance_with).
+    pub async fn balance(&self) -> Result<Balance, ClientError> {
+        self.balance_with(&[]).await
     }
 
-    /// The user key's word that the channel with `pod` may exit: its epoch and the signature, for
-    /// `startExitFor`.
+    /// The user's channels with these pods, in their order. A page takes as long as one answer.
+    async fn channels(
+        &self,
+        user: Address,
+        pods: impl Iterator<Item = PodId>,
+    ) -> Result<Vec<Channel>, ClientError> {
+        let chain = &self.inner.chain;
+        let reads = pods.map(|pod| chain.channel(user, pod));
+        Ok(futures::stream::iter(reads).buffered(CHANNELS_AT_A_TIME).try_collect().await?)
+    }
+
+    /// The user's limits and what counts against them. Reads nothing but the records.
     ///
     /// # Errors
-    /// [`ClientError::KeystoreLocked`], [`ClientError::ChainUnavailable`].
-    pub async fn start_exit_signature(&self, pod: PodId) -> Result<(u32, Signature), ClientError> {
-        let signer = self.signer()?;
-        let epoch = self.inner.chain.channel(signer.address(), pod).await?.epoch;
-        let exit = StartExit { pod_id: pod, epoch };
-        Ok((epoch, signer.sign(&exit.digest(&self.inner.config.chain.domain()))))
+    /// [`ClientError::KeystoreLocked`] without an address, [`ClientError::Ledger`].
+    pub async fn spending(&self) -> Result<Spending, ClientError> {
+        let (account, now) = (self.account_key()?, now_unix_s());
+        let today = self.ledger(move |ledger| ledger.spent_on_day(&account, now)).await?;
+        let pods = self.ledger(move |ledger| ledger.used(&account)).await?;
+        Ok(Spending {
+            limits: self.inner.config.limits,
+            today: amount(today),
+            pods: pods.into_iter().map(|(pod, used)| (pod, amount(used))).collect(),
+        })
+    }
+
+    /// What pods claimed that cannot be, oldest first.
+    ///
+    /// # Errors
+    /// [`ClientError::Ledger`].
+    pub async fn disputes(&self) -> Result<Vec<Dispute>, ClientError> {
+        self.ledger(Ledger::disputes).await
+    }
+
+    /// Removes every dispute about a pod, with its evidence; the pod may be asked again.
+    ///
+    /// # Errors
+    /// [`ClientError::Ledger`].
+    pub async fn forgive(&self, pod: PodId) -> Result<(), ClientError> {
+        self.ledger(move |ledger| ledger.forgive(pod)).await?;
+        lock(&self.inner.misbehaved).remove(&pod);
+        Ok(())
     }
 
     /// The newest `most` receipts, newest first.

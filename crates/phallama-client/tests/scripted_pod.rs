@@ -5,18 +5,20 @@ mod support;
 
 use std::time::Duration;
 
-use phallama_chain::{LockRow, SettleRow, settle_rows_bytes};
+use phallama_chain::{ChainError, LockRow, SettleRow, settle_rows_bytes};
 use phallama_client::{
-    AnswerEvent, AskOptions, Client, ClientError, Method, ReceiptFault, SpendLimit, Timeouts,
+    Accusation, AnswerEvent, AskOptions, Client, ClientError, Dispute, Method, ReceiptFault,
+    Repeated, SignedAction, SpendLimit, Timeouts, UserKey,
 };
 use phallama_protocol::eip712::{Batch, rows_hash};
 use phallama_protocol::frames::FrameClass;
 use phallama_protocol::ids::{Amount, Digest32, RequestId};
+use phallama_protocol::keys::Signer;
 use phallama_protocol::receipt::{Finish, ReceiptError};
 use phallama_protocol::refusal::Code;
 use serde_json::{Value, json};
 use support::fixture::offer;
-use support::pod::{Act, Keys, ScriptedPod};
+use support::pod::{Act, Closing, Keys, ScriptedPod};
 use support::{World, chat};
 
 const MODEL: &str = "tiny:1b";
@@ -223,7 +225,7 @@ async fn an_unused_reserve_cannot_be_taken_by_saying_so() {
     for claimed in [1_000_000, cap, COST + 1] {
         pod.script([Act::Error(Code::CapTooLow, claimed)]);
         let posts = pod.posts();
-        let named = AskOptions { pod: Some(pod.id()), class: None };
+        let named = AskOptions { pod: Some(pod.id()), ..AskOptions::default() };
         let asked = client.ask(Method::Chat, MODEL, chat(8), named).await;
         match asked.expect_err("nothing was lost") {
             ClientError::ClaimTooHigh { claimed: got, allowed, .. } => {
@@ -306,6 +308,10 @@ async fn a_pod_that_settled_more_than_it_earned_gets_no_further_voucher() {
         }
     }
     assert_eq!(pod.posts(), 1);
+    let disputes = client.disputes().await.unwrap();
+    assert_eq!(disputes.len(), 1, "said once");
+    let chain = Accusation::Chain { claimed: cap, allowed: COST.into() };
+    assert_eq!((&disputes[0].accusation, disputes[0].distrusts()), (&chain, false));
     let channel = client.balance().await.unwrap().channels[0].clone();
     assert_eq!((channel.charged, channel.voucher_cap), (COST.into(), cap), "nothing is taken over");
 }
@@ -401,8 +407,8 @@ async fn a_receipt_of_another_answer_is_refused() {
     let change = Box::new(|r: &mut phallama_protocol::receipt::Receipt| r.data_frames = 9);
     let (_world, _pod, client) = scripted([Act::Receipt(change)]).await;
     match failed(&client).await {
-        ClientError::Tampered { reason, .. } => {
-            assert!(reason.contains("number of DATA frames"), "{reason}");
+        ClientError::ReceiptRejected { fault, .. } => {
+            assert!(fault.to_string().contains("number of DATA frames"), "{fault}");
         }
         other => panic!("{other:?}"),
     }
@@ -584,6 +590,29 @@ async fn the_users_limits_hold_before_anything_is_sent() {
 }
 
 #[tokio::test]
+async fn the_limit_per_pod_moves_the_request_to_another_pod() {
+    let world = World::new(1_000_000).await;
+    let first = world.pod(1).await;
+    ask(&world.client().await, 8).await.unwrap();
+    let reserve = first.seen()[0].payment.cap.value();
+    let most = Amount::new(reserve + u128::from(COST) - 1).unwrap();
+    let client = world.client_with(|config| config.limits.per_pod = Some(most)).await;
+    match failed(&client).await {
+        ClientError::LimitExceeded { limit, allowed, spent, .. } => {
+            assert_eq!((limit, allowed, spent), (SpendLimit::PerPod, most, COST.into()));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(first.posts(), 1, "nothing was sent");
+    assert_eq!(client.spending().await.unwrap().pods, [(first.id(), COST.into())]);
+    drop(client);
+    let second = world.pod(2).await;
+    let client = world.client_with(|config| config.limits.per_pod = Some(most)).await;
+    ask(&client, 8).await.unwrap();
+    assert_eq!((first.posts(), second.posts()), (1, 1));
+}
+
+#[tokio::test]
 async fn an_unknown_model_is_answered_with_what_there_is() {
     let (_world, _pod, client) = scripted([]).await;
     match client.chat("nothing", chat(8)).await.expect_err("no such model") {
@@ -691,4 +720,287 @@ async fn a_second_client_over_the_same_records_goes_on_where_the_first_stopped()
     ask(&client, 8).await.unwrap();
     let caps: Vec<_> = pod.seen().iter().map(|plain| plain.payment.cap.value()).collect();
     assert_eq!(caps[1] - caps[0], u128::from(COST));
+}
+
+/// Locks what the first request allocated, as the pod's host does.
+async fn lock_first(world: &World, pod: &ScriptedPod) {
+    let paid = pod.seen()[0].payment;
+    let grant = paid.allocation.expect("nothing is locked yet");
+    let row = LockRow {
+        total: grant.total,
+        deadline_unix_s: grant.deadline_unix_s,
+        terms_hash: paid.terms_hash,
+        epoch: paid.epoch,
+        signature: grant.signature,
+    };
+    world.operator.lock(pod.id(), &[row]).await.expect("locked");
+}
+
+#[tokio::test]
+async fn a_channel_closes_at_once_and_the_next_request_is_in_the_next_epoch() {
+    let (world, pod, client) = scripted([]).await;
+    ask(&client, 8).await.unwrap();
+    lock_first(&world, &pod).await;
+    let close = client.close(pod.id()).await.unwrap();
+    assert_eq!((close.epoch, close.cumulative), (0, COST.into()));
+    let signed = client.signed_close(pod.id()).await.unwrap();
+    let read = SignedAction::from_json(signed.to_json().as_bytes()).unwrap();
+    world.operator.send_call(&read.call(&world.chain).unwrap()).await.unwrap();
+    let channel = world.chain.channel(world.user.address(), pod.id()).await.unwrap();
+    assert_eq!((channel.epoch, channel.claimed), (1, COST.into()));
+    assert_eq!(channel.locked, channel.claimed, "the rest is free again");
+    let free = world.chain.account(world.user.address()).await.unwrap().free;
+    assert_eq!(free, (1_000_000 - COST).into());
+    drop(client);
+    ask(&world.client().await, 8).await.unwrap();
+    assert_eq!(pod.seen()[1].payment.epoch, 1);
+}
+
+#[tokio::test]
+async fn a_close_above_what_was_proven_is_not_signed() {
+    let (world, pod, client) = scripted([]).await;
+    ask(&client, 8).await.unwrap();
+    pod.closing(Closing::Above(1));
+    match client.close(pod.id()).await.expect_err("one unit more than was proven") {
+        ClientError::ClaimTooHigh { claimed, allowed, .. } => {
+            assert_eq!((claimed, allowed), ((COST + 1).into(), COST.into()));
+        }
+        other => panic!("{other:?}"),
+    }
+    pod.closing(Closing::Foreign);
+    let error = client.close(pod.id()).await.expect_err("signed by somebody else");
+    assert!(matches!(error, ClientError::PodMisbehaved { .. }), "{error:?}");
+    pod.closing(Closing::Refuse(Code::EpochMismatch));
+    let error = client.close(pod.id()).await.expect_err("refused");
+    assert!(
+        matches!(error, ClientError::CloseRefused { code: Code::EpochMismatch, .. }),
+        "{error:?}"
+    );
+    let channel = world.chain.channel(world.user.address(), pod.id()).await.unwrap();
+    assert_eq!(channel.epoch, 0);
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_within_what_a_close_may_claim() {
+    let (_world, pod, client) = scripted([Act::Truncate]).await;
+    failed(&client).await;
+    let close = client.close(pod.id()).await.unwrap();
+    assert_eq!(close.cumulative, COST.into(), "the pod has charged the answer that was lost");
+}
+
+#[tokio::test]
+async fn money_comes_and_goes_by_signatures_that_anybody_sends() {
+    let (world, pod, client) = scripted([]).await;
+    let payer = Signer::from_bytes(&[0x0a; 32]).unwrap();
+    world.operator.mint_test_token(payer.address(), 1_000.into()).await.unwrap();
+    let send = async |signed: SignedAction| {
+        let call = signed.call(&world.chain).unwrap();
+        world.operator.send_call(&call).await
+    };
+    let deposit = client.signed_deposit(&payer, 400.into()).await.unwrap();
+    send(deposit.clone()).await.unwrap();
+    let error = send(deposit).await.expect_err("an authorization pays once");
+    assert!(matches!(error, ChainError::Reverted { .. }), "the token says so: {error}");
+    let user = world.user.address();
+    assert_eq!(world.chain.account(user).await.unwrap().free, 1_000_400.into());
+
+    let owner = world.operator.address();
+    let before = world.chain.token_balance(owner).await.unwrap();
+    let withdrawal = client.signed_withdrawal(100.into()).await.unwrap();
+    send(withdrawal.clone()).await.unwrap();
+    let error = send(withdrawal).await.expect_err("a withdrawal counts once");
+    assert_eq!(error.refusal(), Some("WrongNonce"), "{error}");
+    assert_eq!(world.chain.token_balance(owner).await.unwrap(), before + 100);
+
+    let exit = client.signed_exit(pod.id()).await.unwrap();
+    send(exit.clone()).await.unwrap();
+    let error = send(exit).await.expect_err("an exit starts once");
+    assert_eq!(error.refusal(), Some("ExitRunning"), "{error}");
+    let error = failed(&client).await;
+    assert!(matches!(error, ClientError::ChannelExiting { .. }), "{error:?}");
+    assert_eq!(pod.posts(), 0, "nothing is sent to a pod that one is leaving");
+}
+
+#[tokio::test]
+async fn balance_and_limits_are_read_with_the_key_locked() {
+    let (world, pod, client) = scripted([]).await;
+    ask(&client, 8).await.unwrap();
+    let (unlocked, limits) = (client.balance().await.unwrap(), client.spending().await.unwrap());
+    drop(client);
+    let user = UserKey::Locked(world.user.address());
+    let client = Client::on(world.chain.clone(), world.config(), user).unwrap();
+    assert_eq!(client.balance().await.unwrap(), unlocked);
+    assert_eq!(client.spending().await.unwrap(), limits);
+    let error = failed(&client).await;
+    assert!(matches!(error, ClientError::KeystoreLocked), "{error:?}");
+    let other = world.pod(2).await.id();
+    let balance = client.balance_with(&[other]).await.unwrap();
+    let mut pods: Vec<_> = balance.channels.iter().map(|channel| channel.pod).collect();
+    pods.sort();
+    let mut expected = [pod.id(), other];
+    expected.sort();
+    assert_eq!(pods, expected);
+}
+
+/// One way to be wrong, what the dispute says of it, and that the pod is asked no more.
+async fn disputed(
+    change: impl Fn(&mut phallama_protocol::receipt::Receipt) + Send + 'static,
+    says: &str,
+) -> (World, Dispute) {
+    let (world, pod, client) = scripted([Act::Receipt(Box::new(change))]).await;
+    let error = failed(&client).await;
+    assert!(matches!(error, ClientError::ReceiptRejected { .. }), "{error:?}");
+    let error = failed(&client).await;
+    assert!(matches!(error, ClientError::PodMisbehaved { .. }), "{error:?}");
+    assert_eq!(pod.posts(), 1, "it is asked no more");
+    drop(client);
+    let client = world.client().await;
+    let error = failed(&client).await;
+    assert!(matches!(error, ClientError::PodMisbehaved { .. }), "also later: {error:?}");
+    let mut disputes = client.disputes().await.expect("read");
+    assert_eq!(disputes.len(), 1, "once");
+    let dispute = disputes.remove(0);
+    match &dispute.accusation {
+        Accusation::Receipt { fault } => assert!(fault.contains(says), "{fault}"),
+        other => panic!("{other:?}"),
+    }
+    client.forgive(pod.id()).await.expect("written");
+    ask(&client, 8).await.expect("asked again");
+    (world, dispute)
+}
+
+#[tokio::test]
+async fn a_receipt_above_what_was_delivered_is_kept_as_evidence_with_both_signatures() {
+    let (world, dispute) = disputed(|r| r.data_frames += 1, "number of DATA frames").await;
+    let evidence = dispute.evidence.as_ref().expect("the receipt shows it");
+    assert!(evidence.delivered_bytes <= 11, "text that came with the receipt is not shown");
+    assert_eq!(evidence.agreement.data_frames, 1, "what arrived");
+    let shown = dispute.shown().expect("evidence").expect("a receipt");
+    assert_eq!(shown.enclave, Some(evidence.agreement.identity));
+    assert_eq!(shown.user, Some(world.user.address()));
+    let json = serde_json::to_string(&dispute).unwrap();
+    for text in ["hello", "world"] {
+        assert!(!json.contains(text), "no text is kept");
+    }
+    assert_eq!(serde_json::from_str::<Dispute>(&json).unwrap(), dispute);
+}
+
+#[tokio::test]
+async fn a_receipt_of_another_answer_is_disputed() {
+    disputed(|r| r.data_chain = Digest32([9; 32]), "data chain").await;
+}
+
+#[tokio::test]
+async fn a_receipt_above_the_agreed_price_is_disputed() {
+    let dearer = |r: &mut phallama_protocol::receipt::Receipt| {
+        r.output_price_per_mtok = 4_000_000.into();
+        r.cost = 18.into();
+    };
+    disputed(dearer, "output price").await;
+}
+
+#[tokio::test]
+async fn a_receipt_above_its_own_tokens_is_disputed() {
+    disputed(|r| r.cost = (COST + 1).into(), "its tokens at its prices cost").await;
+}
+
+#[tokio::test]
+async fn a_receipt_above_the_reserve_is_disputed() {
+    let more = |r: &mut phallama_protocol::receipt::Receipt| {
+        r.prompt_tokens = 10_000;
+        r.cost = 10_004.into();
+        r.cumulative = 10_004.into();
+    };
+    disputed(more, "reserved for the request").await;
+}
+
+#[tokio::test]
+async fn a_receipt_of_more_tokens_than_were_asked_for_is_disputed() {
+    let more = |r: &mut phallama_protocol::receipt::Receipt| {
+        r.completion_tokens = 9;
+        r.cost = 28.into();
+        r.cumulative = 28.into();
+    };
+    disputed(more, "8 were asked for at most").await;
+}
+
+#[tokio::test]
+async fn an_amount_that_cannot_be_is_disputed_with_its_receipt() {
+    let change = |r: &mut phallama_protocol::receipt::Receipt| r.cumulative = (COST + 1).into();
+    let (_world, pod, client) = scripted([Act::Receipt(Box::new(change))]).await;
+    failed(&client).await;
+    let disputes = client.disputes().await.unwrap();
+    let (claimed, allowed) = ((COST + 1).into(), COST.into());
+    assert_eq!(disputes[0].accusation, Accusation::Claim { claimed, allowed });
+    assert!(disputes[0].evidence.is_some());
+    // Its own word about it shows nothing, and is kept once.
+    client.forgive(pod.id()).await.unwrap();
+    for _ in 0..2 {
+        pod.script([Act::Error(Code::CapTooLow, 1_000_000)]);
+        let named = AskOptions { pod: Some(pod.id()), ..AskOptions::default() };
+        client.ask(Method::Chat, MODEL, chat(8), named).await.expect_err("refused");
+    }
+    let disputes = client.disputes().await.unwrap();
+    assert_eq!((disputes.len(), disputes[0].evidence.is_some()), (1, false));
+}
+
+#[tokio::test]
+async fn a_request_that_is_sent_again_is_charged_once() {
+    let (_world, pod, client) = scripted([Act::Truncate]).await;
+    let id = RequestId([7; 16]);
+    let options = AskOptions { request_id: Some(id), ..AskOptions::default() };
+    let again = async || client.ask(Method::Chat, MODEL, chat(8), options).await;
+    again().await.unwrap().text().await.expect_err("cut");
+    let lost = client.balance().await.unwrap();
+    // The enclave has charged the id and charges it no more.
+    pod.script([Act::Error(Code::DuplicateRequest, 0)]);
+    let error = again().await.expect_err("charged before");
+    assert!(
+        matches!(error, ClientError::PodRefused { code: Code::DuplicateRequest, .. }),
+        "{error:?}"
+    );
+    let seen = pod.seen();
+    assert_eq!((seen[0].request_id, seen[1].request_id), (id, id));
+    assert_eq!(seen[0].payment.cap, seen[1].payment.cap, "the same promise");
+    let balance = client.balance().await.unwrap();
+    assert_eq!(balance.spent_today, lost.spent_today, "not a unit more");
+    assert_eq!(balance.channels[0].voucher_cap, lost.channels[0].voucher_cap);
+}
+
+#[tokio::test]
+async fn an_id_that_was_answered_or_is_being_answered_is_not_sent() {
+    let (_world, pod, client) = scripted([Act::Hang]).await;
+    let options = AskOptions { request_id: Some(RequestId([7; 16])), ..AskOptions::default() };
+    let again = async || client.ask(Method::Chat, MODEL, chat(8), options).await;
+    let first = again().await.unwrap();
+    match again().await.expect_err("open") {
+        ClientError::RequestRepeated { how: Repeated::Open, .. } => {}
+        other => panic!("{other:?}"),
+    }
+    drop(first);
+    let other = AskOptions { request_id: Some(RequestId([8; 16])), ..AskOptions::default() };
+    let mut answer = client.ask(Method::Chat, MODEL, chat(8), other).await.unwrap();
+    answer.text().await.unwrap();
+    match client.ask(Method::Chat, MODEL, chat(8), other).await.expect_err("answered") {
+        ClientError::RequestRepeated { how: Repeated::Answered, .. } => {}
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(pod.posts(), 2, "neither was sent");
+}
+
+#[tokio::test]
+async fn an_id_that_was_lost_goes_to_no_other_pod() {
+    let world = World::new(1_000_000).await;
+    let (one, two) = (world.pod(1).await, world.pod(2).await);
+    one.script([Act::BadGateway]);
+    two.script([Act::BadGateway]);
+    let client = world.client().await;
+    let options = AskOptions { request_id: Some(RequestId([7; 16])), ..AskOptions::default() };
+    let error = client.ask(Method::Chat, MODEL, chat(8), options).await.expect_err("lost");
+    assert!(matches!(error, ClientError::PodUnreachable { .. }), "{error:?}");
+    assert_eq!(one.posts() + two.posts(), 1, "it may have been charged there");
+    let first = if one.posts() == 1 { &one } else { &two };
+    let mut answer = client.ask(Method::Chat, MODEL, chat(8), options).await.unwrap();
+    answer.text().await.unwrap();
+    assert_eq!(first.posts(), 2);
 }

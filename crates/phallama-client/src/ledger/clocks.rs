@@ -26,7 +26,7 @@ fn ledger() -> (tempfile::TempDir, Ledger) {
 #[test]
 fn day_limit_holds_on_every_day_that_the_clock_shows() {
     let (_dir, ledger) = ledger();
-    let limits = SpendLimits { per_request: None, per_day: Some(Amount::from(150)) };
+    let limits = SpendLimits { per_day: Some(Amount::from(150)), ..SpendLimits::default() };
     let limited = |now, id, reserve| Wanted { limits, ..at(now, id, reserve) };
     let reserve = |now, id, reserve| ledger.reserve(&limited(now, id, reserve)).unwrap().is_ok();
     let tomorrow = NOW + SECONDS_PER_DAY;

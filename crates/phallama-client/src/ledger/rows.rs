@@ -13,6 +13,10 @@ pub(super) const ACCOUNT_BYTES: usize = 48;
 pub(super) const CHANNEL_BYTES: usize = 80;
 /// channel ‖ request id 16.
 pub(super) const FLIGHT_BYTES: usize = 96;
+/// account ‖ request id 16.
+pub(super) const LOST_BYTES: usize = 64;
+/// noticed_at_unix_ms 8 ‖ pod id 32.
+pub(super) const DISPUTE_BYTES: usize = 40;
 /// account ‖ day 8.
 pub(super) const DAY_BYTES: usize = 56;
 /// SHA-256 of a trust root 32 ‖ kind of TEE 1.
@@ -21,10 +25,12 @@ pub(super) const TCB_KEY_BYTES: usize = 33;
 pub(super) const RECEIPT_BYTES: usize = 24;
 
 /// epoch, charged, highest cap, allocated, allocated until, locked, unreceipted, proven, at risk,
-/// risk day, losses.
-pub(super) type ChannelRow = (u32, u128, u128, u128, u64, u128, u128, u128, u128, u64, u64);
-/// epoch, reserve, over at (unix seconds), lost.
-pub(super) type FlightRow = (u32, u128, u64, bool);
+/// risk day, losses, base.
+pub(super) type ChannelRow = (u32, u128, u128, u128, u64, u128, u128, u128, u128, u64, u64, u128);
+/// epoch, reserve, over at (unix seconds), lost, the day that the reserve counts on.
+pub(super) type FlightRow = (u32, u128, u64, bool, u64);
+/// pod, epoch, reserve, the day that the reserve counts on, lost at (unix seconds).
+pub(super) type LostRow = ([u8; 32], u32, u128, u64, u64);
 
 pub(super) fn load(
     channels: &impl redb::ReadableTable<[u8; CHANNEL_BYTES], ChannelRow>,
@@ -50,6 +56,7 @@ pub(super) fn save(
         record.at_risk,
         record.risk_day,
         record.losses,
+        record.base,
     );
     channels.insert(key, row).map_err(storage)?;
     Ok(())
@@ -57,7 +64,7 @@ pub(super) fn save(
 
 pub(super) fn from_row(row: ChannelRow) -> ChannelRecord {
     let (epoch, charged, highest_cap, allocated, allocated_until_unix_s, locked, ..) = row;
-    let (.., unreceipted, proven, at_risk, risk_day, losses) = row;
+    let (.., unreceipted, proven, at_risk, risk_day, losses, base) = row;
     ChannelRecord {
         epoch,
         charged,
@@ -70,6 +77,7 @@ pub(super) fn from_row(row: ChannelRow) -> ChannelRecord {
         at_risk,
         risk_day,
         losses,
+        base,
     }
 }
 

@@ -11,7 +11,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::{StreamExt as _, stream};
-use phallama_protocol::eip712::{Domain, channel_id};
+use phallama_protocol::closing::{CLOSE_MEDIA_TYPE, CLOSE_PATH, CloseAnswer, CloseRequest};
+use phallama_protocol::eip712::{Close, Domain, channel_id};
 use phallama_protocol::events::Event;
 use phallama_protocol::frames::{FrameSealer, FrameType};
 use phallama_protocol::ids::{Amount, Digest32};
@@ -73,7 +74,21 @@ struct Inner {
     posts: Mutex<usize>,
     bundles: Mutex<usize>,
     charged: Mutex<u128>,
+    closing: Mutex<Closing>,
     gone: Notify,
+}
+
+/// What the pod says to a request to close.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// What was charged, signed by the identity.
+    Honest,
+    /// This much more.
+    Above(u128),
+    /// Signed by somebody else.
+    Foreign,
+    /// A refusal.
+    Refuse(Code),
 }
 
 /// A running pod.
@@ -99,12 +114,14 @@ impl ScriptedPod {
             posts: Mutex::default(),
             bundles: Mutex::default(),
             charged: Mutex::default(),
+            closing: Mutex::new(Closing::Honest),
             gone: Notify::new(),
         });
         let router = Router::new()
             .route("/.well-known/phallama/keys", get(keys))
             .route("/.well-known/phallama/evidence", get(evidence))
             .route("/v1/sealed", post(sealed))
+            .route(CLOSE_PATH, post(close))
             .layer(DefaultBodyLimit::disable())
             .with_state(Arc::clone(&inner));
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -169,6 +186,10 @@ impl ScriptedPod {
         *self.inner.charged.lock().unwrap() = units;
     }
 
+    pub fn closing(&self, closing: Closing) {
+        *self.inner.closing.lock().unwrap() = closing;
+    }
+
     /// Waits until a client goes away during [`Act::Hang`].
     pub async fn client_gone(&self) {
         self.inner.gone.notified().await;
@@ -202,6 +223,25 @@ fn refuse(code: Code) -> Response {
     let status = StatusCode::from_u16(code.http_status()).unwrap();
     let body = Refusal { code, retry_after_ms: 250 }.encode().to_vec();
     (status, [(header::CONTENT_TYPE, "application/phallama-refusal")], body).into_response()
+}
+
+async fn close(State(pod): State<Arc<Inner>>, body: Bytes) -> Response {
+    let (fixture, closing) = (pod.fixture.lock().unwrap(), *pod.closing.lock().unwrap());
+    let (domain, pod_id) = (domain(&fixture), fixture.record.pod_id);
+    let request = CloseRequest::decode(&body).unwrap();
+    let user = request.user(pod_id, &domain).unwrap();
+    let mut cumulative = *pod.charged.lock().unwrap();
+    let mut signer = fixture.identity.clone();
+    match closing {
+        Closing::Honest => {}
+        Closing::Above(more) => cumulative += more,
+        Closing::Foreign => signer = Signer::from_bytes(&[0x66; 32]).unwrap(),
+        Closing::Refuse(code) => return refuse(code),
+    }
+    let cumulative = Amount::new(cumulative).unwrap();
+    let close = Close { channel: channel_id(user, pod_id), epoch: request.epoch, cumulative };
+    let answer = CloseAnswer { cumulative, signature: signer.sign(&close.digest(&domain)) };
+    ([(header::CONTENT_TYPE, CLOSE_MEDIA_TYPE)], answer.encode()).into_response()
 }
 
 async fn sealed(State(pod): State<Arc<Inner>>, body: Bytes) -> Response {
