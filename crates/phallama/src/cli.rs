@@ -5,6 +5,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod money;
+
+pub use money::{
+    Balance, Close, Deposit, Disputes, DisputesAction, Exit, LimitAmounts, LimitNames, Limits,
+    LimitsChange, ReceiptFilter, Receipts, ReceiptsAction, Relay, Sending, SignOnly, Withdraw,
+};
+
 /// Private, attested, paid chat with open models on other people's hardware.
 #[derive(Parser, Debug)]
 #[command(name = "phallama", version, max_term_width = 100, subcommand_required = true)]
@@ -36,6 +43,16 @@ pub struct Global {
         value_name = "FILE"
     )]
     pub password_file: Option<PathBuf>,
+    /// Use the wallet of this name instead of the unnamed one. Wallets have keys, accounts and
+    /// records of their own.
+    #[arg(
+        long,
+        global = true,
+        env = "PHALLAMA_WALLET",
+        hide_env_values = true,
+        value_name = "NAME"
+    )]
+    pub wallet: Option<String>,
     /// Accept pods whose TEE is simulated, which protects nothing.
     #[arg(
         long,
@@ -66,13 +83,23 @@ pub enum Command {
     #[command(subcommand)]
     Wallet(Wallet),
     /// Put money into the escrow for the user key.
-    Deposit(Amount),
+    Deposit(Deposit),
     /// Take free money out of the escrow, to the owner.
-    Withdraw(Amount),
+    Withdraw(Withdraw),
+    /// Take back what is locked for a pod, in 48 hours and without anybody's consent.
+    Exit(Exit),
+    /// End the channel with a pod at once, with its enclave's consent.
+    Close(Close),
+    /// Send what somebody has signed with `--sign-only`. Whoever sends it pays the gas and no more.
+    Relay(Relay),
     /// What is free, locked and spent.
-    Balance,
+    Balance(Balance),
+    /// Most that may be spent: per request, per day (UTC), per pod.
+    Limits(Limits),
     /// What pods have signed for the answers they gave.
     Receipts(Receipts),
+    /// What pods claimed that cannot be, with the evidence. Such a pod is asked only when named.
+    Disputes(Disputes),
     /// Approve measurements of enclave programs and trust domains.
     #[command(subcommand)]
     Trust(Trust),
@@ -148,6 +175,12 @@ pub enum Audit {
     /// Verify a pod with everything that the verdict follows from, now or from a file. Needs no
     /// wallet; from a file, neither chain nor network.
     Pod(AuditPod),
+    /// Check a receipt from a file: what `phallama --json receipts show` wrote. Needs no wallet and
+    /// no network.
+    Receipt {
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 /// `phallama audit pod`
@@ -174,23 +207,27 @@ pub enum Wallet {
     New,
     /// Show the address of the user key.
     Show,
-}
-
-/// An amount of the escrow's token.
-#[derive(Args, Debug)]
-pub struct Amount {
-    /// Amount in whole tokens, e.g. `5` or `0.25`.
-    pub amount: String,
-    /// File with the owner's secret key, hex.
-    #[arg(long, env = "PHALLAMA_OWNER_KEY_FILE", hide_env_values = true, value_name = "FILE")]
-    pub owner_key_file: Option<PathBuf>,
-}
-
-/// `phallama receipts`
-#[derive(Args, Debug)]
-pub struct Receipts {
-    /// Show one receipt in full: its number in the list, 1 being the newest.
-    pub number: Option<usize>,
+    /// List the wallets in this home.
+    List,
+    /// Copy the keystore to a file. It stays encrypted with its password.
+    Export {
+        /// The file; one that is there already is not overwritten.
+        file: PathBuf,
+    },
+    /// Store a key from elsewhere: an encrypted keystore (JSON, version 3), with its password.
+    Import {
+        /// The file.
+        file: PathBuf,
+        /// The file holds the secret key itself, 64 hex digits; a password is chosen for it.
+        #[arg(long)]
+        secret_key: bool,
+    },
+    /// Encrypt the user key with another password.
+    ChangePassword {
+        /// File with the new password, instead of asking for it.
+        #[arg(long, value_name = "FILE")]
+        new_password_file: Option<PathBuf>,
+    },
 }
 
 /// `phallama trust …`

@@ -15,6 +15,25 @@ pub fn rfc3339(unix_s: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// `47 h 59 min`, or `12 min`, or `30 s`.
+pub fn duration(seconds: u64) -> String {
+    match (seconds / 3600, seconds / 60 % 60) {
+        (0, 0) => format!("{seconds} s"),
+        (0, minutes) => format!("{minutes} min"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    }
+}
+
+/// The beginning of a UTC day, written as `2026-11-28`.
+pub fn day_unix_s(day: &str) -> Option<u64> {
+    const SECONDS_PER_DAY: u64 = 86_400;
+    // No more than the days of a calendar's years, so the search ends.
+    let near = day.get(..4)?.parse::<u64>().ok()?.checked_sub(1970)?.checked_mul(365)?;
+    (near..near.checked_add(1_000)?)
+        .map(|days| days.saturating_mul(SECONDS_PER_DAY))
+        .find(|unix_s| rfc3339(*unix_s).get(..10) == Some(day))
+}
+
 /// Days since 1970-01-01 to the Gregorian calendar, counting years from March so that the leap day
 /// comes last.
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
@@ -34,6 +53,25 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_days_that_there_are() {
+        assert_eq!(day_unix_s("1970-01-01"), Some(0));
+        assert_eq!(day_unix_s("2026-11-28"), Some(1_795_824_000));
+        assert_eq!(day_unix_s("2100-03-01"), Some(4_107_542_400));
+        for text in ["2026-02-30", "2026-13-01", "2026-11-2", "1969-12-31", "yesterday", ""] {
+            assert_eq!(day_unix_s(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn writes_durations_in_two_units() {
+        for (seconds, expected) in
+            [(5, "5 s"), (65, "1 min"), (7_260, "2 h 1 min"), (172_799, "47 h 59 min")]
+        {
+            assert_eq!(duration(seconds), expected);
+        }
+    }
 
     #[test]
     fn writes_known_instants() {

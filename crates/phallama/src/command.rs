@@ -3,15 +3,23 @@
 mod audit;
 mod balance;
 mod chain;
+mod close;
 mod demo;
+mod deposit;
+mod disputes;
+mod exit;
+mod limits;
 mod pod;
 mod pods;
 mod receipts;
+mod relay;
 mod run;
+mod sending;
 mod serve;
 mod trust;
 mod verify;
 mod wallet;
+mod withdraw;
 
 use crate::cli::{Audit, Chain, Cli, Command, Pod, Trust, Wallet};
 use crate::context::Context;
@@ -31,12 +39,26 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Pods => pods::run(&context).await,
         Command::Verify(options) => verify::run(&context, options.pod.as_deref()).await,
         Command::Audit(Audit::Pod(options)) => audit::pod(&context, &options).await,
+        Command::Audit(Audit::Receipt { file }) => receipts::audit(&context, &file),
         Command::Wallet(Wallet::New) => wallet::new(&context),
         Command::Wallet(Wallet::Show) => wallet::show(&context),
-        Command::Deposit(options) => wallet::deposit(&context, &options).await,
-        Command::Withdraw(options) => wallet::withdraw(&context, &options).await,
-        Command::Balance => balance::run(&context).await,
-        Command::Receipts(options) => receipts::run(&context, options.number).await,
+        Command::Wallet(Wallet::List) => wallet::list(&context),
+        Command::Wallet(Wallet::Export { file }) => wallet::export(&context, &file),
+        Command::Wallet(Wallet::Import { file, secret_key }) => {
+            wallet::import(&context, &file, secret_key)
+        }
+        Command::Wallet(Wallet::ChangePassword { new_password_file }) => {
+            wallet::change_password(&context, new_password_file.as_deref())
+        }
+        Command::Deposit(options) => deposit::run(&context, &options).await,
+        Command::Withdraw(options) => withdraw::run(&context, &options).await,
+        Command::Exit(options) => exit::run(&context, &options).await,
+        Command::Close(options) => close::run(&context, &options).await,
+        Command::Relay(options) => relay::run(&context, &options).await,
+        Command::Balance(options) => balance::run(&context, options.all).await,
+        Command::Limits(options) => limits::run(&mut context, options.change).await,
+        Command::Receipts(options) => receipts::run(&context, &options).await,
+        Command::Disputes(options) => disputes::run(&context, options.action).await,
         Command::Trust(Trust::Approve { measurement, policy, label }) => {
             let entry = ApprovedMeasurement { label, measurement, policy };
             trust::approve(&mut context, entry)

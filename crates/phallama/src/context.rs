@@ -1,12 +1,13 @@
 //! What every command needs: the home, its configuration, the chain, the user key, the client.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use phallama_attest::simulated::{DEVELOPMENT_SEED, DevelopmentRoot};
 use phallama_attest::{AcceptedTcb, TrustRoot};
 use phallama_chain::{Chain, ChainConfig};
 use phallama_client::{
     ApprovedMeasurement, Client, ClientConfig, ClientError, Keystore, SpendLimits, TrustPolicy,
+    UserKey,
 };
 use phallama_protocol::frames::FrameClass;
 use phallama_protocol::ids::Amount;
@@ -15,11 +16,15 @@ use zeroize::Zeroizing;
 
 use crate::cli::Global;
 use crate::error::CliError;
-use crate::home::{self, AcceptedStatus, Config, Home};
+use crate::home::{self, AcceptedStatus, Config, Home, LimitsConfig, NO_LIMIT};
 use crate::{print, units};
 
 /// File of the user key inside the home.
 pub const USER_KEYSTORE: &str = "user.json";
+/// Folder of the named wallets' keystores inside the home.
+pub const WALLETS: &str = "wallets";
+/// Longest name of a wallet, in bytes.
+const WALLET_NAME_MAX: usize = 32;
 
 /// A command's surroundings.
 pub struct Context {
@@ -52,9 +57,23 @@ impl Context {
         Ok(Chain::connect(self.chain_config()?).await?)
     }
 
+    /// Where the keystore of the chosen wallet is, or would be.
+    pub fn keystore_path(&self) -> Result<PathBuf, CliError> {
+        let Some(name) = &self.global.wallet else { return Ok(self.home.path(USER_KEYSTORE)) };
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if name.is_empty() || name.len() > WALLET_NAME_MAX || !name.chars().all(plain) {
+            return Err(CliError::BadValue {
+                what: "wallet name",
+                got: name.clone(),
+                expected: format!("1 to {WALLET_NAME_MAX} letters, digits, `-` and `_`"),
+            });
+        }
+        Ok(self.home.path(WALLETS).join(format!("{name}.json")))
+    }
+
     /// The keystore of the user key.
     pub fn keystore(&self) -> Result<Keystore, CliError> {
-        let path = self.home.path(USER_KEYSTORE);
+        let path = self.keystore_path()?;
         if !path.exists() {
             return Err(CliError::NoWallet { path });
         }
@@ -70,7 +89,12 @@ impl Context {
 
     /// The password, from the file or typed.
     pub fn password(&self, prompt: &str) -> Result<Zeroizing<String>, CliError> {
-        let Some(path) = &self.global.password_file else {
+        Self::password_from(self.global.password_file.as_deref(), prompt)
+    }
+
+    /// The same for a file that is named elsewhere.
+    pub fn password_from(path: Option<&Path>, prompt: &str) -> Result<Zeroizing<String>, CliError> {
+        let Some(path) = path else {
             let typed = rpassword::prompt_password(prompt);
             return typed
                 .map(Zeroizing::new)
@@ -88,24 +112,28 @@ impl Context {
 
     /// The same for a key that is unlocked already.
     pub async fn client_for(&self, user: Signer) -> Result<Client, CliError> {
-        Ok(Client::open(self.client_config().await?, user).await?)
+        self.client_on(self.chain().await?, UserKey::Unlocked(user)).await
     }
 
     /// The client library without a key: it can list and verify.
     pub async fn reader(&self) -> Result<Client, CliError> {
-        Ok(Client::open_without_key(self.client_config().await?).await?)
+        self.client_on(self.chain().await?, UserKey::None).await
     }
 
-    async fn client_config(&self) -> Result<ClientConfig, CliError> {
-        let decimals = self.chain().await?.token_meta().await?.decimals;
-        let mut config =
-            ClientConfig::new(self.chain_config()?, self.trust_policy()?, self.home.path("state"));
+    /// The client library for the user key while that stays locked: it can read what is the user's.
+    pub async fn accountant(&self) -> Result<Client, CliError> {
+        let user = UserKey::Locked(self.keystore()?.address());
+        self.client_on(self.chain().await?, user).await
+    }
+
+    /// The client library on a connection.
+    pub async fn client_on(&self, chain: Chain, user: UserKey) -> Result<Client, CliError> {
+        let decimals = chain.token_meta().await?.decimals;
+        let state = self.home.path("state");
+        let mut config = ClientConfig::new(chain.config().clone(), self.trust_policy()?, state);
         config.class = class(&self.config.serve.class)?;
-        config.limits = SpendLimits {
-            per_request: Some(units::parse(&self.config.spend.per_request, decimals)?),
-            per_day: Some(units::parse(&self.config.spend.per_day, decimals)?),
-        };
-        Ok(config)
+        config.limits = limits(&self.config.limits, decimals)?;
+        Ok(Client::on(chain, config, user)?)
     }
 
     /// What to accept from pods. `danger_accept_simulated_tee` is said out loud.
@@ -130,6 +158,18 @@ impl Context {
     fn measurements(&self) -> Result<Vec<ApprovedMeasurement>, CliError> {
         self.config.trust.measurements.iter().map(approved).collect()
     }
+}
+
+/// The configured limits as the client library takes them.
+pub fn limits(limits: &LimitsConfig, decimals: u8) -> Result<SpendLimits, CliError> {
+    let read = |text: &str| {
+        (text != NO_LIMIT).then(|| units::parse(text, decimals)).transpose().map_err(CliError::from)
+    };
+    Ok(SpendLimits {
+        per_request: read(&limits.per_request)?,
+        per_day: read(&limits.per_day)?,
+        per_pod: read(&limits.per_pod)?,
+    })
 }
 
 /// An entry of the configuration as the client library takes it.

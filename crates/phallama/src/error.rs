@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use phallama_chain::{ChainError, TokenMeta};
-use phallama_client::{ClientError, DossierError};
+use phallama_client::{ClientError, DossierError, ReceiptFault, RelayError};
 use phallama_host::PodError;
+use phallama_protocol::ids::{PodId, RequestId};
 
 use crate::units::AmountError;
 
@@ -47,6 +48,55 @@ pub enum CliError {
         path: PathBuf,
         /// Why.
         source: DossierError,
+    },
+    /// A file that is no signed action, or one of another deployment.
+    #[error("this signed action cannot be sent: {source}")]
+    Signed {
+        /// Why.
+        source: RelayError,
+    },
+    /// A transaction that nobody agreed to.
+    #[error("not sent: {says}")]
+    NotConfirmed {
+        /// What would have been done.
+        says: String,
+    },
+    /// There is nothing to withdraw.
+    #[error("nothing is free in the escrow")]
+    NothingFree,
+    /// No exit was started.
+    #[error("no exit from pod {pod} is running")]
+    NoExit {
+        /// The pod.
+        pod: PodId,
+    },
+    /// The exit's time is not over.
+    #[error(
+        "the exit from pod {pod} runs until {until}, {} more", crate::clock::duration(*left_s)
+    )]
+    ExitRunning {
+        /// The pod.
+        pod: PodId,
+        /// RFC 3339.
+        until: String,
+        /// Seconds.
+        left_s: u64,
+    },
+    /// A file that holds no receipt.
+    #[error("{} holds no receipt: {reason}", path.display())]
+    ReceiptFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A receipt that does not hold.
+    #[error("the receipt of request {request} does not hold: {source}")]
+    Receipt {
+        /// The request.
+        request: RequestId,
+        /// The step that fails.
+        source: ReceiptFault,
     },
     /// A configuration that cannot be understood.
     #[error("the configuration {} is not valid\n{source}", path.display())]
@@ -161,7 +211,14 @@ impl CliError {
             Self::Pod(PodError::Refused(_)) => 3,
             Self::Pod(_) => 7,
             Self::Server(_) | Self::DemoRequest { .. } => 1,
+            Self::NothingFree
+            | Self::NoExit { .. }
+            | Self::ExitRunning { .. }
+            | Self::Receipt { .. } => 5,
             Self::Amount(_)
+            | Self::Signed { .. }
+            | Self::ReceiptFile { .. }
+            | Self::NotConfirmed { .. }
             | Self::File { .. }
             | Self::AuditFile { .. }
             | Self::Config { .. }
@@ -189,6 +246,20 @@ impl CliError {
             Self::NoWallet { .. } => "To make one, run `phallama wallet new`",
             Self::NoKeyFile { option, .. } => {
                 return Some(format!("Name its file with `{option} FILE`"));
+            }
+            Self::Signed { .. } => {
+                "To make one, add `--sign-only FILE` to `phallama deposit`, `withdraw`, `exit` or \
+                 `close`"
+            }
+            Self::NotConfirmed { .. } => "To send without being asked, add `--yes`",
+            Self::NothingFree => {
+                "What is locked for pods returns by `phallama close` or `phallama exit`"
+            }
+            Self::NoExit { pod } => {
+                return Some(format!("To start one, run `phallama exit {pod} --start`"));
+            }
+            Self::ReceiptFile { .. } => {
+                "To make one, run `phallama --json receipts show NUMBER > FILE`"
             }
             Self::AuditFile { .. } => "To make one, run `phallama audit pod POD --save FILE`",
             Self::NotLoopback { .. } => "Use `--listen 127.0.0.1:11434`",

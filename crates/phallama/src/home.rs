@@ -24,7 +24,7 @@ pub struct Config {
     /// What to accept from pods.
     pub trust: TrustConfig,
     /// Most to spend.
-    pub spend: SpendConfig,
+    pub limits: LimitsConfig,
     /// The local server.
     pub serve: ServeConfig,
     /// A pod on this machine.
@@ -83,15 +83,20 @@ pub struct ApprovedMeasurement {
     pub policy: Option<String>,
 }
 
-/// `[spend]`, in whole tokens.
+/// `[limits]`, in whole tokens, or [`NO_LIMIT`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct SpendConfig {
+pub struct LimitsConfig {
     /// Most one request may reserve.
     pub per_request: String,
     /// Most that may be spent in one day (UTC).
     pub per_day: String,
+    /// Most one pod can draw in one epoch of its channel.
+    pub per_pod: String,
 }
+
+/// How the configuration says that there is no limit.
+pub const NO_LIMIT: &str = "none";
 
 /// `[serve]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -103,9 +108,10 @@ pub struct ServeConfig {
     pub class: String,
 }
 
-impl Default for SpendConfig {
+impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { per_request: "1".to_owned(), per_day: "10".to_owned() }
+        let (per_request, per_day) = ("1".to_owned(), "10".to_owned());
+        Self { per_request, per_day, per_pod: NO_LIMIT.to_owned() }
     }
 }
 
@@ -181,6 +187,12 @@ fn default_dir() -> Result<PathBuf, CliError> {
 fn create_private(dir: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// A new file that only its owner can read; one that is there already is an error.
+pub fn new_private(path: &Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {

@@ -22,6 +22,12 @@ pub fn piece(text: &str) {
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
+/// A question, on stderr, with the cursor left behind it.
+pub fn prompt(text: &str) {
+    eprint!("{text}");
+    let _ = std::io::stderr().flush();
+}
+
 /// One JSON object, on stdout.
 pub fn json(value: &Value) {
     println!("{value:#}");

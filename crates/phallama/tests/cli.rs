@@ -19,7 +19,7 @@ use fixture::{Fixture, MEASUREMENT};
 /// Runs the command in a home of its own, without anything of the caller's environment.
 fn phallama(home: &Path, arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_phallama"))
-        .args(arguments)
+        .args(arguments.iter().map(|word| word.replace("[HOME]", home.to_str().expect("UTF-8"))))
         .env_clear()
         .env("PHALLAMA_HOME", home)
         .env("NO_COLOR", "1")
@@ -73,6 +73,22 @@ says!(help_serve, home(), ["serve", "--help"]);
 says!(help_run, home(), ["run", "--help"]);
 says!(help_verify, home(), ["verify", "--help"]);
 says!(help_deposit, home(), ["deposit", "--help"]);
+says!(help_withdraw, home(), ["withdraw", "--help"]);
+says!(help_exit, home(), ["exit", "--help"]);
+says!(help_close, home(), ["close", "--help"]);
+says!(help_receipts_export, home(), ["receipts", "export", "--help"]);
+says!(help_disputes, home(), ["disputes", "--help"]);
+says!(help_audit_receipt, home(), ["audit", "receipt", "--help"]);
+says!(refuses_a_file_without_a_receipt, dead_chain(), ["audit", "receipt", "[HOME]/password"]);
+says!(refuses_disputes_without_a_wallet, dead_chain(), ["disputes"]);
+says!(help_wallet_import, home(), ["wallet", "import", "--help"]);
+says!(help_wallet_change_password, home(), ["wallet", "change-password", "--help"]);
+says!(refuses_a_wallet_name_that_is_a_path, home(), ["--wallet", "../x", "wallet", "show"]);
+says!(help_relay, home(), ["relay", "--help"]);
+says!(help_balance, home(), ["balance", "--help"]);
+says!(help_limits, home(), ["limits", "--help"]);
+says!(help_limits_set, home(), ["limits", "set", "--help"]);
+says!(help_limits_clear, home(), ["limits", "clear", "--help"]);
 says!(help_receipts, home(), ["receipts", "--help"]);
 says!(help_wallet, home(), ["wallet", "--help"]);
 says!(help_trust, home(), ["trust", "--help"]);
@@ -110,6 +126,17 @@ says!(
     dead_chain(),
     ["pod", "share-machine", "0x12", "--pod", "0x34"]
 );
+says!(refuses_to_relay_what_nobody_signed, dead_chain(), ["relay", "[HOME]/config.toml"]);
+says!(refuses_to_relay_a_file_that_is_not_there, dead_chain(), ["relay", "/nowhere/signed.json"]);
+says!(refuses_to_start_and_finish_an_exit, dead_chain(), ["exit", "0x12", "--start", "--finish"]);
+says!(refuses_to_set_no_limit, dead_chain(), ["limits", "set"]);
+says!(refuses_to_withdraw_nothing, dead_chain(), ["withdraw"]);
+says!(refuses_limits_without_a_wallet, dead_chain(), ["limits"]);
+says!(
+    refuses_a_file_and_an_account_for_gas,
+    dead_chain(),
+    ["close", "0x12", "--sign-only", "f", "--gas-key-file", "g"]
+);
 says!(shows_the_configuration_in_force, home(), ["config"]);
 
 #[test]
@@ -125,6 +152,72 @@ fn a_wallet_is_made_once_and_never_overwritten() {
     let before = std::fs::read(home.path().join("user.json")).expect("there");
     insta::assert_snapshot!(phallama(home.path(), &["--password-file", password, "wallet", "new"]));
     assert_eq!(std::fs::read(home.path().join("user.json")).expect("there"), before);
+}
+
+/// A home with a password file, and the words that name it.
+fn with_password() -> (tempfile::TempDir, String) {
+    let home = home();
+    let path = home.path().join("password");
+    std::fs::write(&path, "correct horse\n").expect("written");
+    let path = path.to_str().expect("UTF-8").to_owned();
+    (home, path)
+}
+
+fn address(home: &Path, more: &[&str]) -> String {
+    let shown = phallama(home, &[&["--json", "wallet", "show"], more].concat());
+    let (_, user) = shown.split_once("\"user\": \"").expect("an address");
+    user.split('"').next().expect("a quotation mark").to_owned()
+}
+
+#[test]
+fn a_wallet_moves_with_its_password_and_a_wrong_one_stores_nothing() {
+    let (home, password) = with_password();
+    phallama(home.path(), &["--password-file", &password, "wallet", "new"]);
+    let backup = home.path().join("backup.json");
+    let backup = backup.to_str().expect("UTF-8");
+    assert!(phallama(home.path(), &["wallet", "export", backup]).starts_with("exit 0\n"));
+    insta::assert_snapshot!(phallama(home.path(), &["wallet", "export", backup]));
+
+    let wrong = home.path().join("wrong");
+    std::fs::write(&wrong, "incorrect horse\n").expect("written");
+    let wrong = wrong.to_str().expect("UTF-8");
+    let import = ["wallet", "import", backup, "--wallet", "copy"];
+    insta::assert_snapshot!(phallama(
+        home.path(),
+        &[&["--password-file", wrong], &import[..]].concat()
+    ));
+    assert!(!home.path().join("wallets").exists(), "nothing is stored");
+    let done = phallama(home.path(), &[&["--password-file", &password], &import[..]].concat());
+    assert!(done.starts_with("exit 0\n"), "{done}");
+    assert_eq!(address(home.path(), &["--wallet", "copy"]), address(home.path(), &[]));
+
+    let change =
+        ["wallet", "change-password", "--new-password-file", wrong, "--password-file", &password];
+    assert!(phallama(home.path(), &change).starts_with("exit 0\n"));
+    let again = phallama(home.path(), &change);
+    assert!(again.starts_with("exit 2\n") && again.contains("does not open"), "{again}");
+}
+
+#[test]
+fn named_wallets_are_keys_of_their_own() {
+    let (home, password) = with_password();
+    for wallet in [&[][..], &["--wallet", "work"], &["--wallet", "home_2"]] {
+        let new = phallama(
+            home.path(),
+            &[&["--password-file", &password, "wallet", "new"], wallet].concat(),
+        );
+        assert!(new.starts_with("exit 0\n"), "{new}");
+    }
+    assert_ne!(address(home.path(), &["--wallet", "work"]), address(home.path(), &[]));
+    let listed = phallama(home.path(), &["wallet", "list"]);
+    let order: Vec<_> = ["(unnamed)", "home_2", "work"].map(|name| listed.find(name)).into();
+    assert!(order.is_sorted() && order[0].is_some(), "{listed}");
+    let key = home.path().join("key");
+    std::fs::write(&key, "11".repeat(32)).expect("written");
+    let import = ["--password-file", &password, "--wallet", "raw", "wallet", "import"];
+    let more = [key.to_str().expect("UTF-8"), "--secret-key"];
+    let done = phallama(home.path(), &[&import[..], &more].concat());
+    assert!(done.contains("0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"), "{done}");
 }
 
 /// An honest pod's dossier as `audit pod --save` writes it, after `change`.

@@ -1,50 +1,99 @@
 //! `phallama balance`
 
-use serde_json::json;
+use phallama_chain::TokenMeta;
+use phallama_client::{Balance, ChannelBalance};
+use phallama_protocol::ids::Amount;
+use serde_json::{Value, json};
 
 use crate::context::{Context, money};
 use crate::error::CliError;
-use crate::print;
+use crate::{clock, print};
 
-pub(super) async fn run(context: &Context) -> Result<(), CliError> {
-    let user = context.keystore()?.address();
-    let chain = context.chain().await?;
-    let meta = chain.token_meta().await?;
-    let account = chain.account(user).await?;
-    let mut rows = Vec::new();
-    for pod in chain.pods().await? {
-        let channel = chain.channel(user, pod.pod_id).await?;
-        if channel.locked > phallama_protocol::ids::Amount::ZERO {
-            rows.push((pod.pod_id, channel));
-        }
-    }
+/// Reads the records, one page of channels and the account; the user key stays locked.
+pub(super) async fn run(context: &Context, all: bool) -> Result<(), CliError> {
+    let client = context.accountant().await?;
+    let pods = if all { client.pods().await? } else { std::sync::Arc::default() };
+    let pods: Vec<_> = pods.iter().map(|pod| pod.pod_id).collect();
+    let mut balance = client.balance_with(&pods).await?;
+    balance.channels.retain(is_used);
+    let (meta, disputes) = (client.token().await?, client.disputes().await?.len());
     if context.global.json {
-        let channels: Vec<_> = rows
-            .iter()
-            .map(|(pod, channel)| {
-                json!({"pod": pod, "locked": channel.locked, "claimed": channel.claimed,
-                       "epoch": channel.epoch, "exit_at_unix_s": channel.exit_at_unix_s})
-            })
-            .collect();
-        print::json(&json!({"user": user, "owner": account.owner, "free": account.free,
-                            "token": meta.symbol, "decimals": meta.decimals, "channels": channels}));
+        let mut json = as_json(&balance, meta);
+        json["disputes"] = disputes.into();
+        print::json(&json);
         return Ok(());
     }
-    print::line(format!("user   {user}"));
-    match account.owner {
-        Some(owner) => print::line(format!("owner  {owner}")),
-        None => print::line("owner  none: the account is not open"),
+    show(&balance, meta);
+    if disputes > 0 {
+        print::warning(format!("{disputes} disputes with pods: see `phallama disputes`"));
     }
-    print::line(format!("free   {}", money(account.free, &meta)));
-    let rows: Vec<Vec<String>> = rows
-        .into_iter()
-        .map(|(pod, channel)| {
-            let open = channel.locked.checked_sub(channel.claimed).unwrap_or_default();
-            vec![pod.to_string(), money(channel.claimed, &meta), money(open, &meta)]
+    Ok(())
+}
+
+fn is_used(channel: &ChannelBalance) -> bool {
+    let ChannelBalance { chain, voucher_cap, .. } = channel;
+    chain.epoch > 0
+        || chain.exit_at_unix_s > 0
+        || chain.locked > Amount::ZERO
+        || *voucher_cap > Amount::ZERO
+}
+
+fn show(balance: &Balance, meta: &TokenMeta) {
+    let owner = balance.owner.map_or_else(
+        || "none: the account is opened by the first deposit".to_owned(),
+        |owner| owner.to_string(),
+    );
+    print::line(format!("user         {}", balance.user));
+    print::line(format!("owner        {owner}"));
+    print::line(format!("free         {}", money(balance.free, meta)));
+    if balance.promised > Amount::ZERO {
+        let promised = money(balance.promised, meta);
+        print::line(format!(
+            "  of it      {promised} promised to pods that have not locked it yet"
+        ));
+    }
+    print::line(format!("spent today  {}", money(balance.spent_today, meta)));
+    let rows: Vec<Vec<String>> = balance
+        .channels
+        .iter()
+        .map(|channel| {
+            let (charged, claimed) = (channel.charged, channel.chain.claimed);
+            vec![
+                channel.pod.to_string(),
+                money(charged.max(claimed), meta),
+                money(claimed, meta),
+                money(channel.left(), meta),
+                state(channel),
+            ]
         })
         .collect();
     if !rows.is_empty() {
-        print::line(print::table(&["pod", "paid", "still locked"], &rows, &[1, 2]));
+        let header = ["pod", "charged", "paid", "locked beyond", "exit"];
+        print::line(print::table(&header, &rows, &[1, 2, 3]));
     }
-    Ok(())
+}
+
+fn state(channel: &ChannelBalance) -> String {
+    match channel.chain.exit_at_unix_s {
+        0 => String::new(),
+        at if at <= clock::now_unix_s() => "can be finished".to_owned(),
+        at => format!("until {}", clock::rfc3339(at)),
+    }
+}
+
+fn as_json(balance: &Balance, meta: &TokenMeta) -> Value {
+    let channels: Vec<_> = balance
+        .channels
+        .iter()
+        .map(|channel| {
+            json!({"pod": channel.pod, "locked": channel.chain.locked,
+                   "claimed": channel.chain.claimed, "epoch": channel.chain.epoch,
+                   "exit_at_unix_s": channel.chain.exit_at_unix_s, "charged": channel.charged,
+                   "voucher_cap": channel.voucher_cap, "unreceipted": channel.unreceipted,
+                   "left": channel.left()})
+        })
+        .collect();
+    json!({"user": balance.user, "owner": balance.owner, "free": balance.free,
+           "promised": balance.promised, "spent_today": balance.spent_today,
+           "token": meta.symbol, "decimals": meta.decimals, "channels": channels})
 }

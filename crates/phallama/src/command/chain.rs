@@ -10,7 +10,7 @@ use phallama_protocol::ids::Amount;
 use phallama_protocol::keys::Signer;
 use tokio::net::TcpListener;
 
-use super::wallet::DEVELOPMENT_OWNER;
+use super::sending::DEVELOPMENT_OWNER;
 use crate::context::{Context, key_file, key_text};
 use crate::error::CliError;
 use crate::print;

@@ -1,7 +1,8 @@
 //! `phallama pods`
 
 use phallama_chain::PodRecord;
-use phallama_protocol::ids::Amount;
+use phallama_client::Client;
+use phallama_protocol::ids::{Amount, PodId};
 use serde_json::json;
 
 use crate::context::Context;
@@ -50,6 +51,21 @@ fn state(pod: &PodRecord) -> String {
         0 => "expired".to_owned(),
         left_s => format!("{} {}, {} h left", key.tee, key.tcb_status, left_s / 3600),
     }
+}
+
+/// The pod that is named: by its whole id, or by the beginning of one that the wallet has used or
+/// that is registered.
+pub(super) async fn of_wallet(client: &Client, asked: &str) -> Result<PodId, CliError> {
+    if let Ok(pod) = asked.parse() {
+        return Ok(pod);
+    }
+    let used = client.spending().await?.pods;
+    let mut used = used.iter().filter(|(pod, _)| pod.to_string().starts_with(asked));
+    if let (Some((pod, _)), None) = (used.next(), used.next()) {
+        return Ok(*pod);
+    }
+    let found = super::verify::select(client, Some(asked)).await?;
+    Ok(*found.first().expect("a pod is named, and exactly one is selected by a name"))
 }
 
 /// `0x12345678…` of a long hexadecimal text.

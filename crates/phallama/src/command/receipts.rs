@@ -1,28 +1,71 @@
-//! `phallama receipts`
+//! `phallama receipts`, `phallama audit receipt`
+
+use std::path::Path;
 
 use phallama_chain::TokenMeta;
 use phallama_client::StoredReceipt;
 use serde_json::{Value, json};
 
 use super::pods::short;
+use crate::cli::{ReceiptFilter, Receipts, ReceiptsAction};
 use crate::context::{Context, money};
 use crate::error::CliError;
 use crate::{clock, print};
 
-/// Newest receipts that are listed.
-const LISTED: usize = 50;
+/// Columns of the CSV.
+const CSV_HEADER: &str = "finished,request,pod,model,prompt_tokens,completion_tokens,cost,\
+                          cumulative,chain_id,escrow,receipt_hash,signature";
 
-pub(super) async fn run(context: &Context, number: Option<usize>) -> Result<(), CliError> {
+pub(super) async fn run(context: &Context, options: &Receipts) -> Result<(), CliError> {
     let client = context.reader().await?;
     let meta = client.token().await?;
-    let receipts = client.receipts(LISTED).await?;
-    match number {
-        Some(number) => one(context, &receipts, number),
-        None => {
-            list(context, &receipts, meta);
-            Ok(())
+    let all = client.receipts(usize::MAX).await?;
+    let receipts = filtered(all, &options.filter)?;
+    match &options.action {
+        None => list(context, &receipts, meta),
+        Some(ReceiptsAction::Show { receipt }) => one(context, find(&receipts, receipt)?),
+        Some(ReceiptsAction::Export { csv: true }) => export_csv(&receipts),
+        Some(ReceiptsAction::Export { csv: false }) => {
+            print::json(&json!({"receipts": receipts}));
         }
+        Some(ReceiptsAction::Check) => return check(context, &receipts),
     }
+    Ok(())
+}
+
+/// Newest first.
+fn filtered(
+    receipts: Vec<StoredReceipt>,
+    filter: &ReceiptFilter,
+) -> Result<Vec<StoredReceipt>, CliError> {
+    let since_unix_s = match &filter.since {
+        None => 0,
+        Some(day) => clock::day_unix_s(day).ok_or_else(|| CliError::BadValue {
+            what: "day",
+            got: day.clone(),
+            expected: "a date like 2026-11-28".to_owned(),
+        })?,
+    };
+    let wanted = |receipt: &StoredReceipt| {
+        let (pod, model) = (&receipt.agreement.pod_id, &receipt.agreement.offer.model);
+        receipt.finished_at_unix_ms / 1000 >= since_unix_s
+            && filter.pod.as_ref().is_none_or(|asked| pod.to_string().starts_with(asked.as_str()))
+            && filter.model.as_ref().is_none_or(|asked| model == asked)
+    };
+    Ok(receipts.into_iter().filter(wanted).take(filter.most).collect())
+}
+
+fn find<'a>(receipts: &'a [StoredReceipt], asked: &str) -> Result<&'a StoredReceipt, CliError> {
+    let by_number = asked.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+    let found = match by_number {
+        Some(index) => receipts.get(index),
+        None => receipts.iter().find(|receipt| receipt.request_id.to_string() == asked),
+    };
+    found.ok_or_else(|| CliError::BadValue {
+        what: "receipt",
+        got: asked.to_owned(),
+        expected: format!("1 to {}, or a request id", receipts.len()),
+    })
 }
 
 fn list(context: &Context, receipts: &[StoredReceipt], meta: &TokenMeta) {
@@ -50,28 +93,84 @@ fn list(context: &Context, receipts: &[StoredReceipt], meta: &TokenMeta) {
         }
         row
     };
-    let rows: Vec<Vec<String>> = receipts.iter().enumerate().map(row).collect();
-    let header = ["no.", "finished", "pod", "model", "tokens", "cost", "signature"];
+    let rows: Vec<_> = receipts.iter().enumerate().map(row).collect();
+    let header = ["", "finished", "pod", "model", "tokens", "cost", "signature"];
     print::line(print::table(&header, &rows, &[0, 4, 5]));
 }
 
-fn one(context: &Context, receipts: &[StoredReceipt], number: usize) -> Result<(), CliError> {
-    let stored = number.checked_sub(1).and_then(|index| receipts.get(index));
-    let stored = stored.ok_or_else(|| CliError::BadValue {
-        what: "receipt number",
-        got: number.to_string(),
-        expected: format!("1 to {}", receipts.len()),
-    })?;
-    let json = as_json(stored);
+fn one(context: &Context, stored: &StoredReceipt) {
     if context.global.json {
+        let mut json = as_json(stored);
+        json["stored"] = json!(stored);
         print::json(&json);
-        return Ok(());
+        return;
     }
-    for (name, value) in json.as_object().expect("an object was built") {
+    for (name, value) in as_json(stored).as_object().expect("an object was built") {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         print::line(format!("{name:17}  {text}"));
     }
-    Ok(())
+}
+
+fn export_csv(receipts: &[StoredReceipt]) {
+    print::line(CSV_HEADER);
+    for stored in receipts {
+        let json = as_json(stored);
+        let field = |name: &str| match &json[name] {
+            Value::Null => String::new(),
+            Value::String(text) => csv(text),
+            other => other.to_string(),
+        };
+        let fields: Vec<_> = CSV_HEADER.split(',').map(|name| field(name.trim())).collect();
+        print::line(fields.join(","));
+    }
+}
+
+/// A field; RFC 4180.
+fn csv(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}
+
+/// Every check of every receipt again; the first that fails decides the exit code.
+fn check(context: &Context, receipts: &[StoredReceipt]) -> Result<(), CliError> {
+    let failed: Vec<_> = receipts
+        .iter()
+        .filter_map(|receipt| receipt.check().err().map(|fault| (receipt.request_id, fault)))
+        .collect();
+    let valid = receipts.len() - failed.len();
+    if context.global.json {
+        let failed: Vec<_> = failed
+            .iter()
+            .map(|(request, fault)| json!({"request": request, "reason": fault.to_string()}))
+            .collect();
+        print::json(&json!({"checked": receipts.len(), "valid": valid, "failed": failed}));
+    } else {
+        print::line(format!("checked  {}\nvalid    {valid}", receipts.len()));
+        for (request, fault) in &failed {
+            print::line(format!("failed   {request}: {fault}"));
+        }
+    }
+    match failed.into_iter().next() {
+        None => Ok(()),
+        Some((request, source)) => Err(CliError::Receipt { request, source }),
+    }
+}
+
+/// A receipt alone: the file has everything that it is held to.
+pub(super) fn audit(context: &Context, path: &Path) -> Result<(), CliError> {
+    let text =
+        std::fs::read(path).map_err(|source| CliError::File { path: path.to_owned(), source })?;
+    let not_one = |reason: String| CliError::ReceiptFile { path: path.to_owned(), reason };
+    let json: Value = serde_json::from_slice(&text).map_err(|error| not_one(error.to_string()))?;
+    let stored = json.get("stored").cloned().unwrap_or(json);
+    let stored: StoredReceipt =
+        serde_json::from_value(stored).map_err(|error| not_one(error.to_string()))?;
+    one(context, &stored);
+    let request = stored.request_id;
+    stored.check().map(drop).map_err(|source| CliError::Receipt { request, source })
 }
 
 /// Every field of the receipt, and everything needed to check it elsewhere.
@@ -94,6 +193,7 @@ fn as_json(stored: &StoredReceipt) -> Value {
         json["cumulative"] = receipt.cumulative.to_string().into();
         json["measurement"] = receipt.measurement.to_string().into();
         json["evidence_hash"] = receipt.evidence_hash.to_string().into();
+        json["receipt_hash"] = receipt.hash().to_string().into();
     }
     json
 }

@@ -1,4 +1,6 @@
-//! `phallama wallet`, `deposit`, `withdraw`.
+//! `phallama wallet`
+
+use std::path::{Path, PathBuf};
 
 use phallama_chain::{Chain, Tx};
 use phallama_client::{ClientError, Keystore, ScryptCost};
@@ -7,25 +9,100 @@ use phallama_protocol::ids::Amount as TokenAmount;
 use phallama_protocol::keys::Signer;
 use serde_json::json;
 
-use crate::cli::Amount;
-use crate::context::{Context, USER_KEYSTORE, key_file, money};
+use crate::context::{Context, USER_KEYSTORE, WALLETS, key_file};
 use crate::error::CliError;
-use crate::{print, units};
-
-/// File of the owner's key on a development chain.
-pub(crate) const DEVELOPMENT_OWNER: &str = "dev-owner.key";
+use crate::print;
 
 pub(super) fn new(context: &Context) -> Result<(), CliError> {
-    let path = context.home.path(USER_KEYSTORE);
-    if path.exists() {
-        return Err(CliError::WalletExists { path });
-    }
+    let path = free_place(context)?;
     let password = context.password("choose a password for the user key: ")?;
     context.home.create()?;
     let keystore =
         Keystore::create(&path, &password, ScryptCost::STANDARD).map_err(ClientError::from)?.0;
     shown(context, &keystore);
     print::note("It can only spend on inference; withdrawals go to the wallet that deposits.");
+    Ok(())
+}
+
+/// Where the chosen wallet is not yet.
+fn free_place(context: &Context) -> Result<PathBuf, CliError> {
+    let path = context.keystore_path()?;
+    if path.exists() { Err(CliError::WalletExists { path }) } else { Ok(path) }
+}
+
+pub(super) fn import(context: &Context, file: &Path, secret_key: bool) -> Result<(), CliError> {
+    let path = free_place(context)?;
+    let keystore = if secret_key {
+        let signer = key_file(file)?;
+        let password = context.password("choose a password for the user key: ")?;
+        context.home.create()?;
+        Keystore::import(&path, &signer, &password, ScryptCost::STANDARD)
+    } else {
+        let foreign = Keystore::open(file).map_err(ClientError::from)?;
+        let password = context.password("password of the keystore: ")?;
+        // A key that cannot be unlocked is worth nothing here.
+        foreign.unlock(&password).map_err(ClientError::from)?;
+        context.home.create()?;
+        foreign.copy_to(&path)
+    };
+    shown(context, &keystore.map_err(ClientError::from)?);
+    Ok(())
+}
+
+pub(super) fn export(context: &Context, file: &Path) -> Result<(), CliError> {
+    let copy = context.keystore()?.copy_to(file).map_err(ClientError::from)?;
+    shown(context, &copy);
+    Ok(())
+}
+
+pub(super) fn change_password(context: &Context, new: Option<&Path>) -> Result<(), CliError> {
+    let keystore = context.keystore()?;
+    let old = context.password("old password of the user key: ")?;
+    let new = Context::password_from(new, "new password of the user key: ")?;
+    let changed =
+        keystore.change_password(&old, &new, ScryptCost::STANDARD).map_err(ClientError::from)?;
+    shown(context, &changed);
+    Ok(())
+}
+
+/// Every wallet of the home, the unnamed one first.
+pub(super) fn list(context: &Context) -> Result<(), CliError> {
+    let mut wallets = Vec::new();
+    let unnamed = context.home.path(USER_KEYSTORE);
+    if unnamed.exists() {
+        wallets.push((None, unnamed));
+    }
+    let folder = context.home.path(WALLETS);
+    let mut named: Vec<PathBuf> = match std::fs::read_dir(&folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        read => read
+            .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+            .map_err(|source| CliError::File { path: folder, source })?,
+    };
+    named.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    named.sort();
+    for path in named {
+        wallets.push((path.file_stem().map(|name| name.to_string_lossy().into_owned()), path));
+    }
+    let mut rows = Vec::new();
+    for (name, path) in wallets {
+        rows.push((name, Keystore::open(&path).map_err(ClientError::from)?.address()));
+    }
+    if context.global.json {
+        let wallets: Vec<_> =
+            rows.iter().map(|(name, user)| json!({"name": name, "user": user})).collect();
+        print::json(&json!({"wallets": wallets}));
+        return Ok(());
+    }
+    let row = |(name, user): &(Option<String>, _)| {
+        let user: &phallama_protocol::ids::Address = user;
+        vec![name.clone().unwrap_or_else(|| "(unnamed)".to_owned()), user.to_string()]
+    };
+    print::line(print::table(
+        &["wallet", "user key"],
+        &rows.iter().map(row).collect::<Vec<_>>(),
+        &[],
+    ));
     Ok(())
 }
 
@@ -43,18 +120,6 @@ fn shown(context: &Context, keystore: &Keystore) {
     }
 }
 
-pub(super) async fn deposit(context: &Context, options: &Amount) -> Result<(), CliError> {
-    let owner = owner(context, options)?;
-    let user = context.user()?;
-    let chain = context.chain().await?;
-    let meta = chain.token_meta().await?;
-    let amount = units::parse(&options.amount, meta.decimals)?;
-    let tx = put_in(&chain, &owner, &user, amount).await?;
-    let free = chain.account(user.address()).await?.free;
-    moved(context, "deposited", &money(amount, &meta), &money(free, &meta), tx.gas_used);
-    Ok(())
-}
-
 /// Deposits from the owner's wallet, opening the user's account for that owner if it is not open.
 pub(super) async fn put_in(
     chain: &Chain,
@@ -70,33 +135,4 @@ pub(super) async fn put_in(
     let opening = OpenAccount { user: user_address, owner: owner_address };
     let signature = user.sign(&opening.digest(&chain.domain()));
     Ok(sender.open_and_deposit(user_address, owner_address, &signature, amount).await?)
-}
-
-pub(super) async fn withdraw(context: &Context, options: &Amount) -> Result<(), CliError> {
-    let owner = owner(context, options)?;
-    let user = context.keystore()?.address();
-    let chain = context.chain().await?;
-    let meta = chain.token_meta().await?;
-    let amount = units::parse(&options.amount, meta.decimals)?;
-    let tx = chain.sender(&owner).withdraw(user, amount).await?;
-    let free = chain.account(user).await?.free;
-    moved(context, "withdrawn", &money(amount, &meta), &money(free, &meta), tx.gas_used);
-    Ok(())
-}
-
-fn moved(context: &Context, what: &str, amount: &str, free: &str, gas: u64) {
-    if context.global.json {
-        print::json(&json!({what: amount, "free": free, "gas_used": gas}));
-    } else {
-        print::line(format!("{what}  {amount}\nfree       {free}\ngas        {gas}"));
-    }
-}
-
-fn owner(context: &Context, options: &Amount) -> Result<Signer, CliError> {
-    let development = context.home.path(DEVELOPMENT_OWNER);
-    match &options.owner_key_file {
-        Some(path) => key_file(path),
-        None if development.exists() => key_file(&development),
-        None => Err(CliError::NoKeyFile { who: "owner", option: "--owner-key-file" }),
-    }
 }

@@ -9,6 +9,7 @@ mod audit;
 mod chat;
 mod clients;
 mod failures;
+mod money;
 mod operator;
 mod payment;
 mod stack;

@@ -10,7 +10,8 @@ use phallama::home::{ApprovedMeasurement, Home};
 use phallama_attest::simulated::{DEVELOPMENT_SEED, DevelopmentRoot};
 use phallama_chain::{Chain, ChainConfig};
 use phallama_client::{
-    ApprovedMeasurement as Approved, Client, ClientConfig, Keystore, ScryptCost, TrustPolicy,
+    ApprovedMeasurement as Approved, Client, ClientConfig, Keystore, ScryptCost, SpendLimits,
+    TrustPolicy,
 };
 use phallama_devchain::{ChainOptions, DevChain, dev_account};
 use phallama_host::config::{
@@ -161,6 +162,36 @@ impl Stack {
             .expect("the binary runs")
     }
 
+    /// The same, which must succeed, with its answer as JSON.
+    pub(crate) async fn phallama_json(&self, arguments: &[&str]) -> serde_json::Value {
+        let output = self.phallama(&[&["--json"], arguments].concat()).await;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {stderr}");
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    /// Lets a key be found by the command line: a developer's, in a file of this name.
+    pub(crate) fn key_file(&self, name: &str, index: u32) -> String {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, hex::encode(developer(index).to_bytes().as_slice()))
+            .expect("written");
+        path.to_str().expect("UTF-8").to_owned()
+    }
+
+    /// Moves the embedded chain's clock.
+    pub(crate) async fn advance(&self, seconds: u64) {
+        for (method, params) in [
+            ("evm_increaseTime", serde_json::json!([seconds])),
+            ("evm_mine", serde_json::json!([])),
+        ] {
+            let body =
+                serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+            let url = &self.chain.config().rpc_url;
+            let sent = reqwest::Client::new().post(url).json(&body).send().await;
+            assert!(sent.expect("the chain answers").status().is_success());
+        }
+    }
+
     /// Everything the user has, free or locked and unclaimed, in smallest units.
     pub(crate) async fn users_money(&self) -> u128 {
         let user = self.user.address();
@@ -197,6 +228,17 @@ impl Stack {
         let options = Options { class, ..Options::scripted() };
         let dir = self.dir.path().join(records);
         open_client(&dir, &self.chain, self.pod(), &self.user, &options).await
+    }
+}
+
+impl Stack {
+    /// A client of the same user with limits, on the same records.
+    pub(crate) async fn limited_client(&self, limits: SpendLimits, class: FrameClass) -> Client {
+        let other = self.another_client(class, "limited").await;
+        let mut config = other.config().clone();
+        drop(other);
+        config.limits = limits;
+        Client::open(config, self.user.clone()).await.expect("opened")
     }
 }
 
