@@ -271,6 +271,15 @@ impl Chain {
         Ok(saturating_u128(self.rpc("eth_getBalance", async { balance.await }).await?))
     }
 
+    /// What the node would pay per gas now, in wei.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn gas_price_wei(&self) -> Result<u128, ChainError> {
+        let price = self.provider.get_gas_price();
+        self.rpc("eth_gasPrice", price).await
+    }
+
     /// The token's symbol and decimals.
     pub async fn token_meta(&self) -> Result<TokenMeta, ChainError> {
         let token = self.config.token;

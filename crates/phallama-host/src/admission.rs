@@ -122,6 +122,11 @@ pub enum Decision {
         /// The lock to send, unless one that suffices is on its way.
         lock: Option<LockRow>,
     },
+    /// The cap is too low, which is for the enclave to say. Nothing is reserved.
+    CapTooLow {
+        /// As above.
+        cumulative: Amount,
+    },
     /// Served when the lock is mined.
     AfterLock {
         /// The lock to send, unless one that suffices is on its way.
@@ -160,7 +165,7 @@ pub fn decide(ask: &Ask, facts: &Facts) -> Decision {
     // A cap that is too low is the enclave's to refuse, with an amount that the client can believe:
     // it only has to know the base. No lock is sent for such a request.
     if plus(base, ask.reserve) > ask.cap {
-        return Decision::Admit { cumulative: base };
+        return Decision::CapTooLow { cumulative: base };
     }
     let risk = at_risk(facts, need);
     if need <= locked {
@@ -409,7 +414,7 @@ mod tests {
 
     #[test]
     fn cap_that_is_too_low_is_left_to_the_enclave_and_costs_no_lock() {
-        let told = Decision::Admit { cumulative: 20.into() };
+        let told = Decision::CapTooLow { cumulative: 20.into() };
         let low = Ask { cap: 49.into(), ..ask() };
         assert_eq!(decide(&low, &facts()), told);
         assert_eq!(decide(&low, &unlocked()), told);

@@ -10,6 +10,7 @@ use phallama_protocol::offers::Offer;
 use serde::{Deserialize, Serialize};
 
 use crate::admission::Limits;
+use crate::settlement::Due;
 
 /// Largest request on the wire: header, encapsulated key, the largest bucket and its chunk tags
 /// (spec/wire.md, constants).
@@ -73,6 +74,16 @@ impl PodConfig {
 }
 
 impl Policy {
+    /// When to settle.
+    pub fn due(&self) -> Due {
+        Due {
+            min_value: self.settle_min_value,
+            max_age_s: self.settle_max_age_s,
+            value_per_cost: self.settle_value_per_cost,
+            token_price_wei: self.token_price_wei.map(u128::from),
+        }
+    }
+
     /// Most that a pod with these offers may have at risk.
     pub fn limits(&self, offers: &[Offer]) -> Limits {
         let credit = self.credit_limit.unwrap_or_else(|| small_request(offers));
@@ -210,8 +221,21 @@ pub struct Policy {
     pub block_stale_s: Option<u64>,
     /// How often the chain's head is read, in milliseconds.
     pub poll_ms: u64,
-    /// Settle when this much is unsettled in total.
+    /// Settle when this much is unsettled in total, as long as `token_price_wei` is not set.
     pub settle_min_value: Amount,
+    /// What 1,000,000 smallest units of the token are worth, in wei. Where it is set, claims are
+    /// settled as soon as they are worth `settle_value_per_cost` times the gas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_price_wei: Option<u64>,
+    /// See `token_price_wei`.
+    pub settle_value_per_cost: u64,
+    /// Have the credit paid to the payout address when it has reached this much. Absent: only
+    /// when asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub collect_min: Option<Amount>,
+    /// Serve metrics at this address, which has to be a loopback one. Absent: not at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_listen: Option<SocketAddr>,
     /// Settle when a claim has waited this long, in seconds.
     pub settle_max_age_s: u64,
     /// How long locks are gathered for one transaction, in milliseconds.
@@ -253,6 +277,10 @@ impl Default for Policy {
             block_stale_s: None,
             poll_ms: 1_000,
             settle_min_value: Amount::from(1_000_000),
+            token_price_wei: None,
+            settle_value_per_cost: 100,
+            collect_min: None,
+            metrics_listen: None,
             settle_max_age_s: 6 * 3_600,
             lock_batch_ms: 200,
             lock_wait_ms: 20_000,

@@ -43,6 +43,18 @@ pub enum PodError {
         /// What the system said.
         source: io::Error,
     },
+    /// No pod has run here yet.
+    #[error("{} holds no journal: no pod has run here", dir.display())]
+    NoJournal {
+        /// The state directory.
+        dir: PathBuf,
+    },
+    /// Pods of several deployments or operators have.
+    #[error("{} holds several journals, and it is not clear which is meant", dir.display())]
+    SeveralJournals {
+        /// The state directory.
+        dir: PathBuf,
+    },
     /// The chain's or its endpoint's, or the operator's account cannot pay.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -140,7 +152,4 @@ pub enum SettleError {
     /// The chain's or its endpoint's, or the operator's account cannot pay.
     #[error(transparent)]
     Chain(#[from] ChainError),
-    /// The enclave did not sign.
-    #[error(transparent)]
-    Enclave(#[from] EnclaveError),
 }

@@ -20,6 +20,7 @@ use crate::enclave::{LinkReader, LinkWriter, connect};
 use crate::error::EnclaveError;
 use crate::gate::{Admission, Gate};
 use crate::journal::{Change, ChannelKey, Claim as JournalClaim, NotStored};
+use crate::metrics::AbortedBy;
 
 /// Pieces of an answer that wait for a slow client, most. One piece is a frame or a burst of them.
 const PIECES_WAITING_MAX: usize = 16;
@@ -118,6 +119,7 @@ impl Exchanges {
         };
         tokio::spawn(async move {
             if let Err(error) = exchange.run(&body).await {
+                exchange.of.gate.metrics.aborted(AbortedBy::Enclave);
                 tracing::warn!(%error, "exchange: aborted");
             }
             exchange.refuse(Code::Internal, RETRY_AFTER_MS);
@@ -168,7 +170,10 @@ impl Exchange {
             match flow {
                 Flow::Goes => {}
                 Flow::Complete => return Ok(()),
-                Flow::ClientGone => return self.cancel(&mut from, &mut to, questions).await,
+                Flow::ClientGone => {
+                    self.of.gate.metrics.aborted(AbortedBy::Client);
+                    return self.cancel(&mut from, &mut to, questions).await;
+                }
             }
         }
     }

@@ -14,6 +14,7 @@ use phallama_protocol::refusal::Code;
 use crate::admission::{self, Ask, Decision, Denial, Facts, Grant, Limits};
 use crate::journal::{ChannelKey, Journal};
 use crate::locks::{LockQueue, LockState, LockTicket};
+use crate::metrics::Metrics;
 use crate::reserves::{Reserve, Reserves, Seen};
 use crate::view::ChainView;
 
@@ -37,6 +38,8 @@ pub struct Gate {
     pub limits: Limits,
     /// How long a request waits for its lock.
     pub lock_wait: Duration,
+    /// Counts.
+    pub metrics: Metrics,
 }
 
 /// A request that is paid for, as long as this lives.
@@ -44,8 +47,8 @@ pub struct Gate {
 pub struct Admission {
     /// Highest amount charged in this channel generation.
     pub cumulative: Amount,
-    /// Released when dropped.
-    pub reserve: Reserve,
+    /// Released when dropped; `None` when the enclave will refuse for want of a higher cap.
+    pub reserve: Option<Reserve>,
 }
 
 impl Gate {
@@ -54,13 +57,24 @@ impl Gate {
     /// # Errors
     /// The [`Denial`] to pass on.
     pub async fn admit(&self, admit: &Admit) -> Result<Admission, Denial> {
+        let answer = self.judge(admit).await;
+        match &answer {
+            Ok(_) => self.metrics.admitted(),
+            Err(denial) => self.metrics.denied(denial.code),
+        }
+        answer
+    }
+
+    async fn judge(&self, admit: &Admit) -> Result<Admission, Denial> {
         let mut ask = self.ask(admit);
         let (decision, reserve) = self.decide(&ask).await?;
         let ticket = match decision {
-            Decision::Admit { cumulative } => return Ok(held(cumulative, reserve)),
+            Decision::Admit { cumulative } | Decision::CapTooLow { cumulative } => {
+                return Ok(Admission { cumulative, reserve });
+            }
             Decision::OnCredit { cumulative, lock } => {
                 self.send(&ask, lock, cumulative)?;
-                return Ok(held(cumulative, reserve));
+                return Ok(Admission { cumulative, reserve });
             }
             Decision::AfterLock { lock } => self.send(&ask, lock, ask.charged)?,
             Decision::Deny(denial) => return Err(denial),
@@ -75,9 +89,12 @@ impl Gate {
         }
         ask.allocation = None;
         match self.decide(&ask).await? {
-            (Decision::Admit { cumulative } | Decision::OnCredit { cumulative, .. }, reserve) => {
-                Ok(held(cumulative, reserve))
-            }
+            (
+                Decision::Admit { cumulative }
+                | Decision::OnCredit { cumulative, .. }
+                | Decision::CapTooLow { cumulative },
+                reserve,
+            ) => Ok(Admission { cumulative, reserve }),
             (Decision::Deny(denial), _) => Err(denial),
             (Decision::AfterLock { .. }, _) => {
                 Err(lock_failed(ask.charged, "other requests used it up; send a higher allocation"))
@@ -163,11 +180,6 @@ impl Gate {
             allocation,
         }
     }
-}
-
-fn held(cumulative: Amount, reserve: Option<Reserve>) -> Admission {
-    let reserve = reserve.expect("a decision to serve reserves");
-    Admission { cumulative, reserve }
 }
 
 fn lock_failed(cumulative: Amount, reason: &str) -> Denial {

@@ -16,33 +16,42 @@
 //! 5. claims become the pod's credit in batches ([`settlement`]): when enough has gathered, when
 //!    one is old, when a user is leaving, at shutdown.
 //!
+//! The operator asks a running pod over a socket of its own ([`admin`]); what transactions paid and
+//! cost is in the [`books`], and a monitoring system reads [`metrics`].
+//!
 //! A restarted enclave has a new identity; it is attested, and what the former one claimed is
 //! settled with the signatures that the journal kept. A chain that does not answer is risked up to
 //! a cap. A journal that cannot store pauses paid work.
 
+pub mod admin;
 pub mod admission;
 pub mod attestation;
+pub mod books;
 pub mod collateral;
 pub mod config;
+pub mod earnings;
 pub mod enclave;
 pub mod exchange;
 pub mod gate;
 pub mod journal;
 pub mod locks;
+pub mod metrics;
 pub mod reserves;
 pub mod settlement;
+pub mod status;
 pub mod view;
 
 mod clock;
 mod error;
 mod http;
 mod money;
+mod places;
 mod pod;
 mod private;
 mod progress;
 mod registration;
-mod status;
 mod watcher;
+mod wei;
 
 #[cfg(test)]
 mod testing;

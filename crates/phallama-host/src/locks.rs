@@ -9,6 +9,7 @@ use phallama_chain::{LockRow, Sender};
 use phallama_protocol::ids::{Address, Amount, PodId};
 use tokio::sync::{mpsc, watch};
 
+use crate::books::{Books, Purpose};
 use crate::view::ChainView;
 
 /// Rows per transaction, most: at about 34,000 gas each, well below a block.
@@ -65,10 +66,17 @@ pub struct LockQueue {
 
 impl LockQueue {
     /// Starts the task that sends; it ends with the last clone of the queue.
-    pub fn start(sender: Sender, pod: PodId, view: Arc<ChainView>, gather: Duration) -> Self {
+    pub fn start(
+        sender: Sender,
+        pod: PodId,
+        view: Arc<ChainView>,
+        gather: Duration,
+        books: Books,
+    ) -> Self {
         let (queue, incoming) = mpsc::channel(WAITING_MAX);
         let pending = PendingMap::default();
-        let batcher = Batcher { sender, pod, view, gather, pending: Arc::clone(&pending) };
+        let pending_too = Arc::clone(&pending);
+        let batcher = Batcher { sender, pod, view, gather, books, pending: pending_too };
         tokio::spawn(batcher.run(incoming));
         Self { queue, pending }
     }
@@ -107,6 +115,7 @@ struct Batcher {
     pod: PodId,
     view: Arc<ChainView>,
     gather: Duration,
+    books: Books,
     pending: PendingMap,
 }
 
@@ -137,6 +146,8 @@ impl Batcher {
         let failure = match &sent {
             Ok(tx) => {
                 tracing::info!(rows = rows.len(), gas = tx.gas_used, "locks: mined");
+                let moved = Amount::new(tx.locked()).unwrap_or(Amount::MAX);
+                self.books.note(Purpose::Lock, moved, tx);
                 "the contract skipped it: expired, not covered, or signed by another key".to_owned()
             }
             Err(error) => {

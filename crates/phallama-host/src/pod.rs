@@ -1,7 +1,6 @@
 //! A running pod: everything put together, in the order in which it can be trusted to work.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,58 +13,54 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-use crate::attestation::{CollateralKeeper, collateral_file};
-use crate::config::{PodConfig, Policy, SEALED_MAX_BYTES, TeeSettings};
-use crate::enclave::{
-    EnclaveClient, EnclaveProcess, EnclaveState, ProcessSpec, Report, enclave_config_json,
-};
+use crate::admin::{AdminServer, Desk};
+use crate::attestation::CollateralKeeper;
+use crate::books::Books;
+use crate::config::{PodConfig, Policy, SEALED_MAX_BYTES};
+use crate::enclave::{EnclaveClient, EnclaveProcess, EnclaveState, Report};
 use crate::error::PodError;
 use crate::exchange::{Exchanges, OpenCount};
 use crate::gate::Gate;
 use crate::http::{Front, Server, ServerLimits};
 use crate::journal::{ChannelRecord, Journal};
 use crate::locks::LockQueue;
-use crate::private;
+use crate::metrics::{Exposition, Metrics};
+use crate::places::{Places, process_spec, write_enclave_config};
 use crate::progress::PodProgress;
 use crate::registration::{KEY_LIFE_MAX_S, Registrar};
 use crate::reserves::Reserves;
-use crate::settlement::{Due, Settlement, Settler};
+use crate::settlement::{Memory, Settlement, Settler};
 use crate::status::{PodStatus, StatusSource};
 use crate::view::{ChainView, Patience};
 use crate::watcher::Watcher;
 
-/// Longest path of a UNIX socket on Linux, bytes, without its terminating zero.
-const SOCKET_PATH_MAX_BYTES: usize = 107;
-/// What the enclave appends to its worker directory for a socket, bytes, generously.
-const WORKER_SOCKET_ROOM: usize = 24;
 /// The enclave waits 30 s for an answer about a payment.
 const LOCK_WAIT_MAX_MS: u64 = 25_000;
-/// The enclave lets its own exchanges finish for 30 s.
-const ENCLAVE_STOP_WITHIN: Duration = Duration::from_secs(40);
 
 /// A running pod. Dropping it stops it at once; [`shutdown`](Self::shutdown) settles first.
 pub struct Pod {
     id: PodId,
-    url: String,
     drain: Duration,
-    draining: Arc<AtomicBool>,
-    open: OpenCount,
     status: Arc<StatusSource>,
     settler: Arc<Settler>,
-    gate: Arc<Gate>,
     server: Server,
+    beside: Beside,
     enclave: EnclaveProcess,
     tasks: JoinSet<()>,
 }
 
-/// Files and sockets of a pod.
-struct Places {
-    journal: PathBuf,
-    enclave_config: PathBuf,
-    enclave_log: PathBuf,
-    link_socket: PathBuf,
-    worker_sockets: PathBuf,
-    collateral: PathBuf,
+/// What the operator and its monitoring ask.
+struct Beside {
+    admin: AdminServer,
+    metrics: Option<Server>,
+}
+
+/// Sockets, bound before anything is started.
+struct Doors {
+    public: TcpListener,
+    metrics: Option<TcpListener>,
+    /// As registered, without a trailing slash.
+    url: String,
 }
 
 /// What a pod needs of the chain.
@@ -76,14 +71,14 @@ struct OnChain {
     view: Arc<ChainView>,
 }
 
-/// What shares the state of exchanges.
+/// What a pod is put together from.
 struct Inside {
-    journal: Arc<Journal>,
+    on_chain: OnChain,
     gate: Arc<Gate>,
-    wake_settler: Arc<Notify>,
     client: EnclaveClient,
     keeper: Arc<CollateralKeeper>,
-    watcher: Watcher,
+    books: Books,
+    report: Report,
 }
 
 impl Pod {
@@ -95,30 +90,27 @@ impl Pod {
         config: PodConfig,
         progress: impl Fn(PodProgress) + Send + Sync + 'static,
     ) -> Result<Self, PodError> {
-        let report: Report = Arc::new(progress);
         check(&config)?;
+        let metrics = Metrics::default();
+        let counted = metrics.clone();
+        let report: Report = Arc::new(move |step| {
+            counted.observe(&step);
+            progress(step);
+        });
         let places = Places::create(&config)?;
-        let address = config.listen;
-        let failed = |source| PodError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let bound = listener.local_addr().map_err(failed)?;
-        let url = config.public_url.clone().unwrap_or_else(|| format!("http://{bound}"));
-        let url = url.trim_end_matches('/').to_owned();
-
+        let doors = Doors::open(&config).await?;
         let on_chain = OnChain::connect(&config).await?;
         let (block, pod_id) = (on_chain.view.block(), on_chain.pod_id);
         report(PodProgress::ChainConnected { block, pod_id });
-        let inside = Inside::build(&config, &on_chain, &places)?;
-        if inside.journal.is_behind() {
-            report(PodProgress::Remark(older_copy(&places.journal)));
+        let inside = Inside::build(&config, on_chain, &places, report, metrics)?;
+        if inside.gate.journal.is_behind() {
+            (inside.report)(PodProgress::Remark(older_copy(&places.journal)));
         }
-        inside.watcher.refresh().await?;
 
         write_enclave_config(&config, pod_id, &places)?;
         let spec = process_spec(&config, pod_id, &places);
-        let enclave = EnclaveProcess::start(spec, Arc::clone(&report)).await?;
-        let keeper = Arc::clone(&inside.keeper);
-        let registrar = registrar(&config, &on_chain, keeper, &url, Arc::clone(&report));
+        let enclave = EnclaveProcess::start(spec, Arc::clone(&inside.report)).await?;
+        let registrar = inside.registrar(&config, &doors.url);
         let first = match &*enclave.watch().borrow() {
             EnclaveState::Ready(info) => Some(Arc::clone(info)),
             EnclaveState::Down => None,
@@ -126,81 +118,61 @@ impl Pod {
         if let Some(info) = first {
             registrar.ensure(&info).await?;
         }
-        let pod = Self::assemble(&config, on_chain, inside, enclave, registrar, (url, listener));
-        report(PodProgress::Listening { url: pod.url.clone() });
+        let settler = Arc::new(inside.settler(&config, enclave.watch()));
+        let watcher = inside.watcher(&config, Arc::clone(&settler));
+        watcher.refresh().await?;
+        let tasks = background(Arc::clone(&settler), watcher, registrar, &enclave.watch());
+        let report = Arc::clone(&inside.report);
+        let pod = Self::open(&config, &places, doors, inside, (settler, enclave, tasks))?;
+        report(PodProgress::Listening { url: pod.url().to_owned() });
         Ok(pod)
     }
 
-    fn assemble(
+    /// Lets everybody in.
+    fn open(
         config: &PodConfig,
-        on_chain: OnChain,
+        places: &Places,
+        doors: Doors,
         inside: Inside,
-        enclave: EnclaveProcess,
-        registrar: Registrar,
-        (url, listener): (String, TcpListener),
-    ) -> Self {
-        let OnChain { sender, pod_id, view, .. } = on_chain;
-        let Inside { journal, gate, wake_settler, client, keeper, watcher } = inside;
-        let (policy, state) = (&config.policy, enclave.watch());
-        let draining = Arc::new(AtomicBool::new(false));
+        (settler, enclave, tasks): (Arc<Settler>, EnclaveProcess, JoinSet<()>),
+    ) -> Result<Self, PodError> {
+        let Inside { on_chain, gate, client, keeper, books, .. } = inside;
+        let policy = &config.policy;
+        let drain = Duration::from_secs(policy.drain_s);
         let exchanges = Arc::new(Exchanges {
             socket: client.socket().to_owned(),
             gate: Arc::clone(&gate),
             write_timeout: ms(policy.write_timeout_ms),
-            claim_stored: Arc::clone(&wake_settler),
+            claim_stored: Arc::clone(&settler.wake),
             open: OpenCount::default(),
         });
-        let open = exchanges.open.clone();
+        let draining = Arc::new(AtomicBool::new(false));
+        let metrics = gate.metrics.clone();
         let status = Arc::new(StatusSource {
-            pod_id,
-            enclave: client.clone(),
-            state: state.clone(),
-            view: Arc::clone(&view),
-            journal: Arc::clone(&journal),
+            pod_id: on_chain.pod_id,
+            enclave: client,
+            state: enclave.watch(),
+            view: Arc::clone(&on_chain.view),
+            gate,
+            open: exchanges.open.clone(),
+            url: doors.url,
             draining: Arc::clone(&draining),
         });
         let body_limits = (policy.body_max_bytes, ms(policy.body_timeout_ms));
-        let front = Front::new(
-            exchanges,
-            keeper,
-            state.clone(),
-            draining.clone(),
-            status.clone(),
-            body_limits,
-        );
-        let server = Server::start(listener, front.router(), server_limits(policy));
-        let settler = Arc::new(Settler {
-            sender,
-            pod: pod_id,
-            view,
-            journal,
-            enclave: client,
-            locks: gate.locks.clone(),
-            state: state.clone(),
-            due: Due { min_value: policy.settle_min_value, max_age_s: policy.settle_max_age_s },
-            wake: wake_settler,
-            turn: tokio::sync::Mutex::new(()),
-        });
-        let tasks = background(Arc::clone(&settler), watcher, registrar, &state);
-        let drain = Duration::from_secs(policy.drain_s);
-        Self {
-            id: pod_id,
-            url,
-            drain,
-            draining,
-            open,
-            status,
-            settler,
-            gate,
-            server,
-            enclave,
-            tasks,
-        }
+        let (state, for_front) = (enclave.watch(), Arc::clone(&status));
+        let front = Front::new(exchanges, keeper, state, draining, for_front, body_limits);
+        let server = Server::start(doors.public, front.router(), server_limits(policy));
+        let desk =
+            Desk { status: Arc::clone(&status), settler: Arc::clone(&settler), books, drain };
+        let exposition = Exposition { metrics, status: Arc::clone(&status) };
+        let beside = Beside::open(places, doors.metrics, desk, exposition, policy)?;
+        let id = on_chain.pod_id;
+        Ok(Self { id, drain, status, settler, server, beside, enclave, tasks })
     }
 
     /// The URL as registered, without a trailing slash.
     pub fn url(&self) -> &str {
-        &self.url
+        &self.status.url
     }
 
     /// The pod's id on chain.
@@ -210,20 +182,12 @@ impl Pod {
 
     /// How the pod is now.
     pub async fn status(&self) -> PodStatus {
-        PodStatus {
-            health: self.status.health().await,
-            url: self.url.clone(),
-            exchanges: self.open.now(),
-            reserved: self.gate.reserves.total(),
-            at_risk: self.gate.reserves.at_risk(),
-            unsettled: self.gate.journal.unsettled_total(),
-            unsettled_channels: self.gate.journal.unsettled().len(),
-        }
+        self.status.all().await
     }
 
     /// Every channel generation that was ever charged, from the journal.
     pub fn channels(&self) -> Vec<ChannelRecord> {
-        self.gate.journal.channels()
+        self.settler.journal.channels()
     }
 
     /// Settles everything that the contract would pay for now. Empty when there is nothing.
@@ -237,9 +201,9 @@ impl Pod {
     /// Refuses new requests and waits for the open ones, at most the policy's `drain_s`. Returns
     /// how many are still open.
     pub async fn drain(&self) -> usize {
-        self.draining.store(true, Ordering::Release);
-        self.open.none(self.drain).await;
-        self.open.now()
+        self.status.draining.store(true, Ordering::Release);
+        self.status.open.none(self.drain).await;
+        self.status.open.now()
     }
 
     /// Drains, settles, stops serving and stops the enclave.
@@ -249,12 +213,50 @@ impl Pod {
     /// and the claims are settled after the next start.
     pub async fn shutdown(self) -> Result<Vec<Settlement>, PodError> {
         self.drain().await;
-        let Self { settler, server, enclave, mut tasks, .. } = self;
+        let Self { settler, server, beside, enclave, mut tasks, .. } = self;
         server.stop().await;
         let settled = settler.settle_now().await;
         tasks.shutdown().await;
+        beside.admin.stop().await;
+        if let Some(metrics) = beside.metrics {
+            metrics.stop().await;
+        }
         enclave.stop().await;
         Ok(settled?)
+    }
+}
+
+impl Doors {
+    async fn open(config: &PodConfig) -> Result<Self, PodError> {
+        let public = listen(config.listen).await?;
+        let failed = |source| PodError::Listen { address: config.listen, source };
+        let bound = public.local_addr().map_err(failed)?;
+        let url = config.public_url.clone().unwrap_or_else(|| format!("http://{bound}"));
+        let metrics = match config.policy.metrics_listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        Ok(Self { public, metrics, url: url.trim_end_matches('/').to_owned() })
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, PodError> {
+    TcpListener::bind(address).await.map_err(|source| PodError::Listen { address, source })
+}
+
+impl Beside {
+    fn open(
+        places: &Places,
+        metrics: Option<TcpListener>,
+        desk: Desk,
+        exposition: Exposition,
+        policy: &Policy,
+    ) -> Result<Self, PodError> {
+        let socket = &places.admin_socket;
+        let admin = AdminServer::start(socket, Arc::new(desk))
+            .map_err(|source| PodError::File { what: "listen at", path: socket.clone(), source })?;
+        let serve = |listener| Server::start(listener, exposition.router(), server_limits(policy));
+        Ok(Self { admin, metrics: metrics.map(serve) })
     }
 }
 
@@ -273,6 +275,10 @@ fn check(config: &PodConfig) -> Result<(), PodError> {
         let problem = format!("is {body_max_bytes}; it must be 1 to {SEALED_MAX_BYTES} bytes");
         return refuse("policy.body_max_bytes", &problem);
     }
+    if let Some(address) = config.policy.metrics_listen.filter(|it| !it.ip().is_loopback()) {
+        let problem = format!("is {address}; it must be a loopback address, such as 127.0.0.1");
+        return refuse("policy.metrics_listen", &problem);
+    }
     if poll_ms == 0 || connections_max == 0 {
         return refuse("policy", "has `poll_ms` or `connections_max` 0; set at least 1");
     }
@@ -287,53 +293,12 @@ fn check(config: &PodConfig) -> Result<(), PodError> {
     Ok(())
 }
 
-impl Places {
-    fn create(config: &PodConfig) -> Result<Self, PodError> {
-        let state_dir = config.state_dir.as_path();
-        let file = |what, path: &Path| {
-            let path = path.to_owned();
-            move |source| PodError::File { what, path, source }
-        };
-        private::dir(state_dir).map_err(file("create", state_dir))?;
-        let dir = state_dir.canonicalize().map_err(file("resolve", state_dir))?;
-        let places = Self {
-            journal: dir.join(journal_name(config)),
-            enclave_config: dir.join("enclave.json"),
-            enclave_log: dir.join("enclave.log"),
-            link_socket: dir.join("enclave.sock"),
-            worker_sockets: dir.join("worker"),
-            collateral: dir.join("collateral"),
-        };
-        let link = places.link_socket.as_os_str().len();
-        let worker = places.worker_sockets.as_os_str().len().saturating_add(WORKER_SOCKET_ROOM);
-        let got = link.max(worker);
-        if got > SOCKET_PATH_MAX_BYTES {
-            let problem = format!(
-                "is too long: sockets in {} would have paths of {got} bytes, more than \
-                 {SOCKET_PATH_MAX_BYTES}; choose a shorter directory",
-                dir.display()
-            );
-            return Err(PodError::Config { field: "state_dir", problem });
-        }
-        let workers = &places.worker_sockets;
-        private::dir(workers).map_err(file("create", workers))?;
-        Ok(places)
-    }
-}
-
-fn older_copy(journal: &Path) -> String {
+fn older_copy(journal: &std::path::Path) -> String {
     format!(
         "the journal {} is an older copy: claims that it does not hold and that were not settled \
          are lost to this pod. No user is charged more for it.",
         journal.display()
     )
-}
-
-/// One journal per deployment and pod: claims of another one could never be settled here.
-fn journal_name(config: &PodConfig) -> String {
-    let pod = eip712::pod_id(config.operator.address(), &config.salt);
-    let (escrow, pod) = (hex::encode(config.chain.escrow.0), hex::encode(&pod.0[..8]));
-    format!("journal-{}-{escrow}-{pod}.redb", config.chain.chain_id)
 }
 
 impl OnChain {
@@ -352,94 +317,91 @@ impl OnChain {
 }
 
 impl Inside {
-    fn build(config: &PodConfig, on_chain: &OnChain, places: &Places) -> Result<Self, PodError> {
-        let OnChain { chain, sender, pod_id, view } = on_chain;
-        let policy = &config.policy;
+    fn build(
+        config: &PodConfig,
+        on_chain: OnChain,
+        places: &Places,
+        report: Report,
+        metrics: Metrics,
+    ) -> Result<Self, PodError> {
+        let OnChain { chain, sender, pod_id, view } = &on_chain;
+        let file = |what, path: &std::path::Path| {
+            let path = path.to_owned();
+            move |source| PodError::File { what, path, source }
+        };
         let journal = Arc::new(Journal::open(&places.journal)?);
-        let gather = ms(policy.lock_batch_ms);
+        let books = Books::open(&places.books).map_err(file("read", &places.books))?;
+        let observed = metrics.clone();
+        journal.observe_commits(move |took| observed.committed(took));
+        let gather = ms(config.policy.lock_batch_ms);
+        let (view, sender) = (Arc::clone(view), sender.clone());
         let gate = Arc::new(Gate {
-            view: Arc::clone(view),
+            view: Arc::clone(&view),
             journal: Arc::clone(&journal),
             reserves: Reserves::default(),
-            locks: LockQueue::start(sender.clone(), *pod_id, Arc::clone(view), gather),
+            locks: LockQueue::start(sender, *pod_id, view, gather, books.clone()),
             pod: *pod_id,
             domain: chain.domain(),
             terms_hash: offers_hash(&config.offers()),
             limits: config.limits(),
-            lock_wait: ms(policy.lock_wait_ms),
+            lock_wait: ms(config.policy.lock_wait_ms),
+            metrics,
         });
-        let client = EnclaveClient::new(places.link_socket.clone());
-        let keeper = CollateralKeeper::open(config, client.clone(), &places.collateral)?;
-        let keeper = Arc::new(keeper);
-        let wake_settler = Arc::default();
-        let watcher = Watcher {
-            view: Arc::clone(view),
-            journal: Arc::clone(&journal),
-            reserves: gate.reserves.clone(),
-            enclave: client.clone(),
-            wake_settler: Arc::clone(&wake_settler),
-            poll: ms(policy.poll_ms),
-        };
         for record in journal.unsettled() {
             gate.reserves.charge(record.key.user, record.key.epoch, record.cumulative);
         }
-        Ok(Self { journal, gate, wake_settler, client, keeper, watcher })
+        let client = EnclaveClient::new(places.link_socket.clone());
+        let keeper = CollateralKeeper::open(config, client.clone(), &places.collateral)?;
+        Ok(Self { on_chain, gate, client, keeper: Arc::new(keeper), books, report })
     }
-}
 
-fn write_enclave_config(
-    config: &PodConfig,
-    pod_id: PodId,
-    places: &Places,
-) -> Result<(), PodError> {
-    let mut config = config.clone();
-    let file = collateral_file(&config, &places.collateral);
-    if let TeeSettings::Gramine { collateral_path, .. } = &mut config.enclave.tee {
-        *collateral_path = file.or(collateral_path.take());
+    fn settler(&self, config: &PodConfig, state: watch::Receiver<EnclaveState>) -> Settler {
+        Settler {
+            sender: self.on_chain.sender.clone(),
+            pod: self.on_chain.pod_id,
+            view: Arc::clone(&self.on_chain.view),
+            journal: Arc::clone(&self.gate.journal),
+            enclave: self.client.clone(),
+            locks: self.gate.locks.clone(),
+            state,
+            due: config.policy.due(),
+            collect_min: config.policy.collect_min,
+            wake: Arc::new(Notify::new()),
+            books: self.books.clone(),
+            metrics: self.gate.metrics.clone(),
+            report: Arc::clone(&self.report),
+            memory: Memory::default(),
+        }
     }
-    let json = enclave_config_json(&config, pod_id, &places.link_socket, &places.worker_sockets);
-    let path = &places.enclave_config;
-    let written = private::empty_file(path).and_then(|mut file| file.write_all(json.as_ref()));
-    written.map_err(|source| PodError::File { what: "write", path: path.clone(), source })
-}
 
-fn process_spec(config: &PodConfig, pod_id: PodId, places: &Places) -> ProcessSpec {
-    let mut args = config.enclave.program_args.clone();
-    args.extend(["--config".to_owned(), places.enclave_config.display().to_string()]);
-    ProcessSpec {
-        program: config.enclave.program.clone(),
-        args,
-        socket: places.link_socket.clone(),
-        log: places.enclave_log.clone(),
-        ready_within: Duration::from_secs(config.policy.ready_timeout_s),
-        stop_within: ENCLAVE_STOP_WITHIN,
-        chain_id: config.chain.chain_id,
-        registry: config.chain.registry,
-        escrow: config.chain.escrow,
-        pod_id,
+    fn watcher(&self, config: &PodConfig, settler: Arc<Settler>) -> Watcher {
+        Watcher {
+            view: Arc::clone(&self.on_chain.view),
+            journal: Arc::clone(&self.gate.journal),
+            reserves: self.gate.reserves.clone(),
+            enclave: self.client.clone(),
+            settler,
+            poll: ms(config.policy.poll_ms),
+            stale: AtomicBool::new(true),
+        }
     }
-}
 
-fn registrar(
-    config: &PodConfig,
-    on_chain: &OnChain,
-    keeper: Arc<CollateralKeeper>,
-    url: &str,
-    report: Report,
-) -> Registrar {
-    Registrar {
-        chain: on_chain.chain.clone(),
-        sender: on_chain.sender.clone(),
-        pod: on_chain.pod_id,
-        salt: config.salt,
-        url: url.to_owned(),
-        payout: config.payout,
-        offers: config.offers(),
-        key_renew_s: config.policy.key_renew_s,
-        collateral_renew_s: config.policy.collateral_renew_s,
-        keeper,
-        report,
-        told: Mutex::default(),
+    fn registrar(&self, config: &PodConfig, url: &str) -> Registrar {
+        Registrar {
+            chain: self.on_chain.chain.clone(),
+            sender: self.on_chain.sender.clone(),
+            pod: self.on_chain.pod_id,
+            salt: config.salt,
+            url: url.to_owned(),
+            payout: config.payout,
+            offers: config.offers(),
+            key_renew_s: config.policy.key_renew_s,
+            collateral_renew_s: config.policy.collateral_renew_s,
+            keeper: Arc::clone(&self.keeper),
+            report: Arc::clone(&self.report),
+            books: self.books.clone(),
+            told: Mutex::default(),
+        }
     }
 }
 

@@ -48,6 +48,40 @@ pub(crate) fn empty_file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Opens `path` for appending whole lines, with mode 0600.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn appended_file(path: &Path) -> io::Result<File> {
+    use std::io::{Read as _, Seek as _, Write as _};
+    let mut options = OpenOptions::new();
+    let mut file = options.read(true).append(true).create(true).mode(FILE_MODE).open(path)?;
+    if file.seek(io::SeekFrom::End(0))? > 0 {
+        file.seek(io::SeekFrom::End(-1))?;
+        let mut last = [0];
+        file.read_exact(&mut last)?;
+        if last != *b"\n" {
+            // A line that was cut by a power failure.
+            file.write_all(b"\n")?;
+        }
+    }
+    Ok(file)
+}
+
+/// Opens a UNIX socket that only the pod's own user can connect to; one of an earlier start goes.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn socket(path: &Path) -> io::Result<tokio::net::UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = tokio::net::UnixListener::bind(path)?;
+    fs::set_permissions(path, Permissions::from_mode(FILE_MODE))?;
+    Ok(listener)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use phallama_attest::{Binding, Evidence, NONCE_ON_CHAIN, report_data};
 use phallama_chain::{
     AttestedKey, Chain, ChainError, KeyBinding, PodRecord, Registration, Sender, Tx,
 };
-use phallama_protocol::ids::{Address, PodId};
+use phallama_protocol::ids::{Address, Amount, PodId};
 use phallama_protocol::offers::{Offer, offers_hash};
 use tokio::sync::watch;
 
@@ -16,6 +16,7 @@ use crate::attestation::{
     Appraisal, Bringing, CollateralKeeper, PlatformQuote, Refusal, Root, appraise, bring,
     machine_taken, of_contract,
 };
+use crate::books::{Books, Purpose};
 use crate::clock;
 use crate::collateral::CollateralSet;
 use crate::enclave::{EnclaveInfo, EnclaveState};
@@ -43,6 +44,7 @@ pub(crate) struct Registrar {
     pub(crate) collateral_renew_s: u64,
     pub(crate) keeper: Arc<CollateralKeeper>,
     pub(crate) report: Arc<dyn Fn(PodProgress) + Send + Sync>,
+    pub(crate) books: Books,
     /// What the operator was told last, so that a lasting problem is told once.
     pub(crate) told: Mutex<Vec<String>>,
 }
@@ -256,6 +258,7 @@ impl Registrar {
     }
 
     fn sent(&self, what: &'static str, tx: &Tx) {
+        self.books.note(Purpose::Register, Amount::ZERO, tx);
         let (tx_hash, gas_used) = (tx.hash, tx.gas_used);
         (self.report)(PodProgress::Registered { what, tx_hash, gas_used });
     }

@@ -5,17 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use phallama_protocol::ids::{Address, Amount, Digest32, PodId};
 use phallama_protocol::link::WorkerState;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::admission::Standing;
 use crate::enclave::{EnclaveClient, EnclaveState};
-use crate::journal::{Condition, Journal};
+use crate::exchange::OpenCount;
+use crate::gate::Gate;
+use crate::journal::Condition;
 use crate::view::ChainView;
 
 /// What `GET /healthz` answers.
 #[expect(clippy::struct_excessive_bools, reason = "conditions, each of which can hold alone")]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
     /// New requests are served.
     pub ready: bool,
@@ -48,7 +50,7 @@ pub struct Health {
 }
 
 /// What the operator sees in addition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodStatus {
     /// What everyone sees.
     #[serde(flatten)]
@@ -73,11 +75,27 @@ pub(crate) struct StatusSource {
     pub(crate) enclave: EnclaveClient,
     pub(crate) state: watch::Receiver<EnclaveState>,
     pub(crate) view: Arc<ChainView>,
-    pub(crate) journal: Arc<Journal>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) open: OpenCount,
+    pub(crate) url: String,
     pub(crate) draining: Arc<AtomicBool>,
 }
 
 impl StatusSource {
+    /// What the operator sees.
+    pub(crate) async fn all(&self) -> PodStatus {
+        let journal = &self.gate.journal;
+        PodStatus {
+            health: self.health().await,
+            url: self.url.clone(),
+            exchanges: self.open.now(),
+            reserved: self.gate.reserves.total(),
+            at_risk: self.gate.reserves.at_risk(),
+            unsettled: journal.unsettled_total(),
+            unsettled_channels: journal.unsettled().len(),
+        }
+    }
+
     pub(crate) async fn health(&self) -> Health {
         let info = match &*self.state.borrow() {
             EnclaveState::Ready(info) => Some(Arc::clone(info)),
@@ -89,7 +107,7 @@ impl StatusSource {
         };
         let worker = status.map(|status| status.worker);
         let chain_behind = self.view.standing() != Standing::Current;
-        let payments = self.journal.condition();
+        let payments = self.gate.journal.condition();
         let payments_paused = payments != Condition::Storing;
         let draining = self.draining.load(Ordering::Acquire);
         let serves = worker == Some(WorkerState::Ready) && !payments_paused && !draining;
@@ -106,7 +124,7 @@ impl StatusSource {
             chain_behind,
             payments_paused,
             payments_stopped: payments == Condition::Stopped,
-            journal_behind: self.journal.is_behind(),
+            journal_behind: self.gate.journal.is_behind(),
             draining,
         }
     }

@@ -8,12 +8,13 @@
 //! An endpoint that fails, or that shows no new block for longer than the chain needs, counts as
 //! behind: the pod then goes on up to its risk cap with what was last read.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use phallama_chain::{Account, BlockTag, Chain, ChainError, Channel, Head};
 use phallama_protocol::ids::{Address, Amount, Digest32, PodId};
+use tokio::time::Instant;
 
 use crate::admission::Standing;
 use crate::clock;
@@ -21,8 +22,6 @@ use crate::money::{minus, plus};
 
 /// Users kept before those of earlier blocks are forgotten.
 const CACHED_MAX: usize = 100_000;
-/// Heads remembered, to tell an endpoint that lags from a chain that was replaced.
-const HEADS_KEPT: usize = 256;
 
 /// One user's money as last read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +65,6 @@ struct State {
     head: Head,
     /// When it was first seen.
     head_since: Instant,
-    /// Heads of before, the newest last.
-    earlier: VecDeque<(u64, Digest32)>,
     read_at: Instant,
     failing: bool,
     users: HashMap<Address, Cached>,
@@ -75,23 +72,10 @@ struct State {
     channels: HashMap<Address, Channel>,
     /// Reserves admitted since the chain stopped answering.
     risked: Amount,
+    gas_price_wei: Option<u128>,
 }
 
 impl State {
-    /// Whether this is the head, or one of before that a lagging endpoint shows.
-    fn has_seen(&self, head: &Head) -> bool {
-        let seen = (head.number, head.hash);
-        head.hash == self.head.hash || self.earlier.contains(&seen)
-    }
-
-    fn take(&mut self, head: Head) {
-        self.earlier.push_back((self.head.number, self.head.hash));
-        if self.earlier.len() > HEADS_KEPT {
-            self.earlier.pop_front();
-        }
-        (self.head, self.head_since) = (head, Instant::now());
-    }
-
     fn is_current(&self, patience: &Patience) -> bool {
         let late = patience.block.is_some_and(|most| self.head_since.elapsed() >= most);
         !self.failing && !late && self.read_at.elapsed() < patience.answer
@@ -129,12 +113,12 @@ impl ChainView {
         let state = Mutex::new(State {
             head,
             head_since: Instant::now(),
-            earlier: VecDeque::new(),
             read_at: Instant::now(),
             failing: false,
             users: HashMap::new(),
             channels: HashMap::new(),
             risked: Amount::ZERO,
+            gas_price_wei: None,
         });
         Ok(Self { chain, pod, patience, risk_cap, state })
     }
@@ -164,8 +148,13 @@ impl ChainView {
         let head = self.chain.head(BlockTag::Latest).await?;
         let known = {
             let mut state = self.state();
+            // A lower head is that of an endpoint that lags. It counts as no answer: what it says
+            // of accounts is old.
+            if head.number < state.head.number {
+                return Ok(Advance::Same);
+            }
             (state.read_at, state.failing) = (Instant::now(), false);
-            if state.has_seen(&head) {
+            if head.hash == state.head.hash {
                 state.caught_up(&self.patience);
                 return Ok(Advance::Same);
             }
@@ -173,13 +162,12 @@ impl ChainView {
         };
         let stands = self.stands_on(&head, &known).await?;
         let mut state = self.state();
-        state.take(head);
+        (state.head, state.head_since) = (head, Instant::now());
         state.caught_up(&self.patience);
         if !stands {
             tracing::warn!(block = head.number, was = known.number, "chain: blocks were replaced");
             state.users.clear();
             state.channels.clear();
-            state.earlier.clear();
             return Ok(Advance::Reorganised);
         }
         if state.users.len() > CACHED_MAX {
@@ -190,9 +178,9 @@ impl ChainView {
         Ok(Advance::New)
     }
 
-    /// Whether a head of later or the same height has `known` among its ancestors.
+    /// Whether another head of the same or a greater height has `known` among its ancestors.
     async fn stands_on(&self, head: &Head, known: &Head) -> Result<bool, ChainError> {
-        if head.number <= known.number {
+        if head.number == known.number {
             return Ok(false);
         }
         if head.number == known.number.saturating_add(1) {
@@ -266,7 +254,8 @@ impl ChainView {
         );
         let (account, channel) = (account?, channel?);
         let safe_free = safe?.free.min(account.free);
-        let safe_locked = safe_locked(&safe_channels?[0], &channel);
+        // Locked amounts only grow, unless blocks were replaced between two readings.
+        let safe_locked = safe_channels?[0].locked.min(channel.locked);
         let money = UserMoney { account, safe_free, channel, safe_locked };
         let mut state = self.state();
         state.users.insert(user, Cached { money, of });
@@ -290,20 +279,30 @@ impl ChainView {
         self.state().users.remove(&user);
     }
 
-    /// What of these channels, read at the newest block, is locked for good: in the order asked.
+    /// Channels with this pod at the `safe` head, in the order asked.
     ///
     /// # Errors
     /// [`ChainError`].
-    pub async fn safe_locked(
-        &self,
-        users: &[Address],
-        channels: &[Channel],
-    ) -> Result<Vec<Amount>, ChainError> {
+    pub async fn safe_channels(&self, users: &[Address]) -> Result<Vec<Channel>, ChainError> {
         if users.is_empty() {
             return Ok(Vec::new());
         }
-        let safe = self.chain.channels_at(self.pod, users, BlockTag::Safe).await?;
-        Ok(safe.iter().zip(channels).map(|(safe, newest)| safe_locked(safe, newest)).collect())
+        self.chain.channels_at(self.pod, users, BlockTag::Safe).await
+    }
+
+    /// Reads the price per gas, for [`gas_price_wei`](Self::gas_price_wei).
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn read_gas_price(&self) -> Result<(), ChainError> {
+        let price = self.chain.gas_price_wei().await?;
+        self.state().gas_price_wei = Some(price);
+        Ok(())
+    }
+
+    /// The price per gas as last read, in wei.
+    pub fn gas_price_wei(&self) -> Option<u128> {
+        self.state().gas_price_wei
     }
 
     /// Channels with this pod, read now and remembered, in the order asked.
@@ -324,9 +323,4 @@ impl ChainView {
         }
         Ok(channels)
     }
-}
-
-/// Locked amounts only grow, unless the chain was reorganised between two readings.
-fn safe_locked(safe: &Channel, newest: &Channel) -> Amount {
-    safe.locked.min(newest.locked)
 }

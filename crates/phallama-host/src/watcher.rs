@@ -1,15 +1,17 @@
 //! Follows the chain: tells the enclave about new blocks, and the settler about users who leave.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use phallama_chain::ChainError;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::clock;
 use crate::enclave::{EnclaveClient, EnclaveState};
 use crate::journal::Journal;
 use crate::reserves::Reserves;
+use crate::settlement::Settler;
 use crate::view::{Advance, ChainView};
 
 /// Channels per call of the contract's view.
@@ -24,8 +26,10 @@ pub(crate) struct Watcher {
     pub(crate) journal: Arc<Journal>,
     pub(crate) reserves: Reserves,
     pub(crate) enclave: EnclaveClient,
-    pub(crate) wake_settler: Arc<Notify>,
+    pub(crate) settler: Arc<Settler>,
     pub(crate) poll: Duration,
+    /// What was read last is to be read again.
+    pub(crate) stale: AtomicBool,
 }
 
 impl Watcher {
@@ -37,7 +41,10 @@ impl Watcher {
             let looked = self.look().await;
             match &looked {
                 Err(error) if !failing => tracing::warn!(%error, "chain: does not answer"),
-                Ok(()) if failing => tracing::info!("chain: answers again"),
+                Ok(()) if failing => {
+                    tracing::info!("chain: answers again");
+                    self.settler.wake.notify_one();
+                }
                 _ => {}
             }
             failing = looked.is_err();
@@ -56,31 +63,38 @@ impl Watcher {
     }
 
     async fn look(&self) -> Result<(), ChainError> {
-        match self.view.advance().await? {
-            Advance::Same => Ok(()),
-            Advance::New | Advance::Reorganised => self.refresh().await,
+        if self.view.advance().await? != Advance::Same {
+            self.stale.store(true, Ordering::Release);
         }
+        if self.stale.load(Ordering::Acquire) {
+            self.refresh().await?;
+            self.stale.store(false, Ordering::Release);
+        }
+        Ok(())
     }
 
-    /// Reads the channels of everybody who owes something: what is locked for good is no longer at
-    /// risk, and who leaves is settled with.
+    /// Reads what the newest block can have changed: what was paid is confirmed or has fallen back,
+    /// what is locked for good is no longer at risk, and who leaves is settled with.
     ///
     /// # Errors
     /// [`ChainError`].
     pub(crate) async fn refresh(&self) -> Result<(), ChainError> {
-        let owing = self.journal.users_with_unsettled();
-        for users in owing.chunks(CHANNELS_PER_CALL) {
+        self.settler.confirm().await?;
+        if self.settler.due.token_price_wei.is_some() {
+            self.view.read_gas_price().await?;
+        }
+        for users in self.journal.users_with_unsettled().chunks(CHANNELS_PER_CALL) {
             let channels = self.view.channels(users).await?;
             if channels.iter().any(|channel| channel.exit_at_unix_s != 0) {
-                self.wake_settler.notify_one();
+                self.settler.wake.notify_one();
             }
         }
         self.write_off();
         for users in self.reserves.users().chunks(CHANNELS_PER_CALL) {
             let channels = self.view.channels(users).await?;
-            let safe = self.view.safe_locked(users, &channels).await?;
+            let safe = self.view.safe_channels(users).await?;
             for ((user, channel), safe) in users.iter().zip(&channels).zip(safe) {
-                self.reserves.see(*user, channel, safe);
+                self.reserves.see(*user, channel, safe.locked);
             }
         }
         Ok(())

@@ -135,6 +135,25 @@ async fn refuses_an_allocation_that_the_user_did_not_sign() {
 }
 
 #[tokio::test]
+async fn refuses_an_allocation_that_was_signed_for_other_terms() {
+    let error = error(|pod, request| {
+        let mut of_before = request.payment;
+        of_before.terms_hash = Digest32([9; 32]);
+        let mut grant = AllocationGrant {
+            total: Amount::from(5),
+            deadline_unix_s: 2_000_000_000,
+            signature: Signature([0; 64]),
+        };
+        of_before.allocation = Some(grant);
+        let allocation = of_before.allocation(pod.config.pod_id).unwrap();
+        grant.signature = pod.user.sign(&allocation.digest(&pod.domain()));
+        request.payment.allocation = Some(grant);
+    })
+    .await;
+    assert_eq!(error.code, Code::BadVoucher);
+}
+
+#[tokio::test]
 async fn hands_a_signed_allocation_to_the_host() {
     let pod = Pod::start().await;
     let mut request = pod.request(UNPACED, "ok");

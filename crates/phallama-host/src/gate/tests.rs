@@ -1,4 +1,4 @@
-use phallama_devchain::ChainOptions;
+use phallama_devchain::{ChainOptions, Fault, Rule};
 use phallama_protocol::keys::Signature;
 
 use super::*;
@@ -177,4 +177,117 @@ async fn many_accounts_get_no_more_credit_than_the_total() {
     assert_eq!(world.gate.reserves.at_risk(), 480.into());
     let another = world.admit(&users[19], 40, Some(100));
     assert_eq!(denied(&world, &another).await, Code::BalanceTooLow);
+}
+
+#[tokio::test]
+async fn strangers_with_low_caps_take_no_room_for_risk() {
+    let (world, stranger) = (World::new(0).await, user(1));
+    let admitted = world.gate.admit(&world.admit(&stranger, 10_001, None)).await.unwrap();
+    assert!(admitted.reserve.is_none(), "the enclave refuses it");
+    assert_eq!(world.gate.reserves.at_risk(), Amount::ZERO);
+}
+
+#[tokio::test]
+async fn allocation_for_other_terms_is_refused_without_a_transaction() {
+    let mut world = World::new(100).await;
+    let user = user(1);
+    world.open(&user, 500).await;
+    let of_before = world.admit(&user, 60, Some(100));
+    // The pod was started again with other prices.
+    Arc::get_mut(&mut world.gate).unwrap().terms_hash = Digest32([9; 32]);
+    assert_eq!(denied(&world, &of_before).await, Code::TermsMismatch);
+    // The request agrees to them, the allocation was signed for the former.
+    let mixed = Admit { terms_hash: Digest32([9; 32]), ..of_before };
+    assert_eq!(denied(&world, &mixed).await, Code::BadVoucher);
+    assert_eq!(world.gate.locks.pending_total(user.address()), None);
+    drop(world.gate.admit(&world.admit(&user, 60, Some(100))).await.unwrap());
+}
+
+#[tokio::test]
+async fn allocation_is_judged_by_the_chains_time() {
+    let (world, user) = (World::new(0).await, user(1));
+    world.open(&user, 500).await;
+    // The machine's clock is thirty days behind the chain's.
+    world.control("evm_increaseTime", serde_json::json!([30 * 86_400])).await;
+    world.mine().await;
+    let signed_by_the_wall_clock = world.admit_until(&user, 60, 100, wall_clock() + 3_600);
+    world.view.advance().await.unwrap();
+    assert_eq!(denied(&world, &signed_by_the_wall_clock).await, Code::BalanceTooLow);
+    assert_eq!(world.gate.locks.pending_total(user.address()), None, "no gas was wasted");
+    let signed_by_the_chains = world.admit(&user, 60, Some(100));
+    drop(world.gate.admit(&signed_by_the_chains).await.unwrap());
+}
+
+fn wall_clock() -> u64 {
+    crate::clock::now_unix_s()
+}
+
+#[tokio::test]
+async fn two_hours_without_a_block_are_risked_up_to_the_cap_and_end_with_the_next_one() {
+    let (world, user) = (World::new(0).await, user(1));
+    world.open(&user, 9_000).await;
+    world.lock(&user, 9_000).await;
+    world.view.advance().await.unwrap();
+    drop(world.gate.admit(&world.admit(&user, 10, None)).await.unwrap());
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_hours(2)).await;
+    tokio::time::resume();
+    // The endpoint answers all the time, and the world's risk cap is 1,000.
+    assert_eq!(world.view.advance().await.unwrap(), crate::view::Advance::Same);
+    drop(world.gate.admit(&world.admit(&user, 900, None)).await.unwrap());
+    assert_eq!(denied(&world, &world.admit(&user, 200, None)).await, Code::ChainBehind);
+    world.mine().await;
+    world.view.advance().await.unwrap();
+    drop(world.gate.admit(&world.admit(&user, 2_000, None)).await.unwrap());
+}
+
+/// Everything that was read is older now than it may be.
+async fn four_hours_later() {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_hours(4)).await;
+    tokio::time::resume();
+}
+
+/// What an endpoint can do that is no answer, or an old one.
+fn faults() -> Vec<(&'static str, Fault)> {
+    vec![
+        ("refuses", Fault::Refuse),
+        ("hangs", Fault::BlackHole),
+        ("is too busy", Fault::Status { code: 429, retry_after_s: Some(5) }),
+        ("breaks", Fault::Status { code: 500, retry_after_s: None }),
+        ("lags", Fault::AsOf(1)),
+    ]
+}
+
+#[tokio::test]
+async fn endpoint_that_fails_in_whatever_way_is_risked_up_to_the_cap() {
+    for (what, fault) in faults() {
+        let (user, stranger) = (user(1), user(2));
+        let world = World::new(0).await;
+        world.open(&user, 9_000).await;
+        world.lock(&user, 9_000).await;
+        world.view.advance().await.unwrap();
+        drop(world.gate.admit(&world.admit(&user, 10, None)).await.unwrap());
+        let hangs = matches!(fault, Fault::BlackHole);
+        world.endpoint.inject(Rule::every(fault));
+        if hangs {
+            // Idle time passes at once, so the limit on the call runs out.
+            tokio::time::pause();
+        }
+        let looked = world.view.advance().await;
+        assert!(looked.is_err() || what == "lags", "{what}: {looked:?}");
+        if hangs {
+            tokio::time::resume();
+        }
+        four_hours_later().await;
+        drop(world.gate.admit(&world.admit(&user, 900, None)).await.unwrap());
+        let code = denied(&world, &world.admit(&user, 200, None)).await;
+        assert_eq!(code, Code::ChainBehind, "{what}");
+        let code = denied(&world, &world.admit(&stranger, 1, None)).await;
+        assert_eq!(code, Code::ChainBehind, "{what}");
+        world.endpoint.heal();
+        world.mine().await;
+        assert_eq!(world.view.advance().await.unwrap(), crate::view::Advance::New, "{what}");
+        drop(world.gate.admit(&world.admit(&user, 2_000, None)).await.unwrap());
+    }
 }

@@ -68,7 +68,9 @@ impl Site {
             enclave: EnclaveClient::new(world.enclave.socket()),
             state: world.state.subscribe(),
             view: Arc::clone(&world.view),
-            journal: Arc::clone(&world.journal),
+            gate: Arc::clone(&world.gate),
+            open: exchanges.open.clone(),
+            url: "http://pod".to_owned(),
             draining: Arc::clone(&draining),
         });
         let state = world.state.subscribe();

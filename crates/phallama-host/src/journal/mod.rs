@@ -21,8 +21,9 @@ mod writer;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use phallama_protocol::ids::{Address, Amount};
 use tokio::sync::oneshot;
@@ -52,7 +53,18 @@ pub enum Change {
         /// When it was read, seconds since 1970.
         at_unix_s: u64,
     },
-    /// The channel has moved to a later generation.
+    /// The contract was read at the newest block and at the `safe` head.
+    Read {
+        /// The channel.
+        key: ChannelKey,
+        /// `channel.claimed` at the newest block.
+        claimed: Amount,
+        /// The same at the `safe` head.
+        safe_claimed: Amount,
+        /// When it was read, seconds since 1970.
+        at_unix_s: u64,
+    },
+    /// The channel has moved to a later generation, in a block that stays.
     Closed(ChannelKey),
 }
 
@@ -76,7 +88,10 @@ struct Shared {
     records: Mutex<Records>,
     condition: Mutex<Condition>,
     behind: AtomicBool,
+    commit_observer: OnceLock<CommitObserver>,
 }
+
+type CommitObserver = Box<dyn Fn(Duration) + Send + Sync>;
 
 impl Shared {
     fn records(&self) -> MutexGuard<'_, Records> {
@@ -141,6 +156,7 @@ impl Journal {
             records: Mutex::new(opened.records),
             condition: Mutex::default(),
             behind: AtomicBool::new(opened.is_older_copy),
+            commit_observer: OnceLock::new(),
         });
         let (waiting, incoming) = mpsc::sync_channel(WAITING_MAX);
         let writer = writer::Writer { storage, shared: Arc::clone(&shared), incoming };
@@ -187,6 +203,17 @@ impl Journal {
         let mut open: Vec<_> = open.cloned().collect();
         open.sort_by_key(|record| (record.unsettled_since_unix_s, record.key));
         open
+    }
+
+    /// Every channel of which something is noted as paid that can still be taken back.
+    pub fn provisional(&self) -> Vec<ChannelRecord> {
+        let records = self.shared.records();
+        records.values().filter(|record| record.is_provisional()).cloned().collect()
+    }
+
+    /// Has every commit's duration told to `observer`, from now on. The first observer stays.
+    pub fn observe_commits(&self, observer: impl Fn(Duration) + Send + Sync + 'static) {
+        let _ = self.shared.commit_observer.set(Box::new(observer));
     }
 
     /// Sum of everything unsettled.

@@ -6,11 +6,13 @@ use phallama_protocol::keys::Signature;
 use crate::money::minus;
 
 /// First byte of every stored record.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Records from before it was noted what had been paid at the `safe` head.
+const VERSION_WITHOUT_SAFE: u8 = 1;
 /// Bytes of a key: user 20, epoch 4.
 pub(super) const KEY_LEN: usize = 24;
 /// Bytes of a record.
-pub(super) const RECORD_LEN: usize = 1 + 16 + 64 + 20 + 8 + 16 + 32 + 64 + 16 + 8 + 8 + 8 + 1;
+pub(super) const RECORD_LEN: usize = 1 + 16 + 64 + 20 + 8 + 16 + 32 + 64 + 16 + 16 + 8 + 8 + 8 + 1;
 
 /// A user key's address and the generation of its channel with this pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,6 +75,8 @@ pub struct ChannelRecord {
     pub settlement_sig: Signature,
     /// What the contract had paid when it was last read, cumulative like `cumulative`.
     pub settled: Amount,
+    /// What of it no reorganisation of the chain takes back.
+    pub settled_safe: Amount,
     /// When the oldest unsettled claim came, seconds since 1970; 0 when nothing is unsettled.
     pub unsettled_since_unix_s: u64,
     /// Tokens of all prompts.
@@ -100,6 +104,7 @@ impl ChannelRecord {
             receipt_hash: claim.receipt_hash,
             settlement_sig: claim.settlement_sig,
             settled: claim.settled,
+            settled_safe: Amount::ZERO,
             unsettled_since_unix_s: claim.at_unix_s,
             prompt_tokens: claim.prompt_tokens.into(),
             completion_tokens: claim.completion_tokens.into(),
@@ -147,6 +152,30 @@ impl ChannelRecord {
         self.unsettled_since_unix_s = if open { at_unix_s } else { 0 };
     }
 
+    /// Whether what is noted as paid can still be taken back.
+    pub fn is_provisional(&self) -> bool {
+        !self.closed && self.settled > self.settled_safe
+    }
+
+    /// Whether [`Change::Read`](super::Change::Read) with these amounts changes anything.
+    pub fn would_change(&self, claimed: Amount, safe_claimed: Amount) -> bool {
+        let mut read = self.clone();
+        read.read(claimed, safe_claimed, 1);
+        (read.settled, read.settled_safe) != (self.settled, self.settled_safe)
+    }
+
+    /// Notes what the contract says at the newest block and at the `safe` head. The former can be
+    /// lower than what was noted: then blocks were replaced, and the rest is unsettled again.
+    pub(super) fn read(&mut self, claimed: Amount, safe_claimed: Amount, at_unix_s: u64) {
+        self.settled_safe = self.settled_safe.max(safe_claimed);
+        self.settled = claimed.max(self.settled_safe);
+        if self.unsettled() == Amount::ZERO {
+            self.unsettled_since_unix_s = 0;
+        } else if self.unsettled_since_unix_s == 0 {
+            self.unsettled_since_unix_s = at_unix_s;
+        }
+    }
+
     pub(super) fn close(&mut self) {
         self.closed = true;
         self.unsettled_since_unix_s = 0;
@@ -163,6 +192,7 @@ impl ChannelRecord {
         bytes.extend_from_slice(&self.receipt_hash.0);
         bytes.extend_from_slice(&self.settlement_sig.0);
         bytes.extend_from_slice(&self.settled.to_be_bytes());
+        bytes.extend_from_slice(&self.settled_safe.to_be_bytes());
         bytes.extend_from_slice(&self.unsettled_since_unix_s.to_be_bytes());
         bytes.extend_from_slice(&self.prompt_tokens.to_be_bytes());
         bytes.extend_from_slice(&self.completion_tokens.to_be_bytes());
@@ -172,7 +202,10 @@ impl ChannelRecord {
 
     /// `None` when the bytes are not a record of this version.
     pub(super) fn decode(key: ChannelKey, bytes: &[u8]) -> Option<Self> {
-        let (&VERSION, mut rest) = bytes.split_first()? else { return None };
+        let (&version, mut rest) = bytes.split_first()?;
+        if !matches!(version, VERSION | VERSION_WITHOUT_SAFE) {
+            return None;
+        }
         let record = Self {
             key,
             cap: amount(&mut rest)?,
@@ -183,6 +216,10 @@ impl ChannelRecord {
             receipt_hash: Digest32(take(&mut rest)?),
             settlement_sig: Signature(take(&mut rest)?),
             settled: amount(&mut rest)?,
+            settled_safe: match version {
+                VERSION_WITHOUT_SAFE => Amount::ZERO,
+                _ => amount(&mut rest)?,
+            },
             unsettled_since_unix_s: u64::from_be_bytes(take(&mut rest)?),
             prompt_tokens: u64::from_be_bytes(take(&mut rest)?),
             completion_tokens: u64::from_be_bytes(take(&mut rest)?),
@@ -253,8 +290,38 @@ mod tests {
         assert_eq!(ChannelRecord::decode(record.key, &bytes[..RECORD_LEN - 1]), None);
         assert_eq!(ChannelRecord::decode(record.key, &[&bytes[..], &[0]].concat()), None);
         let mut other = bytes;
-        other[0] = 2;
+        other[0] = 3;
         assert_eq!(ChannelRecord::decode(record.key, &other), None);
+    }
+
+    #[test]
+    fn record_of_the_version_before_is_read_as_not_known_to_be_safe() {
+        let mut record = ChannelRecord::first(&claim(100, 40));
+        record.read(30.into(), 20.into(), 5);
+        let mut bytes = record.encode();
+        let at = 1 + 16 + 64 + 20 + 8 + 16 + 32 + 64 + 16;
+        bytes.drain(at..at + 16);
+        bytes[0] = VERSION_WITHOUT_SAFE;
+        let expected = ChannelRecord { settled_safe: Amount::ZERO, ..record.clone() };
+        assert_eq!(ChannelRecord::decode(record.key, &bytes), Some(expected));
+    }
+
+    #[test]
+    fn payment_is_provisional_until_it_is_safe_and_can_fall_back_until_then() {
+        let mut record = ChannelRecord::first(&claim(100, 40));
+        record.settle(40.into(), 5);
+        assert!(record.is_provisional());
+        assert!(record.would_change(10.into(), 10.into()));
+        record.read(10.into(), 10.into(), 6);
+        assert_eq!((record.unsettled(), record.unsettled_since_unix_s), (30.into(), 6));
+        assert!(!record.is_provisional());
+        record.settle(40.into(), 7);
+        record.read(40.into(), 40.into(), 8);
+        assert_eq!((record.unsettled(), record.unsettled_since_unix_s), (Amount::ZERO, 0));
+        assert!(!record.is_provisional() && !record.would_change(40.into(), 30.into()));
+        // Below the safe head nothing falls back: a lower reading is an old one.
+        record.read(10.into(), 10.into(), 9);
+        assert_eq!(record.settled, 40.into());
     }
 
     #[test]

@@ -28,7 +28,7 @@ const OPENED_ENTRY: &str = "opened";
 
 /// The format written. It grows when a version from before could not read it, or would read it
 /// wrongly.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 /// What holds a journal.
 pub trait Medium: Send {

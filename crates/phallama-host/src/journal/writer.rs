@@ -3,7 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::storage::Storage;
 use super::{Change, ChannelRecord, Condition, NotStored, Records, Shared, Waiting};
@@ -67,6 +67,7 @@ impl Writer {
         if changed.is_empty() && before == Condition::Storing {
             return Ok(());
         }
+        let began = Instant::now();
         let known = || self.shared.records().clone();
         if let Err(error) = self.storage.commit(&changed, known) {
             if !error.may_pass() {
@@ -80,6 +81,9 @@ impl Writer {
             self.shared.set_condition(Condition::Paused);
             return Err(NotStored::NotYet);
         }
+        if let Some(observer) = self.shared.commit_observer.get() {
+            observer(began.elapsed());
+        }
         self.shared.records().extend(changed);
         if before == Condition::Paused {
             tracing::info!("journal: storing again");
@@ -92,7 +96,7 @@ impl Writer {
 fn apply(known: &Records, changed: &mut Records, change: &Change) {
     let key = match change {
         Change::Claim(claim) => claim.key,
-        Change::Settled { key, .. } | Change::Closed(key) => *key,
+        Change::Settled { key, .. } | Change::Read { key, .. } | Change::Closed(key) => *key,
     };
     let entry = match changed.entry(key) {
         Entry::Occupied(entry) => Some(entry.into_mut()),
@@ -102,6 +106,9 @@ fn apply(known: &Records, changed: &mut Records, change: &Change) {
         (Some(record), Change::Claim(claim)) => record.raise(claim),
         (Some(record), Change::Settled { claimed, at_unix_s, .. }) => {
             record.settle(*claimed, *at_unix_s);
+        }
+        (Some(record), Change::Read { claimed, safe_claimed, at_unix_s, .. }) => {
+            record.read(*claimed, *safe_claimed, *at_unix_s);
         }
         (Some(record), Change::Closed(_)) => record.close(),
         (None, Change::Claim(claim)) => {

@@ -1,49 +1,16 @@
 //! Which claims to settle, and how. Pure.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use phallama_chain::{Channel, ReceiptRow, SettleRow};
 use phallama_protocol::ids::{Address, Amount};
 use phallama_protocol::link::BatchRow;
 
 use crate::journal::{Change, ChannelKey, ChannelRecord};
-use crate::money::{minus, total};
+use crate::money::minus;
 
 /// Rows per transaction, most: about 1.1 million gas.
 pub const ROWS_MAX: usize = 100;
-
-/// A clock that is corrected by less than this was not set back.
-const CLOCK_SKEW_MAX_S: u64 = 60;
-
-/// When to settle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Due {
-    /// As soon as this much is unsettled in total.
-    pub min_value: Amount,
-    /// As soon as a claim has waited this long, in seconds.
-    pub max_age_s: u64,
-}
-
-impl Due {
-    /// Whether `unsettled`, oldest first, should be settled now. A user who is `leaving` can take
-    /// everything unclaimed away when the exit ends.
-    pub fn is_due(
-        &self,
-        unsettled: &[ChannelRecord],
-        now_unix_s: u64,
-        leaving: impl Fn(Address) -> bool,
-    ) -> bool {
-        let (Some(oldest), Some(newest)) = (unsettled.first(), unsettled.last()) else {
-            return false;
-        };
-        // After the clock was set back an age says nothing any more.
-        let latest_unix_s = now_unix_s.saturating_add(CLOCK_SKEW_MAX_S);
-        newest.unsettled_since_unix_s > latest_unix_s
-            || now_unix_s.saturating_sub(oldest.unsettled_since_unix_s) >= self.max_age_s
-            || total(unsettled.iter().map(ChannelRecord::unsettled)) >= self.min_value
-            || unsettled.iter().any(|record| leaving(record.key.user))
-    }
-}
 
 /// Unsettled claims, sorted by what can be done about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,8 +19,8 @@ pub struct Plan {
     pub batch: Vec<ChannelRecord>,
     /// Claims of enclaves that are gone; they carry their own settlements.
     pub receipts: Vec<ChannelRecord>,
-    /// Channels that have moved on: their claims are lost.
-    pub closed: Vec<ChannelKey>,
+    /// Channels that have moved on: unless the chain takes that back, their claims are lost.
+    pub ended: Vec<ChannelKey>,
     /// Channels of which the contract has paid more than the journal knows.
     pub paid: Vec<(ChannelKey, Amount)>,
 }
@@ -70,15 +37,13 @@ impl Plan {
         let mut plan = Self::default();
         for (record, channel) in unsettled.iter().zip(channels) {
             if channel.epoch > record.key.epoch {
-                plan.closed.push(record.key);
+                plan.ended.push(record.key);
                 continue;
             }
             if channel.claimed > record.settled {
                 plan.paid.push((record.key, channel.claimed));
             }
-            let most = record.cumulative.min(record.cap).min(channel.locked);
-            let payable = minus(most, channel.claimed);
-            if payable == Amount::ZERO || channel.epoch != record.key.epoch {
+            if payable(record, channel) == Amount::ZERO || channel.epoch != record.key.epoch {
                 continue;
             }
             if Some(record.identity) == identity {
@@ -92,11 +57,22 @@ impl Plan {
 
     /// What the journal should learn from the chain.
     pub fn news(&self, at_unix_s: u64) -> Vec<Change> {
-        let closed = self.closed.iter().copied().map(Change::Closed);
-        let paid =
-            self.paid.iter().map(|&(key, claimed)| Change::Settled { key, claimed, at_unix_s });
-        closed.chain(paid).collect()
+        let paid = self.paid.iter().copied();
+        paid.map(|(key, claimed)| Change::Settled { key, claimed, at_unix_s }).collect()
     }
+}
+
+/// What the contract would pay now for the best that the pod has of a channel.
+pub(super) fn payable(record: &ChannelRecord, channel: &Channel) -> Amount {
+    minus(record.cumulative.min(record.cap).min(channel.locked), channel.claimed)
+}
+
+/// The channel on chain of each record, given in the same order.
+pub(super) fn by_key(
+    records: &[ChannelRecord],
+    channels: &[Channel],
+) -> HashMap<ChannelKey, Channel> {
+    records.iter().map(|record| record.key).zip(channels.iter().copied()).collect()
 }
 
 /// The rows as the enclave is asked to sign them.
@@ -172,6 +148,7 @@ mod tests {
             receipt_hash: Digest32([5; 32]),
             settlement_sig: Signature([6; 64]),
             settled: 20.into(),
+            settled_safe: 20.into(),
             unsettled_since_unix_s: 1_000,
             prompt_tokens: 1,
             completion_tokens: 1,
@@ -193,11 +170,11 @@ mod tests {
     }
 
     #[test]
-    fn channel_that_moved_on_is_closed() {
+    fn channel_that_moved_on_has_ended() {
         let later = Channel { epoch: 3, ..channel() };
         let plan = Plan::new(&[record(1, NOW)], &[later], Some(NOW));
-        assert_eq!(plan, Plan { closed: vec![record(1, NOW).key], ..Plan::default() });
-        assert_eq!(plan.news(9), [Change::Closed(record(1, NOW).key)]);
+        assert_eq!(plan, Plan { ended: vec![record(1, NOW).key], ..Plan::default() });
+        assert_eq!(plan.news(9), []);
     }
 
     #[test]
@@ -253,20 +230,5 @@ mod tests {
         let records = [record(1, NOW), record(2, NOW), record(3, NOW)];
         let (yes, no) = split_accepted(&records, &[0, 2, 9]);
         assert_eq!((yes, no), (vec![record(1, NOW), record(3, NOW)], vec![record(2, NOW)]));
-    }
-
-    #[test]
-    fn settlement_is_due_by_value_by_age_and_by_exit() {
-        let due = Due { min_value: 120.into(), max_age_s: 50 };
-        let one = [record(1, NOW)];
-        let two = [record(1, NOW), record(2, NOW)];
-        let nobody = |_| false;
-        assert!(!due.is_due(&[], u64::MAX, nobody));
-        assert!(!due.is_due(&one, 1_049, nobody));
-        assert!(due.is_due(&one, 1_050, nobody));
-        assert!(due.is_due(&two, 1_000, nobody));
-        assert!(!due.is_due(&one, 1_000 - CLOCK_SKEW_MAX_S, nobody), "a corrected clock");
-        assert!(due.is_due(&one, 1_000 - CLOCK_SKEW_MAX_S - 1, nobody), "a clock set back");
-        assert!(due.is_due(&one, 1_000, |user| user == Address([1; 20])));
     }
 }

@@ -1,3 +1,4 @@
+use phallama_devchain::{Fault, Rule};
 use phallama_protocol::eip712::{Batch, rows_hash};
 use phallama_protocol::keys::Signer;
 use phallama_protocol::link::{BatchRow, BatchSigned, Kind, SignBatch};
@@ -119,6 +120,25 @@ async fn absent_enclave_does_not_hold_up_the_earnings() {
 }
 
 #[tokio::test]
+async fn enclave_that_hangs_does_not_hold_up_the_earnings() {
+    let world = World::new(0).await;
+    let user = locked_user(&world, 1).await;
+    charge(&world, &user, 70).await;
+    let settler = world.settler();
+    let hangs = async {
+        let mut enclave = world.enclave.accept().await;
+        enclave.expect(Kind::SignBatch).await;
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(16)).await;
+        tokio::time::resume();
+        enclave
+    };
+    let (settled, _enclave) = tokio::join!(settler.settle_now(), hangs);
+    let settled = settled.unwrap();
+    assert_eq!((settled[0].signed_by, settled[0].paid), (RowsSignedBy::Receipts, 70.into()));
+}
+
+#[tokio::test]
 async fn transaction_that_was_mined_unnoticed_is_not_paid_again() {
     let world = World::new(0).await;
     let user = locked_user(&world, 1).await;
@@ -139,6 +159,26 @@ async fn failed_settlement_leaves_the_claims_for_later() {
     let error = world.settler().settle_now().await.unwrap_err();
     assert!(matches!(error, SettleError::Chain(_)), "{error}");
     assert_eq!(world.journal.unsettled_total(), 70.into());
+}
+
+#[tokio::test]
+async fn endpoint_that_hangs_ends_the_settlement_in_time_and_loses_nothing() {
+    let world = World::new(0).await;
+    let user = locked_user(&world, 1).await;
+    charge(&world, &user, 70).await;
+    std::fs::remove_file(world.enclave.socket()).unwrap();
+    let settler = world.settler();
+    for method in ["eth_call", "eth_getTransactionReceipt"] {
+        world.endpoint.inject(Rule::method(method, Fault::BlackHole));
+        let settled = tokio::time::timeout(Duration::from_mins(5), settler.settle_now());
+        let error = settled.await.expect("each call has its limit").unwrap_err();
+        assert!(matches!(error, SettleError::Chain(_)), "{method}: {error}");
+        world.endpoint.heal();
+    }
+    // The last of them was mined all the same: nothing is paid twice, and it is noticed.
+    settler.settle_now().await.unwrap();
+    assert_eq!(credit(&world).await, 70.into());
+    assert_eq!(world.journal.unsettled_total(), Amount::ZERO);
 }
 
 #[tokio::test]
@@ -196,7 +236,7 @@ async fn settles_by_itself_when_enough_is_unsettled() {
     while_running(&settler, async {
         world.wake.notify_one();
         turns().await;
-        assert!(settler.turn.try_lock().is_ok(), "70 is not enough to begin");
+        assert!(settler.memory.turn.try_lock().is_ok(), "70 is not enough to begin");
         charge(&world, &second, 30).await;
         world.wake.notify_one();
         paid(&world).await;
@@ -213,7 +253,7 @@ async fn settles_by_itself_what_has_waited_long_enough() {
     charge(&world, &first, 70).await;
     while_running(&settler, async {
         next_look().await;
-        assert!(settler.turn.try_lock().is_ok(), "the claim is new");
+        assert!(settler.memory.turn.try_lock().is_ok(), "the claim is new");
         let long_ago = clock::now_unix_s() - settler.due.max_age_s;
         charge_at(&world, &second, 5, long_ago).await;
         // Nobody wakes the loop: it looks by itself.
@@ -222,4 +262,110 @@ async fn settles_by_itself_what_has_waited_long_enough() {
     })
     .await;
     assert_eq!(credit(&world).await, 75.into());
+}
+
+#[tokio::test]
+async fn row_that_the_contract_passes_over_holds_up_no_other_and_is_not_sent_again() {
+    let world = World::new(0).await;
+    let (good, bad) = (locked_user(&world, 1).await, locked_user(&world, 2).await);
+    charge(&world, &good, 70).await;
+    // A claim whose voucher somebody else signed: the contract finds no channel of that stranger.
+    let mut claim = crate::testing::journal_claim(&world, &bad, 50, clock::now_unix_s());
+    claim.voucher_sig = crate::testing::signer(9).sign(&[7; 32]);
+    world.journal.store(Change::Claim(Box::new(claim))).await.unwrap();
+    std::fs::remove_file(world.enclave.socket()).unwrap();
+
+    let settler = world.settler();
+    world.registered.noted.take();
+    let settled = settler.settle_now().await.unwrap();
+    let [settlement] = &settled[..] else { panic!("one transaction, got {settled:?}") };
+    assert_eq!((settlement.rows, settlement.skipped, settlement.paid), (2, 1, 70.into()));
+    let reason = SkipReason::NotAccepted.to_string();
+    let told = world.registered.noted.take();
+    assert!(matches!(&told[..], [PodProgress::Remark(text)] if text.contains(&reason)), "{told:?}");
+    assert_eq!(settler.settle_now().await.unwrap(), [], "nothing is sent for it again");
+    assert_eq!(world.journal.unsettled_total(), 50.into());
+    // A further answer of the same channel is another matter.
+    charge(&world, &bad, 60).await;
+    assert_eq!(settler.settle_now().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn more_rows_than_one_transaction_takes_go_into_several() {
+    let world = World::new(0).await;
+    let users: Vec<_> = (0..=u32::try_from(ROWS_MAX).unwrap()).map(user).collect();
+    for user in &users {
+        world.open(user, 500).await;
+    }
+    world.view.advance().await.unwrap();
+    let asks: Vec<_> = users.iter().map(|user| world.admit(user, 5, Some(100))).collect();
+    let locked = futures::future::join_all(asks.iter().map(|ask| world.gate.admit(ask))).await;
+    assert!(locked.iter().all(Result::is_ok));
+    for user in &users {
+        charge(&world, user, 5).await;
+    }
+    std::fs::remove_file(world.enclave.socket()).unwrap();
+    let settled = world.settler().settle_now().await.unwrap();
+    assert_eq!(settled.iter().map(|one| one.rows).collect::<Vec<_>>(), [ROWS_MAX, 1]);
+    assert_eq!(credit(&world).await, (5 * (ROWS_MAX as u64 + 1)).into());
+}
+
+#[tokio::test]
+async fn credit_is_collected_by_itself_when_it_is_worth_it() {
+    let world = World::new(0).await;
+    let user = locked_user(&world, 1).await;
+    let payout = phallama_protocol::ids::Address([0x9a; 20]);
+    let mut settler = world.settler();
+    settler.due.min_value = 1.into();
+    settler.collect_min = Some(100.into());
+    for (cumulative, collected) in [(70, 0), (120, 120)] {
+        charge(&world, &user, cumulative).await;
+        while_running(&settler, async {
+            world.wake.notify_one();
+            paid(&world).await;
+            while settler.memory.turn.try_lock().is_err()
+                || world.chain.token_balance(payout).await.unwrap() != collected
+            {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+    assert_eq!(credit(&world).await, Amount::ZERO);
+}
+
+#[tokio::test]
+async fn exit_that_ends_soon_with_something_unsettled_is_an_alarm_once() {
+    let world = World::new(0).await;
+    let user = locked_user(&world, 1).await;
+    charge(&world, &user, 70).await;
+    let settler = world.settler();
+    world.start_exit(&user).await;
+    world.view.advance().await.unwrap();
+    world.view.channels(&[user.address()]).await.unwrap();
+    world.registered.noted.take();
+    settler.sound_alarms();
+    assert_eq!(world.registered.noted.take(), [], "two days are enough to try again");
+    world.control("evm_increaseTime", serde_json::json!([40 * 3_600])).await;
+    world.mine().await;
+    world.view.advance().await.unwrap();
+    settler.sound_alarms();
+    settler.sound_alarms();
+    let told = world.registered.noted.take();
+    assert!(matches!(&told[..], [PodProgress::Remark(text)] if text.contains("70")), "{told:?}");
+}
+
+#[tokio::test]
+async fn key_that_ends_soon_makes_settlement_due() {
+    let mut world = World::new(0).await;
+    let user = locked_user(&world, 1).await;
+    charge(&world, &user, 70).await;
+    world.replace_identity().await;
+    let settler = world.settler();
+    assert!(!settler.key_ends_soon().await);
+    // The grace of a replaced key is seven days.
+    world.control("evm_increaseTime", serde_json::json!([6 * 86_400 + 3_600])).await;
+    world.mine().await;
+    world.view.advance().await.unwrap();
+    assert!(settler.key_ends_soon().await);
 }

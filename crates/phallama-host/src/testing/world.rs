@@ -7,7 +7,7 @@ use phallama_attest::simulated::{
 };
 use phallama_attest::{Binding, NONCE_ON_CHAIN, report_data};
 use phallama_chain::{Chain, ChainConfig, Sender, deploy};
-use phallama_devchain::{ChainOptions, DevChain, dev_account, serve};
+use phallama_devchain::{ChainOptions, DevChain, FaultyRpc, Upstream, dev_account, serve};
 use phallama_protocol::eip712::{
     Allocation, Domain, OpenAccount, Settlement, Voucher, channel_id, pod_id,
 };
@@ -22,21 +22,25 @@ use tokio::sync::{Notify, oneshot, watch};
 use super::{ScriptedEnclave, SharedDisk};
 use crate::admission::Limits;
 use crate::attestation::CollateralKeeper;
+use crate::books::Books;
 use crate::clock;
 use crate::enclave::{EnclaveClient, EnclaveInfo, EnclaveState};
 use crate::exchange::{Exchanges, OpenCount};
 use crate::gate::Gate;
 use crate::journal::{self, Change, ChannelKey, Journal};
 use crate::locks::LockQueue;
+use crate::metrics::Metrics;
 use crate::progress::PodProgress;
 use crate::registration::Registrar;
 use crate::reserves::Reserves;
-use crate::settlement::{Due, Settler};
+use crate::settlement::{Due, Memory, Settler};
 use crate::view::{ChainView, Patience};
 
 /// Input and output price per million tokens.
 const PRICES: (u64, u64) = (100_000, 300_000);
 const SALT: [u8; 32] = [7; 32];
+/// No test takes this long without a block, unless it is about that.
+const STILL: Duration = Duration::from_mins(10);
 const MEASUREMENT: [u8; 32] = [3; 32];
 const MODEL_SET_ROOT: [u8; 32] = [5; 32];
 const POLICY_DIGEST: [u8; 32] = [6; 32];
@@ -44,6 +48,9 @@ const POLICY_DIGEST: [u8; 32] = [6; 32];
 /// A chain with one pod, and everything of a pod but its HTTP side and its enclave.
 pub(crate) struct World {
     node: Option<Node>,
+    node_url: String,
+    /// Between everything here and the node.
+    pub(crate) endpoint: FaultyRpc,
     pub(crate) chain: Chain,
     pub(crate) operator: Sender,
     owner: Sender,
@@ -66,6 +73,8 @@ pub(crate) struct Registered {
     pub(crate) machine: SimulatedPlatform,
     /// The transactions, in order.
     pub(crate) first: Vec<&'static str>,
+    /// What it and everything else has reported since.
+    pub(crate) noted: Noted,
 }
 
 /// The node runs in a thread of its own, so that stopping it ends its connections too.
@@ -118,7 +127,9 @@ impl World {
     }
 
     pub(crate) async fn on(options: ChainOptions, credit_limit: u64) -> Self {
-        let (url, node) = start_node(options);
+        let (node_url, node) = start_node(options);
+        let endpoint = FaultyRpc::start(Upstream::node(&node_url).unwrap());
+        let url = endpoint.url();
         let machine = machine(b"machine of the world");
         let root_der = machine.root().root_der().to_vec();
         let deployment = deploy(&url, &signer(0), &root_der).await.unwrap();
@@ -130,13 +141,15 @@ impl World {
         let pod = registrar.pod;
         let info = Arc::new(enclave_info(chain.config(), pod, identity.address(), &machine));
         registrar.ensure(&info).await.unwrap();
-        let registered = Registered { registrar, machine, first: noted.sent() };
-        Self::assemble(node, chain, (operator, owner), identity, (registered, info), credit_limit)
-            .await
+        let first = noted.sent();
+        let registered = Registered { registrar, machine, first, noted };
+        let accounts = (operator, owner);
+        let behind = (node, node_url, endpoint);
+        Self::assemble(behind, chain, accounts, identity, (registered, info), credit_limit).await
     }
 
     async fn assemble(
-        node: Node,
+        (node, node_url, endpoint): (Node, String, FaultyRpc),
         chain: Chain,
         (operator, owner): (Sender, Sender),
         identity: Signer,
@@ -144,7 +157,7 @@ impl World {
         credit_limit: u64,
     ) -> Self {
         let pod = registered.registrar.pod;
-        let patience = Patience { answer: Duration::from_hours(1), block: None };
+        let patience = Patience { answer: Duration::from_hours(3), block: Some(STILL) };
         let view = ChainView::open(chain.clone(), pod, patience, 1_000.into()).await.unwrap();
         let (view, disk) = (Arc::new(view), SharedDisk::default());
         let journal = Arc::new(disk.journal());
@@ -153,7 +166,13 @@ impl World {
             view: Arc::clone(&view),
             journal: Arc::clone(&journal),
             reserves: Reserves::default(),
-            locks: LockQueue::start(operator.clone(), pod, Arc::clone(&view), gather),
+            locks: LockQueue::start(
+                operator.clone(),
+                pod,
+                Arc::clone(&view),
+                gather,
+                registered.registrar.books.clone(),
+            ),
             pod,
             domain: chain.domain(),
             terms_hash: offers_hash(&[offer()]),
@@ -163,11 +182,14 @@ impl World {
                 total: 10_000_000.into(),
             },
             lock_wait: Duration::from_secs(20),
+            metrics: Metrics::default(),
         });
         let state = watch::Sender::new(EnclaveState::Ready(info));
         let (enclave, wake, node) = (ScriptedEnclave::new(), Arc::default(), Some(node));
         Self {
             node,
+            node_url,
+            endpoint,
             chain,
             operator,
             owner,
@@ -198,8 +220,7 @@ impl World {
         let call = serde_json::json!({
             "jsonrpc": "2.0", "id": 1, "method": method, "params": params,
         });
-        let url = &self.chain.config().rpc_url;
-        let answer = reqwest::Client::new().post(url).json(&call).send().await.unwrap();
+        let answer = reqwest::Client::new().post(&self.node_url).json(&call).send().await.unwrap();
         let answer: serde_json::Value = answer.json().await.unwrap();
         assert_eq!(answer.get("error"), None, "{method}");
         answer["result"].clone()
@@ -231,9 +252,18 @@ impl World {
             enclave: EnclaveClient::new(self.enclave.socket()),
             locks: self.gate.locks.clone(),
             state: self.state.subscribe(),
-            due: Due { min_value: 1_000_000.into(), max_age_s: 3_600 },
+            due: Due {
+                min_value: 1_000_000.into(),
+                max_age_s: 3_600,
+                value_per_cost: 100,
+                token_price_wei: None,
+            },
+            collect_min: None,
             wake: Arc::clone(&self.wake),
-            turn: tokio::sync::Mutex::new(()),
+            books: self.registered.registrar.books.clone(),
+            metrics: self.gate.metrics.clone(),
+            report: Arc::clone(&self.registered.registrar.report),
+            memory: Memory::default(),
         }
     }
 
@@ -259,6 +289,11 @@ impl World {
         self.owner.start_exit(user.address(), self.pod).await.unwrap();
     }
 
+    /// The user has left; the exit window is over.
+    pub(crate) async fn finish_exit(&self, user: &Signer) {
+        self.owner.finish_exit(user.address(), self.pod).await.unwrap();
+    }
+
     /// The enclave was started again with another key, which the chain knows.
     pub(crate) async fn replace_identity(&mut self) {
         self.identity = signer(3);
@@ -279,14 +314,26 @@ impl World {
             cap,
             voucher_sig: user.sign(&voucher.digest(&self.domain())),
             terms_hash: self.gate.terms_hash,
-            allocation: total.map(|total| self.grant(user, total.into())),
+            allocation: total
+                .map(|total| self.grant(user, total.into(), self.view.now_unix_s() + 3_600)),
             reserve: reserve.into(),
             charged: Amount::ZERO,
         }
     }
 
-    fn grant(&self, user: &Signer, total: Amount) -> AllocationGrant {
-        let deadline_unix_s = clock::now_unix_s() + 3_600;
+    /// The same with an allocation that ends at `deadline_unix_s`.
+    pub(crate) fn admit_until(
+        &self,
+        user: &Signer,
+        reserve: u64,
+        total: u64,
+        deadline_unix_s: u64,
+    ) -> Admit {
+        let allocation = Some(self.grant(user, total.into(), deadline_unix_s));
+        Admit { allocation, ..self.admit(user, reserve, None) }
+    }
+
+    fn grant(&self, user: &Signer, total: Amount, deadline_unix_s: u64) -> AllocationGrant {
         let allocation = Allocation {
             pod_id: self.pod,
             total,
@@ -336,8 +383,19 @@ pub(crate) async fn charge(world: &World, user: &Signer, cumulative: u64) {
 }
 
 pub(crate) async fn charge_at(world: &World, user: &Signer, cumulative: u64, at_unix_s: u64) {
+    let claim = journal_claim(world, user, cumulative, at_unix_s);
+    world.journal.store(Change::Claim(Box::new(claim))).await.unwrap();
+}
+
+/// A claim of the running enclave as the journal takes it.
+pub(crate) fn journal_claim(
+    world: &World,
+    user: &Signer,
+    cumulative: u64,
+    at_unix_s: u64,
+) -> journal::Claim {
     let claim = world.claim(user, cumulative);
-    let claim = journal::Claim {
+    journal::Claim {
         key: ChannelKey { user: claim.user, epoch: claim.epoch },
         cap: claim.cap,
         voucher_sig: claim.voucher_sig,
@@ -350,8 +408,7 @@ pub(crate) async fn charge_at(world: &World, user: &Signer, cumulative: u64, at_
         completion_tokens: claim.completion_tokens,
         settled: Amount::ZERO,
         at_unix_s,
-    };
-    world.journal.store(Change::Claim(Box::new(claim))).await.unwrap();
+    }
 }
 
 /// A machine of the simulated platform, under the shared development root.
@@ -391,6 +448,12 @@ pub(crate) fn enclave_spec(config: &ChainConfig, pod: PodId, identity: Address) 
     EnclaveSpec::new(MEASUREMENT, report_data(&binding, NONCE_ON_CHAIN))
 }
 
+/// Where nothing lies yet: each test has a folder of its own, which the system clears.
+fn books_path() -> std::path::PathBuf {
+    let folder = tempfile::Builder::new().prefix("phallama-books-").tempdir().unwrap();
+    folder.keep().join("books.jsonl")
+}
+
 /// A registrar that notes what it reports.
 pub(crate) fn registrar(chain: &Chain, operator: &Sender, salt: [u8; 32]) -> (Registrar, Noted) {
     let noted = Noted::default();
@@ -407,6 +470,7 @@ pub(crate) fn registrar(chain: &Chain, operator: &Sender, salt: [u8; 32]) -> (Re
         collateral_renew_s: 604_800,
         keeper: Arc::new(CollateralKeeper::without_services("/nowhere".into())),
         report: Arc::new(move |step| told.0.lock().unwrap().push(step)),
+        books: Books::open(&books_path()).unwrap(),
         told: Mutex::default(),
     };
     (registrar, noted)

@@ -73,6 +73,11 @@ fn change(random: &mut Random, user: u8, records: &mut Records) -> Change {
             Change::Settled { key: key(user), claimed, at_unix_s: 9 }
         }
         (1, true) if random.below(4) == 0 => Change::Closed(key(user)),
+        (2, true) => {
+            let claimed = Amount::new(charged.saturating_sub(more.into())).unwrap();
+            let safe_claimed = Amount::new(claimed.value() / 2).unwrap();
+            Change::Read { key: key(user), claimed, safe_claimed, at_unix_s: 9 }
+        }
         _ => claim(user, u64::try_from(charged).unwrap() + more),
     };
     match (&change, records.get_mut(&key(user))) {
@@ -82,6 +87,9 @@ fn change(random: &mut Random, user: u8, records: &mut Records) -> Change {
         }
         (Change::Settled { claimed, at_unix_s, .. }, Some(record)) => {
             record.settle(*claimed, *at_unix_s);
+        }
+        (Change::Read { claimed, safe_claimed, at_unix_s, .. }, Some(record)) => {
+            record.read(*claimed, *safe_claimed, *at_unix_s);
         }
         (Change::Closed(_), Some(record)) => record.close(),
         (_, None) => unreachable!("only a known channel is settled or closed"),

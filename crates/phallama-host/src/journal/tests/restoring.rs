@@ -57,14 +57,14 @@ async fn file_of_a_later_version_is_refused_and_left_as_it_is() {
     drop(Journal::open(&path).unwrap());
     let database = Database::create(&path).unwrap();
     let txn = database.begin_write().unwrap();
-    txn.open_table(ABOUT).unwrap().insert("format", 2).unwrap();
+    txn.open_table(ABOUT).unwrap().insert("format", 3).unwrap();
     txn.commit().unwrap();
     drop(database);
     let Err(error) = Journal::open(&path) else { panic!("it was opened") };
-    assert!(matches!(error, JournalError::Newer { found: 2, supported: 1, .. }), "{error}");
+    assert!(matches!(error, JournalError::Newer { found: 3, supported: 2, .. }), "{error}");
     let database = Database::create(&path).unwrap();
     let about = database.begin_read().unwrap().open_table(ABOUT).unwrap();
-    assert_eq!(about.get("format").unwrap().unwrap().value(), 2);
+    assert_eq!(about.get("format").unwrap().unwrap().value(), 3);
     assert_eq!(about.get("opened").unwrap().unwrap().value(), 1, "nothing was written");
 }
 

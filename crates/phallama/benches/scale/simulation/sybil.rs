@@ -141,7 +141,7 @@ impl Pod<'_> {
                 self.locking[account] = true;
             }
             Decision::Admit { .. } | Decision::OnCredit { lock: None, .. } => {}
-            Decision::AfterLock { .. } | Decision::Deny(_) => {
+            Decision::AfterLock { .. } | Decision::CapTooLow { .. } | Decision::Deny(_) => {
                 self.loss.stopped += 1;
                 return Answer::NoMore;
             }

@@ -129,8 +129,7 @@ pub(crate) struct Rules {
 
 impl Rules {
     fn due(&self) -> Due {
-        let Policy { settle_min_value, settle_max_age_s, .. } = self.policy;
-        Due { min_value: settle_min_value, max_age_s: settle_max_age_s }
+        self.policy.due()
     }
 }
 
@@ -346,7 +345,7 @@ impl World {
                     self.pods[pod as usize].waiting.push((channel, query));
                 }
             }
-            Decision::Deny(_) => self.counts.refused += 1,
+            Decision::CapTooLow { .. } | Decision::Deny(_) => self.counts.refused += 1,
         }
     }
 

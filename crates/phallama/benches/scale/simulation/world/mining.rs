@@ -26,7 +26,7 @@ impl World {
             if pod.settling == 0 && pod.unsettled > 0 && pod.paused_until <= self.block {
                 let leaving = pod.leaving > 0;
                 let all = [record(0, pod.unsettled, 0, seconds(pod.oldest))];
-                if due.is_due(&all, self.now(), |_| leaving) {
+                if due.is_due(&all, self.now(), None, |_| leaving) {
                     self.settle(id);
                 }
             }
@@ -163,6 +163,7 @@ fn record(channel: ChannelId, cumulative: u64, settled: u64, since_unix_s: u64) 
         receipt_hash: TERMS,
         settlement_sig: SIGNATURE,
         settled: settled.into(),
+        settled_safe: settled.into(),
         unsettled_since_unix_s: since_unix_s,
         prompt_tokens: 0,
         completion_tokens: 0,
