@@ -260,6 +260,25 @@ pub enum Pod {
     Check(PodCheck),
     /// Let a pod share its machine with others whose operators agree too.
     ShareMachine(ShareMachine),
+    /// How the running pod is.
+    Status,
+    /// What the pod has earned: settled, unsettled, at risk, by day and by channel. Read from its
+    /// journal when it does not run.
+    Earnings,
+    /// Have the running pod settle everything that the contract would pay for now.
+    Settle {
+        /// Only show what would be sent.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Have the pod's credit paid to its payout address.
+    Collect,
+    /// Have the running pod refuse new requests, finish the open ones and settle. It keeps running.
+    Drain {
+        /// Take requests again.
+        #[arg(long)]
+        resume: bool,
+    },
 }
 
 /// `phallama pod check`
@@ -317,7 +336,8 @@ pub struct PodUp {
     /// URL that users reach the pod by; the listening address when absent.
     #[arg(long)]
     pub url: Option<String>,
-    /// Price per million prompt tokens, in whole tokens of the escrow.
+    /// Price per million prompt tokens, in whole tokens of the escrow. To change a price, start
+    /// the pod again with another: users agree to it with their next request.
     #[arg(long, default_value = "0.10")]
     pub input_price: String,
     /// Price per million completion tokens, in whole tokens of the escrow.

@@ -70,6 +70,11 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Pod(Pod::Up(options)) => pod::up(&context, options).await,
         Command::Pod(Pod::Check(options)) => pod::check::run(&context, &options).await,
         Command::Pod(Pod::ShareMachine(options)) => pod::share::run(&context, &options).await,
+        Command::Pod(Pod::Status) => pod::status::run(&context).await,
+        Command::Pod(Pod::Earnings) => pod::earnings::run(&context).await,
+        Command::Pod(Pod::Settle { dry_run }) => pod::settle::run(&context, dry_run).await,
+        Command::Pod(Pod::Collect) => pod::collect::run(&context).await,
+        Command::Pod(Pod::Drain { resume }) => pod::drain::run(&context, resume).await,
         Command::Chain(Chain::Up { listen }) => chain::up(&mut context, listen).await,
         Command::Chain(Chain::Deploy { rpc_url, key_file, root_certificate }) => {
             let root = root_certificate.as_deref();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use phallama_chain::{ChainError, TokenMeta};
 use phallama_client::{ClientError, DossierError, ReceiptFault, RelayError};
 use phallama_host::PodError;
+use phallama_host::admin::AdminError;
 use phallama_protocol::ids::{PodId, RequestId};
 
 use crate::units::AmountError;
@@ -27,6 +28,12 @@ pub enum CliError {
     /// A pod did not start or stopped working.
     #[error(transparent)]
     Pod(#[from] PodError),
+    /// No pod answers here, or it could not do what was asked.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// A second signal came while a pod was ending.
+    #[error("the pod was ended at once; what is not settled is settled after its next start")]
+    Interrupted,
     /// The chain did not do what was asked.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -193,7 +200,7 @@ pub enum CliError {
 
 impl CliError {
     /// The documented exit code: 0 ok, 1 bug, 2 usage, 3 attestation rejected, 4 no suitable pod,
-    /// 5 payment, 6 chain unavailable, 7 pod unreachable.
+    /// 5 payment, 6 chain unavailable, 7 pod unreachable, 130 ended by a second signal.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Client(error) => error.class().exit_code,
@@ -209,7 +216,8 @@ impl CliError {
                 ChainError::Reverted { .. } | ChainError::InsufficientGasFunds { .. } => 5,
             },
             Self::Pod(PodError::Refused(_)) => 3,
-            Self::Pod(_) => 7,
+            Self::Pod(_) | Self::Admin(_) => 7,
+            Self::Interrupted => 130,
             Self::Server(_) | Self::DemoRequest { .. } => 1,
             Self::NothingFree
             | Self::NoExit { .. }
@@ -242,6 +250,12 @@ impl CliError {
             Self::NoChain { .. } => {
                 "For a chain on this machine, run `phallama chain up`; else add a `[chain]` section \
                  with rpc_url, chain_id, registry, escrow and token"
+            }
+            Self::Admin(AdminError::NotRunning { .. }) | Self::Pod(PodError::NoJournal { .. }) => {
+                "To start it, run `phallama pod up`; what is open is then settled by itself"
+            }
+            Self::Pod(PodError::SeveralJournals { .. }) => {
+                "To say which, name its deployment in the `[chain]` section of the configuration"
             }
             Self::NoWallet { .. } => "To make one, run `phallama wallet new`",
             Self::NoKeyFile { option, .. } => {

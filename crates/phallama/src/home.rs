@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use phallama_chain::ChainConfig;
+use phallama_host::config::Policy;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Global;
@@ -38,6 +39,8 @@ pub struct Config {
 pub struct PodSettings {
     /// Collateral services, asked in turn; `--pccs` goes first.
     pub pccs: Vec<String>,
+    /// What the pod risks and when it acts; amounts in the token's smallest unit.
+    pub policy: Policy,
 }
 
 impl PodSettings {

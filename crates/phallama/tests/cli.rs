@@ -57,6 +57,10 @@ fn dead_chain() -> tempfile::TempDir {
     home
 }
 
+fn bad_policy() -> tempfile::TempDir {
+    configured("[pod.policy]\nrisk_totall = \"5\"\n")
+}
+
 macro_rules! says {
     ($name:ident, $home:expr, [$($argument:expr),*]) => {
         #[test]
@@ -96,6 +100,13 @@ says!(help_pod, home(), ["pod", "--help"]);
 says!(help_pod_up, home(), ["pod", "up", "--help"]);
 says!(help_pod_check, home(), ["pod", "check", "--help"]);
 says!(help_pod_share_machine, home(), ["pod", "share-machine", "--help"]);
+says!(help_pod_settle, home(), ["pod", "settle", "--help"]);
+says!(help_pod_earnings, home(), ["pod", "earnings", "--help"]);
+says!(help_pod_drain, home(), ["pod", "drain", "--help"]);
+says!(refuses_the_status_of_a_pod_that_does_not_run, home(), ["pod", "status"]);
+says!(refuses_to_settle_when_no_pod_runs, home(), ["pod", "settle", "--dry-run"]);
+says!(refuses_the_earnings_of_a_pod_that_never_ran, home(), ["pod", "earnings"]);
+says!(refuses_an_unknown_key_of_a_pods_policy, bad_policy(), ["pod", "status"]);
 says!(help_chain, home(), ["chain", "--help"]);
 says!(help_chain_deploy, home(), ["chain", "deploy", "--help"]);
 

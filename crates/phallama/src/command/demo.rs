@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use phallama_client::{Client, ClientError, Keystore, ScryptCost};
 use phallama_host::Pod;
+use phallama_host::config::Policy;
 use phallama_protocol::bundle::SignedBundle;
 use phallama_protocol::ids::Amount;
 use phallama_protocol::keys::Signer;
@@ -87,7 +88,8 @@ async fn set_up(global: Global, options: &Demo) -> Result<Stage, CliError> {
     let decimals = chain(&mut context, options).await?;
     let chain = context.chain_config()?;
     let state_dir = context.home.path("pod");
-    let place = Place { state_dir, decimals, accepted: true, pccs: Vec::new() };
+    let policy = Policy::default();
+    let place = Place { state_dir, decimals, accepted: true, pccs: Vec::new(), policy };
     let operator = developer(Developer::Operator);
     let pod = super::pod::start(&pod_options(options), chain, operator, place).await?;
     approve_build(&mut context, &pod).await?;

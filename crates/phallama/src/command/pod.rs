@@ -1,7 +1,13 @@
 //! `phallama pod`
 
+mod admin;
 pub(super) mod check;
+pub(super) mod collect;
+pub(super) mod drain;
+pub(super) mod earnings;
+pub(super) mod settle;
 pub(super) mod share;
+pub(super) mod status;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,13 +38,18 @@ pub(super) async fn up(context: &Context, options: PodUp) -> Result<(), CliError
     let decimals = context.chain().await?.token_meta().await?.decimals;
     let accepted = context.config.trust.danger_accept_simulated_tee;
     let state_dir = context.home.path("pod");
-    let place = Place { state_dir, decimals, accepted, pccs: pccs(context, &options.collateral) };
+    let (pccs, policy) = (pccs(context, &options.collateral), policy(context, &chain));
+    let place = Place { state_dir, decimals, accepted, pccs, policy };
     let pod = start(&options, chain, operator, place).await?;
     print::line(format!("pod  {}\nURL  {}", pod.pod_id(), pod.url()));
+    let mut interrupts = signal::Interrupts::watch();
     print::note("Ctrl-C settles what is open and ends the pod.");
-    signal::interrupted().await;
-    print::note("finishing open answers and settling");
-    let settled = pod.shutdown().await?;
+    interrupts.next().await;
+    print::note("finishing open answers and settling; Ctrl-C again ends the pod at once");
+    let settled = tokio::select! {
+        settled = pod.shutdown() => settled?,
+        () = interrupts.next() => return Err(CliError::Interrupted),
+    };
     for settlement in &settled {
         let paid = units::show(settlement.paid, decimals);
         print::note(format!(
@@ -58,6 +69,21 @@ pub(crate) struct Place {
     pub(crate) accepted: bool,
     /// Collateral services.
     pub(crate) pccs: Vec<String>,
+    /// What it risks and when it acts.
+    pub(crate) policy: Policy,
+}
+
+/// EIP-155 id of development chains, which make blocks only when there are transactions.
+const DEVELOPMENT_CHAIN_ID: u64 = 31_337;
+/// Elsewhere no new block for this long is a fault, in seconds.
+const BLOCK_STALE_S: u64 = 120;
+
+fn policy(context: &Context, chain: &ChainConfig) -> Policy {
+    let mut policy = context.config.pod.policy.clone();
+    if chain.chain_id != DEVELOPMENT_CHAIN_ID {
+        policy.block_stale_s.get_or_insert(BLOCK_STALE_S);
+    }
+    policy
 }
 
 /// Collateral services: those of the command line, then those of the configuration.
@@ -180,7 +206,7 @@ fn config(
         state_dir: place.state_dir,
         enclave,
         collateral: CollateralSettings { pccs: place.pccs, timeout_ms: None },
-        policy: Policy::default(),
+        policy: place.policy,
     })
 }
 

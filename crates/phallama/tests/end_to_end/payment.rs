@@ -1,5 +1,6 @@
 //! Replays move nothing.
 
+use phallama_client::Usage;
 use phallama_protocol::bundle::SignedBundle;
 use phallama_protocol::eip712::Voucher;
 use phallama_protocol::frames::{FrameClass, Message};
@@ -113,4 +114,19 @@ async fn claims_outlive_the_enclave_that_signed_them() {
     stack.crash_enclave().await;
     assert_eq!(stack.settle().await, cost, "through the old key's own settlement");
     assert_eq!(stack.users_money().await, u128::from(DEPOSIT) - cost);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_comes_back_with_other_prices_is_paid_those_by_a_client_that_read_them() {
+    let mut stack = Stack::start(Options::scripted()).await;
+    let mut first = stack.client.chat(MODEL, say("one two three")).await.expect("admitted");
+    let (_, first) = first.text().await.expect("a whole answer");
+    stack.restart_pod_at_prices(1_000_000, 4_000_000).await;
+    let mut second = stack.client.chat(MODEL, say("one two three")).await.expect("admitted");
+    let (_, second) = second.text().await.expect("a whole answer");
+    let Usage { prompt_tokens, completion_tokens, .. } = second.usage;
+    let cost = u128::from(prompt_tokens) + 4 * u128::from(completion_tokens);
+    assert_eq!(second.cost.value(), cost, "at the prices of now");
+    assert_eq!(second.cumulative.value(), first.cumulative.value() + cost);
+    assert_eq!(stack.settle().await, second.cost.value());
 }

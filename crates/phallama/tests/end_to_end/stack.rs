@@ -123,6 +123,16 @@ impl Stack {
         self.pod.take().expect("the pod runs").shutdown().await.expect("a clean end");
     }
 
+    /// Stops the pod and starts it again in the same place with other prices.
+    pub(crate) async fn restart_pod_at_prices(&mut self, input: u64, output: u64) {
+        self.stop_pod().await;
+        let mut config = pod_config(self.dir.path(), self.chain.config(), &Options::scripted());
+        config.listen = self.pod_url.trim_start_matches("http://").parse().expect("an address");
+        let model = &mut config.enclave.models[0];
+        (model.input_price_per_mtok, model.output_price_per_mtok) = (input.into(), output.into());
+        self.pod = Some(Pod::start(config, |_| {}).await.expect("the pod starts"));
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.server)
     }
