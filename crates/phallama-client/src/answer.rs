@@ -282,7 +282,7 @@ pub(crate) fn start(begun: Begun) -> Answer {
     let pod_id = begun.agreed.pod.record().pod_id;
     let request_id = begun.promise.request_id();
     tokio::spawn(async move {
-        match relay(begun, &events).await {
+        match Box::pin(relay(begun, &events)).await {
             // Read on before the app's end of the channel closes, whether or not it still listens.
             Ok(mut reading) => {
                 drop(events);
