@@ -2,7 +2,7 @@
 
 use phallama_client::Client;
 use phallama_protocol::ids::{Amount, PodId};
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::pods;
 use super::sending::{By, agree, carry_out, report, sign_into};
@@ -50,7 +50,7 @@ pub(super) async fn run(context: &Context, options: &Close) -> Result<(), CliErr
     ];
     let json = json!({"pod": pod, "user": close.user, "cumulative": close.cumulative,
                       "returned": returned, "free": free});
-    report(context, &facts, json.as_object().cloned().unwrap_or_else(Map::new), &mined);
+    report(context, &facts, json, &mined);
     Ok(())
 }
 

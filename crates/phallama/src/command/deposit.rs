@@ -4,7 +4,7 @@ use phallama_chain::{Call, Credited};
 use phallama_client::Client;
 use phallama_protocol::ids::Amount;
 use phallama_protocol::keys::Signer;
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::sending::{By, call_of, carry_out, depositing, owner, report, sign_into};
 use crate::cli::Deposit;
@@ -33,7 +33,7 @@ pub(super) async fn run(context: &Context, options: &Deposit) -> Result<(), CliE
     let facts = [("deposited", money(amount, meta)), ("free", money(account.free, meta))];
     let json = json!({"user": user, "owner": account.owner, "deposited": amount,
                       "free": account.free});
-    report(context, &facts, json.as_object().cloned().unwrap_or_else(Map::new), &mined);
+    report(context, &facts, json, &mined);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! `phallama disputes`
 
 use phallama_client::{Accusation, Dispute};
-use phallama_protocol::ids::Amount;
+use phallama_protocol::ids::{Address, Amount};
 use serde_json::{Value, json};
 
 use super::pods::{self, short};
@@ -116,14 +116,8 @@ fn show(context: &Context, dispute: &Dispute, money: &impl Fn(Amount) -> String)
     }
     match shown {
         Some(Ok(shown)) => {
-            let signer = |address: Option<_>| {
-                address
-                    .map_or("nobody".to_owned(), |a: phallama_protocol::ids::Address| a.to_string())
-            };
-            facts.push((
-                "receipt",
-                format!("{} signed by {}", shown.receipt_hash, signer(shown.enclave)),
-            ));
+            let receipt = format!("{} signed by {}", shown.receipt_hash, signer(shown.enclave));
+            facts.push(("receipt", receipt));
             facts.push(("voucher by", signer(shown.user)));
         }
         Some(Err(fault)) => facts.push(("receipt", fault.to_string())),
@@ -132,4 +126,8 @@ fn show(context: &Context, dispute: &Dispute, money: &impl Fn(Amount) -> String)
     for (name, value) in facts {
         print::line(format!("{name:12} {value}"));
     }
+}
+
+fn signer(address: Option<Address>) -> String {
+    address.map_or_else(|| "nobody".to_owned(), |address| address.to_string())
 }

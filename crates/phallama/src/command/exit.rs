@@ -3,7 +3,7 @@
 use phallama_chain::Channel;
 use phallama_client::Client;
 use phallama_protocol::ids::{Amount, PodId};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::pods;
 use super::sending::{By, call_of, carry_out, report, sign_into};
@@ -23,7 +23,7 @@ pub(super) async fn run(context: &Context, options: &Exit) -> Result<(), CliErro
     let pod = pods::of_wallet(&client, &options.pod).await?;
     let state = State::read(&client, pod).await?;
     if context.global.json {
-        print::json(&Value::Object(state.json()));
+        print::json(&state.json());
         return Ok(());
     }
     let meta = client.token().await?;
@@ -82,8 +82,8 @@ async fn finish(context: &Context, options: &Exit) -> Result<(), CliError> {
     let state = State::read(&client, pod).await?;
     let returned = before.unclaimed();
     let mut json = state.json();
-    json.insert("returned".to_owned(), json!(returned));
-    json.insert("free".to_owned(), json!(free));
+    json["returned"] = json!(returned);
+    json["free"] = json!(free);
     let facts = [("returned", money(returned, meta)), ("free", money(free, meta))];
     report(context, &facts, json, &mined);
     Ok(())
@@ -136,18 +136,17 @@ impl State {
         }
     }
 
-    fn json(&self) -> Map<String, Value> {
+    fn json(&self) -> Value {
         let Channel { locked, claimed, exit_at_unix_s, epoch } = self.channel;
         let state = match self.left_s() {
             None => "none",
             Some(0) => "over",
             Some(_) => "running",
         };
-        let json = json!({
+        json!({
             "pod": self.pod, "exit": state, "exit_at_unix_s": exit_at_unix_s,
             "left_s": self.left_s(), "locked": locked, "claimed": claimed,
             "unclaimed": self.unclaimed(), "epoch": epoch,
-        });
-        json.as_object().cloned().unwrap_or_else(Map::new)
+        })
     }
 }

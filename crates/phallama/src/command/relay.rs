@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use phallama_client::{Action, SIGNED_FILE_MAX_BYTES, SignedAction};
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::sending::{By, call_of, carry_out, report};
 use crate::cli::Relay;
@@ -30,7 +30,7 @@ pub(super) async fn run(context: &Context, options: &Relay) -> Result<(), CliErr
     let Some(mined) = sent else { return Ok(()) };
     let json = json!({"sent": kind, "user": user});
     let facts = [("sent", kind.to_owned())];
-    report(context, &facts, json.as_object().cloned().unwrap_or_else(Map::new), &mined);
+    report(context, &facts, json, &mined);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use phallama_chain::{Call, Chain, ChainError, Gas, Sender, Tx};
 use phallama_client::{Client, RelayError, SignedAction, UserKey};
 use phallama_protocol::keys::Signer;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::cli::Sending;
 use crate::context::{Context, key_file};
@@ -182,22 +182,17 @@ fn confirm(says: &str) -> Result<(), CliError> {
 }
 
 /// What happened: facts for people, the same and more for programs.
-pub(super) fn report(
-    context: &Context,
-    facts: &[(&str, String)],
-    mut json: Map<String, Value>,
-    mined: &[Tx],
-) {
+pub(super) fn report(context: &Context, facts: &[(&str, String)], mut json: Value, mined: &[Tx]) {
     let gas: u64 = mined.iter().map(|tx| tx.gas_used).sum();
     let fee: u128 =
         mined.iter().map(|tx| u128::from(tx.gas_used) * tx.effective_gas_price_wei).sum();
     let hashes: Vec<String> =
         mined.iter().map(|tx| format!("0x{}", hex::encode(tx.hash))).collect();
     if context.global.json {
-        json.insert("gas_used".to_owned(), gas.into());
-        json.insert("fee_wei".to_owned(), fee.to_string().into());
-        json.insert("transactions".to_owned(), hashes.into());
-        print::json(&Value::Object(json));
+        json["gas_used"] = gas.into();
+        json["fee_wei"] = fee.to_string().into();
+        json["transactions"] = hashes.into();
+        print::json(&json);
         return;
     }
     for (name, value) in facts {

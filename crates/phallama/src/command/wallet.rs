@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use phallama_chain::{Chain, Tx};
 use phallama_client::{ClientError, Keystore, ScryptCost};
 use phallama_protocol::eip712::OpenAccount;
-use phallama_protocol::ids::Amount as TokenAmount;
+use phallama_protocol::ids::{Address, Amount as TokenAmount};
 use phallama_protocol::keys::Signer;
 use serde_json::json;
 
@@ -94,8 +94,7 @@ pub(super) fn list(context: &Context) -> Result<(), CliError> {
         print::json(&json!({"wallets": wallets}));
         return Ok(());
     }
-    let row = |(name, user): &(Option<String>, _)| {
-        let user: &phallama_protocol::ids::Address = user;
+    let row = |(name, user): &(Option<String>, Address)| {
         vec![name.clone().unwrap_or_else(|| "(unnamed)".to_owned()), user.to_string()]
     };
     print::line(print::table(

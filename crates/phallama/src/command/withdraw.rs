@@ -2,7 +2,7 @@
 
 use phallama_client::Client;
 use phallama_protocol::ids::Amount;
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::sending::{By, call_of, carry_out, report, sign_into};
 use crate::cli::Withdraw;
@@ -32,7 +32,7 @@ pub(super) async fn run(context: &Context, options: &Withdraw) -> Result<(), Cli
     let facts = [("withdrawn", money(amount, meta)), ("free", money(account.free, meta))];
     let json = json!({"user": user, "owner": account.owner, "withdrawn": amount,
                       "free": account.free});
-    report(context, &facts, json.as_object().cloned().unwrap_or_else(Map::new), &mined);
+    report(context, &facts, json, &mined);
     Ok(())
 }
 
