@@ -366,6 +366,7 @@ fn money(amount: Amount, token: Option<&TokenMeta>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Repeated;
 
     fn usdc() -> TokenMeta {
         TokenMeta { symbol: "USDC".to_owned(), decimals: 6 }
@@ -421,6 +422,55 @@ hint: To test it alone, run `phallama verify 0x7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7
             let text = error.explain(None).to_string();
             assert!(text.contains("1010 units") && text.contains("10 units"), "{text}");
             assert!(text.contains(&format!("`phallama exit {pod} --start`")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_limit_says_what_counts_against_it_and_how_to_raise_it() {
+        let error = ClientError::LimitExceeded {
+            limit: SpendLimit::PerPod,
+            allowed: Amount::from(1_000_000),
+            needs: Amount::from(40_960),
+            spent: Amount::from(990_000),
+        };
+        let expected = "\
+this request may cost more than your limit per pod
+  needs    0.040960 USDC  (the reserve of this request)
+  spent    0.990000 USDC  (and reserved before it)
+  allowed  1.000000 USDC  (limits.per_pod)
+  No prompt was sent.
+
+hint: To allow more, run `phallama limits set --per-pod AMOUNT`, or ask for fewer tokens";
+        assert_eq!(error.explain(Some(&usdc())).to_string(), expected);
+    }
+
+    #[test]
+    fn a_close_that_is_refused_says_why_and_what_needs_nobody() {
+        let (pod, code) = (PodId([0x7c; 32]), Code::EpochMismatch);
+        let error = ClientError::CloseRefused { pod, code, retry_after_ms: None };
+        let expected = format!(
+            "\
+pod `0x7c7c…7c7c` did not sign the end of the channel
+  code    epoch_mismatch  (not authenticated)
+  reason  its enclave has not served the channel since its last start
+  Nothing was sent to the chain.
+
+hint: Ask it anything and close again, or to take back what is locked, run `phallama exit {pod} \
+             --start`; it takes 48 hours and nobody's consent"
+        );
+        assert_eq!(error.explain(None).to_string(), expected);
+    }
+
+    #[test]
+    fn a_request_that_is_not_sent_again_says_so() {
+        let request_id = phallama_protocol::ids::RequestId([7; 16]);
+        for (how, what) in [
+            (Repeated::Open, "is being answered"),
+            (Repeated::Answered, "was answered and paid before"),
+            (Repeated::Larger, "was sent before with a smaller reserve"),
+        ] {
+            let text = ClientError::RequestRepeated { request_id, how }.explain(None).to_string();
+            assert_eq!(text, format!("request {request_id} {what}\n  No prompt was sent."));
         }
     }
 
