@@ -198,7 +198,7 @@ impl ClientError {
                 format!("Ask it anything and close again, or {}", lowercase(&leave(*pod))),
             ),
             Code::QueueFull => (
-                "requests are open, or the enclave is starting",
+                "requests are open, a lock is on its way, or the enclave is starting",
                 format!("Try again in a moment, or {}", lowercase(&leave(*pod))),
             ),
             _ => ("it does not take the request", leave(*pod)),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use phallama_chain::LockRow;
+use phallama_chain::{ChainError, LockRow};
 use phallama_protocol::eip712::{Allocation, Domain};
 use phallama_protocol::ids::{Amount, Digest32, PodId};
 use phallama_protocol::keys;
@@ -52,6 +52,23 @@ pub struct Admission {
 }
 
 impl Gate {
+    /// Whether a channel can end without loss: what was charged in it is locked, or is about to be,
+    /// which is waited for.
+    ///
+    /// # Errors
+    /// [`ChainError`]: the channel could not be read.
+    pub async fn is_covered(&self, key: ChannelKey) -> Result<bool, ChainError> {
+        let charged = self.journal.cumulative(key);
+        if charged == Amount::ZERO {
+            return Ok(true);
+        }
+        if let Some(ticket) = self.locks.ticket(key.user) {
+            ticket.outcome(self.lock_wait).await;
+        }
+        let channels = self.view.channels(&[key.user]).await?;
+        Ok(channels.first().is_some_and(|channel| channel.locked >= charged))
+    }
+
     /// Answers one question.
     ///
     /// # Errors

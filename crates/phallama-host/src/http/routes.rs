@@ -23,6 +23,7 @@ use crate::attestation::CollateralKeeper;
 use crate::enclave::{EnclaveClient, EnclaveInfo, EnclaveState};
 use crate::error::EnclaveError;
 use crate::exchange::{Exchanges, Opening, Piece};
+use crate::journal::ChannelKey;
 use crate::status::StatusSource;
 
 const REQUEST_MEDIA_TYPE: &str = "application/phallama-req";
@@ -223,6 +224,15 @@ async fn close(State(front): State<Arc<Front>>, body: Body) -> Result<Response, 
     let request = CloseRequest::decode(&body).map_err(|_| malformed())?;
     let gate = &front.exchanges.gate;
     let user = request.user(gate.pod, &gate.domain).map_err(|_| malformed())?;
+    let key = ChannelKey { user, epoch: request.epoch };
+    match gate.is_covered(key).await {
+        Ok(true) => {}
+        Ok(false) => return Err(Refuse::starting()),
+        Err(error) => {
+            tracing::info!(%error, "http: a channel was not closed");
+            return Err(Refuse::new(Code::ChainBehind, RETRY_AFTER_MS));
+        }
+    }
     let signed = front.enclave.sign_close(user, request.epoch).await.map_err(|error| {
         tracing::info!(%error, "http: a channel was not closed");
         match error {

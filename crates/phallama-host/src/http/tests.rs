@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::enclave::{EnclaveClient, EnclaveState};
 use crate::status::StatusSource;
-use crate::testing::World;
+use crate::testing::{World, charge, user};
 
 const BODY_MAX_BYTES: usize = 1_000;
 
@@ -223,6 +223,32 @@ async fn enclaves_last_word_is_for_whoever_signed_the_request() {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), Some(CLOSE_MEDIA_TYPE));
     assert_eq!(CloseAnswer::decode(&answer.rest), Ok(CloseAnswer { cumulative, signature }));
+}
+
+#[tokio::test]
+async fn channel_does_not_end_before_what_was_charged_is_locked() {
+    let site = Site::start().await;
+    let (unlocked, locked) = (user(0), user(1));
+    let request = |user: &Signer| {
+        let gate = &site.world.exchanges().gate;
+        let exit = StartExit { pod_id: gate.pod, epoch: 0 };
+        CloseRequest { epoch: 0, exit_sig: user.sign(&exit.digest(&gate.domain)) }.encode()
+    };
+    site.world.open(&unlocked, 1_000).await;
+    charge(&site.world, &unlocked, 80).await;
+    ask_to_close(&site, &request(&unlocked)).await.assert_refusal(Code::QueueFull);
+    site.world.open(&locked, 1_000).await;
+    site.world.lock(&locked, 100).await;
+    charge(&site.world, &locked, 80).await;
+    let (cumulative, signature) = (80.into(), Signature([8; 64]));
+    let enclave = async {
+        let mut side = site.world.enclave.accept().await;
+        side.expect(Kind::SignClose).await;
+        side.control(&CloseSigned { cumulative, signature }).await;
+    };
+    let request = request(&locked);
+    let (answer, ()) = tokio::join!(ask_to_close(&site, &request), enclave);
+    assert_eq!(answer.status, 200);
 }
 
 #[tokio::test]
