@@ -142,8 +142,10 @@ pub(crate) fn engine_error(error: &EngineError) -> PodError {
     let retry_after_ms = error.retry_after_ms().unwrap_or(0);
     let code = match error {
         EngineError::PromptTooLong { .. } => Code::PromptTooLong,
-        EngineError::QueueFull { .. } => Code::QueueFull,
-        EngineError::WorkerRestarting { .. } | EngineError::Draining => Code::WorkerRestarting,
+        EngineError::QueueFull { .. } | EngineError::NoMemory { .. } => Code::QueueFull,
+        EngineError::WorkerRestarting { .. }
+        | EngineError::LoadFailed { .. }
+        | EngineError::Draining => Code::WorkerRestarting,
         other if other.fault() == phallama_engine::Fault::Request => Code::InvalidRequest,
         _ => Code::WorkerFailed,
     };

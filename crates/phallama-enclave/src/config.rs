@@ -76,6 +76,24 @@ pub struct ModelConfig {
     pub context_tokens: u32,
     /// Longest completion, tokens.
     pub max_output_tokens: u32,
+    /// When it is loaded. Its file is checked at the start in any case.
+    #[serde(default)]
+    pub load: LoadConfig,
+    /// How long it stays loaded without a request, seconds; absent: until another model needs the
+    /// memory.
+    #[serde(default)]
+    pub keep_alive_s: Option<u64>,
+}
+
+/// When a model is loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoadConfig {
+    /// Before the enclave is ready.
+    #[default]
+    Start,
+    /// By its first request.
+    Request,
 }
 
 /// The worker process of each model.
@@ -92,12 +110,25 @@ pub struct WorkerConfig {
     /// Requests computed at once, per model.
     #[serde(default = "default_slots")]
     pub slots: u32,
-    /// Computing threads per worker; absent: every core.
+    /// Computing threads per worker; absent: one less than the cores.
     #[serde(default)]
     pub threads: Option<u32>,
     /// Requests that may wait for a slot, per model.
     #[serde(default = "default_queue_max")]
     pub queue_max: usize,
+    /// Memory for the weights and caches of all models, bytes; absent: nine tenths of the machine's.
+    #[serde(default)]
+    pub memory_budget_bytes: Option<u64>,
+    /// How long a worker may compute without a sign of life, seconds; absent: 30. More is needed
+    /// only where computing `batch_tokens` of a prompt takes longer.
+    #[serde(default)]
+    pub stall_timeout_s: Option<u64>,
+    /// How long a worker may take to load its model, seconds; absent: 300.
+    #[serde(default)]
+    pub start_timeout_s: Option<u64>,
+    /// Tokens of a prompt that are computed at a time; absent: 512.
+    #[serde(default)]
+    pub batch_tokens: Option<u32>,
 }
 
 /// Where evidence comes from.

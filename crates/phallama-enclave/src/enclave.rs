@@ -8,17 +8,17 @@ use std::time::Duration;
 use phallama_attest::{
     Binding, Evidence, EvidenceError, NONCE_ON_CHAIN, model_set_root, report_data,
 };
-use phallama_engine::{Engine, EngineConfig, EngineError, StartProgress};
+use phallama_engine::{Engine, EngineConfig, EngineError, Load, Memory, ModelState, StartProgress};
 use phallama_protocol::bundle::SignedBundle;
 use phallama_protocol::eip712::Domain;
 use phallama_protocol::ids::{Address, Digest32, RequestId};
 use phallama_protocol::keys::Signer;
-use phallama_protocol::link::{Status, WorkerState};
+use phallama_protocol::link::{ModelStatus, Status, WorkerState};
 use phallama_protocol::offers::{Offer, offers_hash};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError, ModelConfig};
+use crate::config::{Config, ConfigError, LoadConfig, ModelConfig};
 use crate::epoch::{EpochRing, PodFacts};
 use crate::ledger::Ledger;
 use crate::platform::{Platform, PlatformError, file_sha256, measurement_of};
@@ -51,6 +51,26 @@ pub struct Enclave {
 pub(crate) struct Model {
     pub(crate) offer: Offer,
     pub(crate) engine: Engine,
+}
+
+impl Model {
+    fn status(&self) -> ModelStatus {
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        ModelStatus {
+            model: self.offer.model.clone(),
+            state: match self.engine.state() {
+                ModelState::Unloaded => WorkerState::Unloaded,
+                ModelState::Loading => WorkerState::Starting,
+                ModelState::Ready => WorkerState::Ready,
+                ModelState::Restarting | ModelState::Stopped => WorkerState::Restarting,
+            },
+            build: self.engine.worker_facts().and_then(|facts| facts.build.clone()),
+            in_flight: count(self.engine.in_flight()),
+            queued: count(self.engine.queued()),
+            restarts: self.engine.restarts(),
+            needs_bytes: self.engine.needs_bytes(),
+        }
+    }
 }
 
 /// Why the enclave does not start.
@@ -241,7 +261,10 @@ impl Enclave {
             let total: usize = self.models.iter().map(|model| part(&model.engine)).sum();
             u32::try_from(total).unwrap_or(u32::MAX)
         };
-        let ready = self.models.iter().all(|model| model.engine.worker_pid().is_some());
+        let models: Vec<ModelStatus> = self.models.iter().map(Model::status).collect();
+        // One model that is down is told of below; the others are served.
+        let serves = |model: &ModelStatus| model.state != WorkerState::Restarting;
+        let ready = models.iter().any(serves);
         Status {
             identity: self.identity.address(),
             measurement: self.facts.measurement,
@@ -250,6 +273,7 @@ impl Enclave {
             slots: self.models.iter().map(|model| model.engine.config().slots).sum(),
             worker: if ready { WorkerState::Ready } else { WorkerState::Restarting },
             epoch_id: self.bundle().bundle().epoch_id,
+            models,
         }
     }
 
@@ -328,17 +352,22 @@ async fn start_models(
     config: &Config,
     progress: impl Fn(Starting) + Send + Sync + Clone + 'static,
 ) -> Result<Vec<Model>, StartError> {
+    let memory = match config.worker.memory_budget_bytes {
+        Some(bytes) => Memory::new(Some(bytes)),
+        None => Memory::of_this_machine(),
+    };
     let mut models = Vec::new();
     for (index, model) in config.models.iter().enumerate() {
         let socket_dir = config.worker.socket_dir.join(index.to_string());
         let name = model.model.clone();
         let progress = progress.clone();
-        let engine =
-            Engine::start_with_progress(engine_config(config, model, &socket_dir), move |step| {
-                progress(Starting { model: name.clone(), progress: step });
-            })
-            .await
-            .map_err(|source| StartError::Engine { model: model.model.clone(), source })?;
+        let engine_config =
+            EngineConfig { memory: memory.clone(), ..engine_config(config, model, &socket_dir) };
+        let engine = Engine::start_with_progress(engine_config, move |step| {
+            progress(Starting { model: name.clone(), progress: step });
+        })
+        .await
+        .map_err(|source| StartError::Engine { model: model.model.clone(), source })?;
         models.push(Model { offer: model.offer(), engine });
     }
     Ok(models)
@@ -346,18 +375,28 @@ async fn start_models(
 
 fn engine_config(config: &Config, model: &ModelConfig, socket_dir: &Path) -> EngineConfig {
     let worker = &config.worker;
+    let defaults = EngineConfig::new(
+        &worker.path,
+        &model.model_path,
+        &model.model,
+        model.weights_sha256.0,
+        socket_dir,
+    );
+    let seconds = |chosen: Option<u64>, default| chosen.map_or(default, Duration::from_secs);
     EngineConfig {
         context_tokens: model.context_tokens,
         slots: worker.slots,
         queue_max: worker.queue_max,
         threads: worker.threads,
         extra_args: worker.args.iter().map(Into::into).collect(),
-        ..EngineConfig::new(
-            &worker.path,
-            &model.model_path,
-            &model.model,
-            model.weights_sha256.0,
-            socket_dir,
-        )
+        start_timeout: seconds(worker.start_timeout_s, defaults.start_timeout),
+        stall_timeout: seconds(worker.stall_timeout_s, defaults.stall_timeout),
+        batch_tokens: worker.batch_tokens.unwrap_or(defaults.batch_tokens),
+        load: match model.load {
+            LoadConfig::Start => Load::AtStart,
+            LoadConfig::Request => Load::OnRequest,
+        },
+        keep_alive: model.keep_alive_s.map(Duration::from_secs),
+        ..defaults
     }
 }

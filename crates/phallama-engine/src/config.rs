@@ -2,6 +2,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::Value;
+
+use crate::Memory;
+
 /// Who a request belongs to: the 20-byte address of the paying account. Prefix caches are never
 /// shared between two of them.
 pub type Account = [u8; 20];
@@ -39,8 +43,21 @@ pub struct EngineConfig {
     pub extra_args: Vec<OsString>,
     /// How long a started worker may take until its model is loaded.
     pub start_timeout: Duration,
-    /// How long a running request may go without a byte from the worker.
+    /// How long a running request may go without a byte from the worker. While it computes a
+    /// prompt, it reports after every `batch_tokens`.
     pub stall_timeout: Duration,
+    /// How often the worker is asked whether it is well, and how long it may take to say so. One
+    /// that misses three in a row is replaced.
+    pub probe_every: Duration,
+    /// Tokens of a prompt that are computed at a time. More is faster for long prompts, and makes
+    /// other answers wait longer.
+    pub batch_tokens: u32,
+    /// When the model is loaded.
+    pub load: Load,
+    /// How long it stays loaded without a request; `None`: until another model needs the memory.
+    pub keep_alive: Option<Duration>,
+    /// The memory that it shares with other models.
+    pub memory: Memory,
     /// Wait before the first restart of a worker that ended; doubles with each failure.
     pub backoff_min: Duration,
     /// Longest wait between two restarts.
@@ -49,7 +66,8 @@ pub struct EngineConfig {
 
 impl EngineConfig {
     /// Sane values for everything that has one: 2 slots of 4096 tokens, 32 waiting requests,
-    /// 5 minutes to load, 60 seconds without a byte, restarts after 100 ms to 60 s.
+    /// 5 minutes to load, 30 seconds without a byte, restarts after 100 ms to 60 s; loaded at once,
+    /// for good, without a limit on memory.
     pub fn new(
         worker: impl Into<PathBuf>,
         model_path: impl Into<PathBuf>,
@@ -69,10 +87,20 @@ impl EngineConfig {
             socket_dir: socket_dir.into(),
             extra_args: Vec::new(),
             start_timeout: Duration::from_mins(5),
-            stall_timeout: Duration::from_mins(1),
+            stall_timeout: Duration::from_secs(30),
+            probe_every: Duration::from_secs(5),
+            batch_tokens: 512,
+            load: Load::AtStart,
+            keep_alive: None,
+            memory: Memory::new(None),
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_mins(1),
         }
+    }
+
+    /// Tokens that the worker's cache holds, all slots together.
+    pub(crate) fn cache_tokens(&self) -> u64 {
+        u64::from(self.context_tokens) * u64::from(self.slots.max(1))
     }
 
     /// The number of computing threads the worker is told to use.
@@ -81,6 +109,65 @@ impl EngineConfig {
             let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             u32::try_from(cores - 1).unwrap_or(u32::MAX).max(1)
         })
+    }
+}
+
+/// When a model is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Load {
+    /// With the engine, which is not started until it answers.
+    #[default]
+    AtStart,
+    /// When somebody asks it. The file is checked when the engine starts, and again then.
+    OnRequest,
+}
+
+/// How the model is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelState {
+    /// Not in memory; the next request loads it.
+    Unloaded,
+    /// The file is checked and the worker loads it.
+    Loading,
+    /// The worker answers.
+    Ready,
+    /// The worker ended or could not be started, and is started again.
+    Restarting,
+    /// The engine was shut down.
+    Stopped,
+}
+
+/// What a worker says of itself once it is ready. Absent is what it does not say.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WorkerFacts {
+    /// Build of llama-server.
+    pub build: Option<String>,
+    /// Requests that it computes at once.
+    pub slots: Option<u32>,
+    /// Context of one request, tokens.
+    pub context_tokens: Option<u32>,
+    /// Whether it takes images.
+    pub images: bool,
+    /// Whether it takes audio.
+    pub audio: bool,
+    /// Whether the model has a chat template.
+    pub chat_template: bool,
+}
+
+impl WorkerFacts {
+    /// Reads llama-server's `/props`.
+    pub(crate) fn from_props(json: &[u8]) -> Self {
+        let props: Value = serde_json::from_slice(json).unwrap_or_default();
+        let number = |value: &Value| value.as_u64().and_then(|number| u32::try_from(number).ok());
+        let yes = |name: &str| props["modalities"][name] == true;
+        Self {
+            build: props["build_info"].as_str().map(str::to_owned),
+            slots: number(&props["total_slots"]),
+            context_tokens: number(&props["default_generation_settings"]["n_ctx"]),
+            images: yes("vision"),
+            audio: yes("audio"),
+            chat_template: props["chat_template"].as_str().is_some_and(|text| !text.is_empty()),
+        }
     }
 }
 

@@ -14,6 +14,9 @@ use tokio::task::AbortHandle;
 /// Longest error answer that is read.
 const ERROR_BODY_MAX_BYTES: usize = 64 * 1024;
 
+/// Longest description of itself that is read; the model's chat template is in it.
+const FACTS_MAX_BYTES: usize = 1 << 20;
+
 /// Nobody listens on the socket, or the connection ended before an answer began. Which of the two
 /// a dying worker shows is chance.
 pub(crate) struct NoAnswer;
@@ -51,6 +54,16 @@ pub(crate) async fn post(socket: &Path, path: &str, body: Vec<u8>) -> Result<Exc
 pub(crate) async fn is_healthy(socket: &Path) -> bool {
     let answer = send(socket, Method::GET, "/health", Bytes::new()).await;
     answer.is_ok_and(|exchange| exchange.status == 200)
+}
+
+/// The body of a good answer to a GET.
+pub(crate) async fn get(socket: &Path, path: &str) -> Option<Bytes> {
+    let exchange = send(socket, Method::GET, path, Bytes::new()).await.ok()?;
+    if exchange.status != 200 {
+        return None;
+    }
+    let limited = Limited::new(exchange.body, FACTS_MAX_BYTES);
+    limited.collect().await.ok().map(http_body_util::Collected::to_bytes)
 }
 
 async fn send(

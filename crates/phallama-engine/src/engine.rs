@@ -1,12 +1,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::config::{ModelState, WorkerFacts};
 use crate::connection::{Exchange, NoAnswer, post};
+use crate::memory::Tenant;
 use crate::slots::{Lease, SlotTable};
-use crate::supervisor::{ReadyWorker, Supervisor, WorkerState};
+use crate::supervisor::{Supervisor, WorkerState};
 use crate::{
     Account, ChatRequest, ChatStream, CompletionRequest, EngineConfig, EngineError, StartProgress,
     WorkerText,
@@ -19,13 +21,15 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     config: Arc<EngineConfig>,
     slots: Arc<SlotTable>,
+    tenant: Arc<Tenant>,
     supervisor: Supervisor,
     draining: AtomicBool,
 }
 
 impl Engine {
-    /// Checks the weights, starts the worker and waits until the model is loaded. Must be called
-    /// inside a tokio runtime with I/O and time.
+    /// Checks the weights, starts the worker and waits until the model is loaded, unless it is to be
+    /// loaded [on request](crate::Load::OnRequest). Must be called inside a tokio runtime with I/O
+    /// and time.
     ///
     /// # Errors
     /// Those of [`Fault::Operator`](crate::Fault::Operator).
@@ -44,15 +48,18 @@ impl Engine {
         crate::check_extra_args(&config.extra_args)?;
         let config = Arc::new(config);
         let slots = SlotTable::new(config.slots, config.queue_max);
-        let supervisor = Supervisor::start(Arc::clone(&config), Arc::new(progress)).await?;
+        let tenant = Tenant::new(config.memory.clone(), Arc::clone(&slots));
+        let (shared, sitting) = (Arc::clone(&config), Arc::clone(&tenant));
+        let supervisor = Supervisor::start(shared, sitting, Arc::new(progress)).await?;
         let draining = AtomicBool::new(false);
-        Ok(Self(Arc::new(Inner { config, slots, supervisor, draining })))
+        Ok(Self(Arc::new(Inner { config, slots, tenant, supervisor, draining })))
     }
 
     /// Answers a conversation. Waits for a free slot; dropping the future gives up the place.
     ///
     /// # Errors
-    /// [`EngineError::QueueFull`], [`EngineError::WorkerRestarting`], [`EngineError::Draining`],
+    /// [`EngineError::QueueFull`], [`EngineError::WorkerRestarting`], [`EngineError::LoadFailed`],
+    /// [`EngineError::NoMemory`], [`EngineError::Draining`],
     /// [`EngineError::PromptTooLong`], [`EngineError::WorkerRefused`], [`EngineError::Stalled`],
     /// [`EngineError::Truncated`].
     pub async fn chat(
@@ -96,9 +103,35 @@ impl Engine {
         self.0.slots.queued()
     }
 
-    /// Process id of the worker, unless it is being restarted.
+    /// Process id of the worker, if there is one that answers.
     pub fn worker_pid(&self) -> Option<u32> {
-        self.ready().ok().map(|worker| worker.pid)
+        match self.0.supervisor.state() {
+            WorkerState::Ready(worker) => Some(worker.pid),
+            _ => None,
+        }
+    }
+
+    /// What the worker says of itself, if there is one that answers.
+    pub fn worker_facts(&self) -> Option<Arc<WorkerFacts>> {
+        match self.0.supervisor.state() {
+            WorkerState::Ready(worker) => Some(worker.facts),
+            _ => None,
+        }
+    }
+
+    /// How the model is.
+    pub fn state(&self) -> ModelState {
+        self.0.supervisor.state().model_state()
+    }
+
+    /// How often there was no worker for a while, because it ended or did not start.
+    pub fn restarts(&self) -> u64 {
+        self.0.supervisor.restarts()
+    }
+
+    /// What the worker is taken to use when it is loaded, bytes.
+    pub fn needs_bytes(&self) -> u64 {
+        self.0.tenant.needs()
     }
 
     /// Takes no new requests, lets those accepted run for at most `drain`, then ends the worker.
@@ -119,9 +152,11 @@ impl Engine {
         if self.0.draining.load(Ordering::SeqCst) {
             return Err(EngineError::Draining);
         }
-        self.ready()?;
+        self.0.supervisor.state().pause()?;
+        self.0.tenant.touch();
+        // A model whose slot is taken is not unloaded; so the slot comes first.
         let lease = self.0.slots.acquire(account).await?;
-        let worker = self.ready()?;
+        let worker = self.0.supervisor.ready().await?;
         let body = body(&lease, self.0.config.context_tokens);
         let stall_timeout = self.0.config.stall_timeout;
         let answer = tokio::time::timeout(stall_timeout, post(&worker.socket, path, body)).await;
@@ -138,25 +173,14 @@ impl Engine {
         }
     }
 
-    fn ready(&self) -> Result<ReadyWorker, EngineError> {
-        match self.0.supervisor.state() {
-            WorkerState::Ready(worker) => Ok(worker),
-            WorkerState::Restarting { retry_at } => {
-                Err(restarting(retry_at.saturating_duration_since(Instant::now())))
-            }
-            WorkerState::Stopped => Err(EngineError::Draining),
-        }
-    }
-
     /// The worker ended before it began to answer, but its supervisor may not have noticed yet.
     fn gone(&self) -> EngineError {
-        self.ready().err().unwrap_or_else(|| restarting(self.0.config.backoff_min))
+        self.0.supervisor.state().pause().err().unwrap_or_else(|| {
+            let backoff = self.0.config.backoff_min.as_millis();
+            let retry_after_ms = u64::try_from(backoff).unwrap_or(u64::MAX).max(1);
+            EngineError::WorkerRestarting { retry_after_ms }
+        })
     }
-}
-
-fn restarting(wait: Duration) -> EngineError {
-    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-    EngineError::WorkerRestarting { retry_after_ms: wait_ms.max(1) }
 }
 
 /// What an answer other than 200 means.

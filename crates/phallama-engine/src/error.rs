@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use crate::gguf::GgufError;
 use crate::sse::SseError;
 
 /// Text that the worker wrote about a request. It may quote the prompt, so it prints as its length;
@@ -74,6 +75,14 @@ pub enum EngineError {
         /// Digest of the file.
         got: [u8; 32],
     },
+    /// The weight file is the one that was offered, and no GGUF file that a worker may see.
+    #[error("weight file {path} is refused {source}; it was not loaded")]
+    WeightsRefused {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<GgufError>,
+    },
     /// An argument that is not the operator's to set.
     #[error(
         "worker argument `{argument}` is refused: it would override what keeps prompts private or \
@@ -125,6 +134,29 @@ pub enum EngineError {
         /// How long it was given.
         after: Duration,
     },
+    /// The worker does less than it was told to.
+    #[error("the worker has {got} {what}, it was told to have {expected}; use another build of it")]
+    WorkerFallsShort {
+        /// Of what.
+        what: &'static str,
+        /// What it was told.
+        expected: u32,
+        /// What it says.
+        got: u32,
+    },
+    /// The model would not fit the memory if it were alone.
+    #[error(
+        "the model needs about {} MiB with its cache, the memory budget is {} MiB; \
+         raise the budget, or lower context_tokens or slots",
+        needs_bytes >> 20,
+        budget_bytes >> 20
+    )]
+    ModelTooLarge {
+        /// Weights, cache and overhead.
+        needs_bytes: u64,
+        /// The budget.
+        budget_bytes: u64,
+    },
     /// The request was refused before the worker saw it.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -144,10 +176,34 @@ pub enum EngineError {
         /// A fair guess of when a place will be free.
         retry_after_ms: u64,
     },
+    /// The model is not loaded, and the models that are loaded are all busy.
+    #[error(
+        "there is no memory for this model while others answer: it needs about {} MiB, {} of {} \
+         MiB are in use; try again in {retry_after_ms} ms",
+        needs_bytes >> 20,
+        used_bytes >> 20,
+        budget_bytes >> 20
+    )]
+    NoMemory {
+        /// Weights, cache and overhead.
+        needs_bytes: u64,
+        /// What the loaded models use.
+        used_bytes: u64,
+        /// The budget.
+        budget_bytes: u64,
+        /// A fair guess of when another one is idle.
+        retry_after_ms: u64,
+    },
     /// The worker ended and is being started again.
     #[error("the model worker is restarting; try again in {retry_after_ms} ms")]
     WorkerRestarting {
         /// When the next attempt starts.
+        retry_after_ms: u64,
+    },
+    /// The model could not be loaded; the operator's log says why.
+    #[error("the model could not be loaded; try again in {retry_after_ms} ms")]
+    LoadFailed {
+        /// When the next attempt may start.
         retry_after_ms: u64,
     },
     /// The engine is shutting down.
@@ -196,15 +252,22 @@ impl EngineError {
         match self {
             Self::WeightsUnreadable { .. }
             | Self::WeightsMismatch { .. }
+            | Self::WeightsRefused { .. }
             | Self::ExtraArgument { .. }
             | Self::SocketDir { .. }
             | Self::SocketPathTooLong { .. }
             | Self::WorkerNotRunnable { .. }
             | Self::WorkerExited { .. }
-            | Self::StartTimeout { .. } => Fault::Operator,
+            | Self::StartTimeout { .. }
+            | Self::WorkerFallsShort { .. }
+            | Self::ModelTooLarge { .. } => Fault::Operator,
             Self::Request(_) | Self::PromptTooLong { .. } => Fault::Request,
             Self::WorkerRefused { status, .. } if *status < 500 => Fault::Request,
-            Self::QueueFull { .. } | Self::WorkerRestarting { .. } | Self::Draining => Fault::Busy,
+            Self::QueueFull { .. }
+            | Self::NoMemory { .. }
+            | Self::WorkerRestarting { .. }
+            | Self::LoadFailed { .. }
+            | Self::Draining => Fault::Busy,
             Self::Stalled { .. }
             | Self::Truncated { .. }
             | Self::WorkerRefused { .. }
@@ -217,9 +280,10 @@ impl EngineError {
     /// How long to wait before trying again, where that is known.
     pub fn retry_after_ms(&self) -> Option<u64> {
         match self {
-            Self::QueueFull { retry_after_ms, .. } | Self::WorkerRestarting { retry_after_ms } => {
-                Some(*retry_after_ms)
-            }
+            Self::QueueFull { retry_after_ms, .. }
+            | Self::NoMemory { retry_after_ms, .. }
+            | Self::LoadFailed { retry_after_ms }
+            | Self::WorkerRestarting { retry_after_ms } => Some(*retry_after_ms),
             _ => None,
         }
     }

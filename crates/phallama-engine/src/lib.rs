@@ -8,8 +8,9 @@
 //! What this crate guarantees:
 //!
 //! - The worker is started only after the SHA-256 of the weight file was found equal to the digest
-//!   in [`EngineConfig`]; the same holds for every restart. The file must lie where nobody but the
-//!   enclave can change it between hashing and loading; hashing cannot establish that.
+//!   in [`EngineConfig`] and the file passed [`check_gguf`]; the same holds for every restart. The
+//!   file must lie where nobody but the enclave can change it between hashing and loading; hashing
+//!   cannot establish that.
 //! - A request reaches the worker only rebuilt field by field from an allow-list ([`ChatRequest`],
 //!   [`CompletionRequest`]). Slot, cache and streaming fields are ours alone.
 //! - The prefix cache is reused within one account only (`slots`).
@@ -26,6 +27,8 @@ mod error;
 mod event;
 mod extra_args;
 mod fields;
+mod gguf;
+mod memory;
 mod messages;
 mod request;
 mod schema;
@@ -36,11 +39,13 @@ mod supervisor;
 mod weights;
 mod worker;
 
-pub use config::{Account, EngineConfig, StartProgress};
+pub use config::{Account, EngineConfig, Load, ModelState, StartProgress, WorkerFacts};
 pub use engine::Engine;
 pub use error::{EngineError, Fault, RequestError, WorkerText};
 pub use event::{EngineEvent, FinishReason, Usage};
 pub use extra_args::check_extra_args;
+pub use gguf::{GgufError, GgufModel, GgufRefusal, check_gguf};
+pub use memory::Memory;
 pub use request::{ChatRequest, CompletionRequest};
 pub use sse::{SseDecoder, SseError};
 pub use stream::ChatStream;

@@ -21,12 +21,14 @@ const RETRY_AFTER_MAX_MS: u64 = 60_000;
 const FIRST_MEAN_MS: u64 = 2_000;
 
 /// Slots of one worker and the queue in front of them.
+#[derive(Debug)]
 pub(crate) struct SlotTable {
     state: Mutex<State>,
     idle: Notify,
     queue_max: usize,
 }
 
+#[derive(Debug)]
 struct State {
     slots: Vec<Slot>,
     queue: VecDeque<Waiter>,
@@ -34,13 +36,14 @@ struct State {
     mean_ms: u64,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct Slot {
     owner: Option<Account>,
     busy: bool,
     last_use: u64,
 }
 
+#[derive(Debug)]
 struct Waiter {
     id: u64,
     account: Account,
@@ -48,6 +51,7 @@ struct Waiter {
 }
 
 /// The right to use one slot; dropping it passes the slot to the next in the queue.
+#[derive(Debug)]
 pub(crate) struct Lease {
     /// `None` once the lease was taken back without ever having been used.
     table: Option<Arc<SlotTable>>,

@@ -70,7 +70,11 @@ impl ChatStream {
             }
             let received = self.receive().await?;
             if let Err(error) = received.and_then(|bytes| self.take_bytes(&bytes)) {
-                self.running = None;
+                let nonsense = matches!(error, EngineError::Protocol { .. } | EngineError::Sse(_));
+                // Who talks nonsense may have had its memory overwritten.
+                if let Some(running) = self.running.take().filter(|_| nonsense) {
+                    running.worker.restart();
+                }
                 self.failed = Some(error);
             }
         }

@@ -1,10 +1,11 @@
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use crate::EngineError;
+use crate::gguf::{GgufModel, check_gguf};
 
 /// Read at a time; also the step of the progress report.
 const CHUNK_BYTES: usize = 1024 * 1024;
@@ -12,8 +13,11 @@ const CHUNK_BYTES: usize = 1024 * 1024;
 /// SHA-256 of the file at `path`, read once from start to end.
 ///
 /// `progress` is called with the bytes hashed so far and the size of the file.
-pub fn weights_digest(path: &Path, mut progress: impl FnMut(u64, u64)) -> io::Result<[u8; 32]> {
-    let mut file = File::open(path)?;
+pub fn weights_digest(path: &Path, progress: impl FnMut(u64, u64)) -> io::Result<[u8; 32]> {
+    digest_of(&mut File::open(path)?, progress)
+}
+
+fn digest_of(file: &mut File, mut progress: impl FnMut(u64, u64)) -> io::Result<[u8; 32]> {
     let total = file.metadata()?.len();
     let (mut hasher, mut buffer, mut done) = (Sha256::new(), vec![0; CHUNK_BYTES], 0);
     loop {
@@ -29,25 +33,48 @@ pub fn weights_digest(path: &Path, mut progress: impl FnMut(u64, u64)) -> io::Re
     }
 }
 
-/// Hashes the file off the async threads and compares.
+/// A file that has passed the check.
+#[derive(Debug)]
+pub(crate) struct CheckedWeights {
+    pub(crate) model: GgufModel,
+    pub(crate) file_bytes: u64,
+}
+
+/// Hashes the file off the async threads, compares, and then looks into it.
 ///
 /// # Errors
-/// [`EngineError::WeightsUnreadable`], [`EngineError::WeightsMismatch`].
+/// [`EngineError::WeightsUnreadable`], [`EngineError::WeightsMismatch`],
+/// [`EngineError::WeightsRefused`].
 pub(crate) async fn check_weights(
     path: &Path,
     expected: [u8; 32],
     progress: impl FnMut(u64, u64) + Send + 'static,
-) -> Result<(), EngineError> {
-    let owned = path.to_owned();
-    let got = tokio::task::spawn_blocking(move || weights_digest(&owned, progress))
+) -> Result<CheckedWeights, EngineError> {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || check_file(&path, expected, progress))
         .await
-        .expect("hashing a file does not panic")
-        .map_err(|source| EngineError::WeightsUnreadable { path: path.to_owned(), source })?;
-    if got == expected {
-        Ok(())
-    } else {
-        Err(EngineError::WeightsMismatch { path: path.to_owned(), expected, got })
+        .expect("checking a file does not panic")
+}
+
+fn check_file(
+    path: &Path,
+    expected: [u8; 32],
+    progress: impl FnMut(u64, u64),
+) -> Result<CheckedWeights, EngineError> {
+    let unreadable = |source| EngineError::WeightsUnreadable { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(unreadable)?;
+    let got = digest_of(&mut file, progress).map_err(unreadable)?;
+    if got != expected {
+        return Err(EngineError::WeightsMismatch { path: path.to_owned(), expected, got });
     }
+    file.rewind().map_err(unreadable)?;
+    let file_bytes = file.metadata().map_err(unreadable)?.len();
+    let model =
+        check_gguf(BufReader::with_capacity(CHUNK_BYTES, file), file_bytes).map_err(|refused| {
+            let source = Box::new(refused);
+            EngineError::WeightsRefused { path: path.to_owned(), source }
+        })?;
+    Ok(CheckedWeights { model, file_bytes })
 }
 
 #[cfg(test)]
@@ -76,5 +103,22 @@ mod tests {
         let error = check_weights(&path, [7; 32], |_, _| {}).await.unwrap_err().to_string();
         assert!(error.contains("ba7816bf8f01cfea414140de5dae2223"), "{error}");
         assert!(error.contains("07070707"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn looks_into_a_file_that_is_the_offered_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("weights.gguf");
+        let mut tiny = include_bytes!("../../../vectors/gguf/tiny.gguf").to_vec();
+        std::fs::write(&path, &tiny).unwrap();
+        let digest = Sha256::digest(&tiny).into();
+        let checked = check_weights(&path, digest, |_, _| {}).await.unwrap();
+        assert_eq!((checked.model.layers, checked.file_bytes), (1, tiny.len() as u64));
+        tiny.truncate(tiny.len() - 1);
+        std::fs::write(&path, &tiny).unwrap();
+        let digest = Sha256::digest(&tiny).into();
+        let error = check_weights(&path, digest, |_, _| {}).await.unwrap_err();
+        assert!(matches!(error, EngineError::WeightsRefused { .. }), "{error}");
+        assert!(error.to_string().contains("ends at byte"), "{error}");
     }
 }

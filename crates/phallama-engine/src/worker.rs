@@ -14,13 +14,17 @@ use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::connection::is_healthy;
-use crate::weights::check_weights;
+use crate::config::WorkerFacts;
+use crate::connection::{get, is_healthy};
 use crate::{EngineConfig, EngineError, StartProgress};
 
 /// `sun_path` of Linux has 108 bytes, one of them for the final NUL.
 const SOCKET_PATH_MAX_BYTES: usize = 107;
 
+/// How long the program may take to name its version.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a ready worker may take to describe itself.
+const FACTS_TIMEOUT: Duration = Duration::from_secs(20);
 const HEALTH_EVERY: Duration = Duration::from_millis(50);
 const STDERR_TAIL_BYTES: usize = 4096;
 
@@ -42,6 +46,7 @@ pub(crate) struct Worker {
     child: Child,
     socket: Socket,
     pid: u32,
+    facts: Arc<WorkerFacts>,
 }
 
 /// Path of a socket; the file goes away with it.
@@ -83,18 +88,13 @@ impl Spawner {
 }
 
 impl Worker {
-    /// Checks the weights, starts the process and waits until it has loaded them.
+    /// Starts the process and waits until it has loaded the weights, which were checked just before.
     pub(crate) async fn launch(
         config: &EngineConfig,
         spawner: &Spawner,
         generation: u64,
         progress: Progress,
     ) -> Result<Self, EngineError> {
-        let hashing = Arc::clone(&progress);
-        check_weights(&config.model_path, config.weights_sha256, move |done_bytes, total_bytes| {
-            hashing(StartProgress::Hashing { done_bytes, total_bytes });
-        })
-        .await?;
         let socket = private_socket(&config.socket_dir, generation)?;
         let command = command(config, &socket.0);
         let unrunnable =
@@ -105,9 +105,10 @@ impl Worker {
         let pid = child.id().unwrap_or_default();
         let stderr = child.stderr.take().expect("stderr is piped");
         let mut tail = StderrTail::collect(stderr);
-        let mut worker = Self { child, socket, pid };
+        let mut worker = Self { child, socket, pid, facts: Arc::default() };
         worker.wait_ready(config, &mut tail, &progress).await?;
         tail.discard();
+        worker.facts = Arc::new(facts(config, &worker.socket.0).await?);
         progress(StartProgress::Ready);
         Ok(worker)
     }
@@ -120,10 +121,16 @@ impl Worker {
         self.pid
     }
 
-    /// Returns when the process has ended.
-    pub(crate) async fn ended(&mut self) {
-        if let Err(error) = self.child.wait().await {
-            tracing::warn!(%error, "cannot wait for the worker");
+    pub(crate) fn facts(&self) -> Arc<WorkerFacts> {
+        Arc::clone(&self.facts)
+    }
+
+    /// Returns when the process has ended, with how: a signal 9 that is not ours is mostly the
+    /// system's, for want of memory.
+    pub(crate) async fn ended(&mut self) -> String {
+        match self.child.wait().await {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
         }
     }
 
@@ -173,6 +180,41 @@ impl Worker {
     }
 }
 
+/// What the program says of its version; `None` when it says nothing that is one.
+///
+/// # Errors
+/// [`EngineError::WorkerNotRunnable`].
+pub(crate) async fn version(worker: &Path) -> Result<Option<String>, EngineError> {
+    let unrunnable = |source| EngineError::WorkerNotRunnable { path: worker.to_owned(), source };
+    let mut command = Command::new(worker);
+    command.arg("--version").env_clear().stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(VERSION_TIMEOUT, command.output());
+    let Ok(output) = output.await else { return Ok(None) };
+    let output = output.map_err(unrunnable)?;
+    let text = [output.stderr, output.stdout].concat();
+    let text = String::from_utf8_lossy(&text);
+    let line = text.lines().find_map(|line| line.strip_prefix("version: "));
+    Ok(line.map(|line| line.chars().filter(|c| !c.is_control()).take(80).collect()))
+}
+
+/// Asks a worker that is ready what it is, and holds that against what it was told to be.
+async fn facts(config: &EngineConfig, socket: &Path) -> Result<WorkerFacts, EngineError> {
+    let props =
+        tokio::time::timeout(FACTS_TIMEOUT, get(socket, "/props")).await.unwrap_or_default();
+    let facts = WorkerFacts::from_props(&props.unwrap_or_default());
+    for (what, expected, got) in [
+        ("slots", config.slots.max(1), facts.slots),
+        ("tokens of context", config.context_tokens, facts.context_tokens),
+    ] {
+        if let Some(got) = got
+            && got < expected
+        {
+            return Err(EngineError::WorkerFallsShort { what, expected, got });
+        }
+    }
+    Ok(facts)
+}
+
 /// The path of a socket that does not exist yet, in a directory that only we can enter.
 fn private_socket(dir: &Path, generation: u64) -> Result<Socket, EngineError> {
     let unusable = |source| EngineError::SocketDir { path: dir.to_owned(), source };
@@ -219,22 +261,21 @@ fn command(config: &EngineConfig, socket: &Path) -> Command {
 /// Arguments of llama-server.
 fn arguments(config: &EngineConfig, socket: &Path) -> Vec<OsString> {
     let slots = config.slots.max(1);
-    let context = u64::from(config.context_tokens) * u64::from(slots);
     let mut line: Vec<OsString> = Vec::new();
     let mut option = |name: &str, value: OsString| line.extend([name.into(), value]);
     option("--host", socket.into());
     option("--model", config.model_path.clone().into());
     option("--alias", config.model_name.clone().into());
     option("--parallel", slots.to_string().into());
-    option("--ctx-size", context.to_string().into());
+    option("--ctx-size", config.cache_tokens().to_string().into());
     option("--threads", config.threads_resolved().to_string().into());
+    // A smaller batch: other answers and the progress report wait less for a long prompt.
+    option("--batch-size", config.batch_tokens.max(1).to_string().into());
     for (name, value) in [
         // No prefix of one account is ever looked for in another's slot.
         ("--slot-prompt-similarity", "0"),
         ("--cache-ram", "0"),
         ("--ctx-checkpoints", "0"),
-        // A smaller batch: other answers and the progress report wait less for a long prompt.
-        ("--batch-size", "512"),
         // A ping would hide that the worker computes nothing.
         ("--sse-ping-interval", "-1"),
         // Errors only; they are read while the model loads and thrown away afterwards.

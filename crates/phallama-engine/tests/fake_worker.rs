@@ -18,6 +18,9 @@ use serde_json::{Value, json};
 use support::{ANNE, BOB, Collected, ask, collect};
 use tempfile::TempDir;
 
+/// A model file that is valid and computes nothing.
+const TINY: &[u8] = include_bytes!("../../../vectors/gguf/tiny.gguf");
+
 /// An engine and the directory of its files.
 struct Pod {
     engine: Engine,
@@ -26,7 +29,7 @@ struct Pod {
 
 fn config(dir: &Path) -> EngineConfig {
     let model = dir.join("model.gguf");
-    std::fs::write(&model, b"weights of the fake worker").unwrap();
+    std::fs::write(&model, TINY).unwrap();
     let digest = weights_digest(&model, |_, _| {}).unwrap();
     let worker = env!("CARGO_BIN_EXE_phallama-fake-worker");
     let mut config = EngineConfig::new(worker, model, "fake", digest, dir.join("sockets"));
@@ -68,6 +71,12 @@ async fn until<F: Future<Output = bool>>(what: &str, mut done: impl FnMut() -> F
         assert!(Instant::now() < deadline, "waited 20 s until {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Waits until another worker than `old` answers.
+async fn replaced(engine: &Engine, old: Option<u32>) {
+    until("another worker runs", async || engine.worker_pid().is_some_and(|pid| Some(pid) != old))
+        .await;
 }
 
 fn is_running(pid: u32) -> bool {
@@ -198,14 +207,19 @@ async fn a_connection_that_closes_early_is_an_error_not_an_end() {
 #[tokio::test]
 async fn malformed_streams_are_errors_after_what_came_before() {
     let pod = pod().await;
+    let old = pod.engine.worker_pid();
     let (text, error) = fault(&pod, "garbage 2").await;
     assert_eq!(text, "t0 t1 ");
     assert!(matches!(error, EngineError::Protocol { .. }), "{error}");
+    replaced(&pod.engine, old).await;
     for message in ["binary", "flood"] {
+        let old = pod.engine.worker_pid();
         let (_, error) = fault(&pod, message).await;
         assert!(matches!(error, EngineError::Sse(_)), "{message}: {error}");
+        replaced(&pod.engine, old).await;
     }
     assert_eq!(answer(&pod.engine, "say fine", ANNE).await.text, "fine");
+    assert_eq!(pod.engine.restarts(), 3, "who talks nonsense is replaced");
 }
 
 #[tokio::test]
@@ -254,13 +268,10 @@ async fn a_restart_hashes_the_weights_again() {
     std::fs::write(pod.dir.path().join("model.gguf"), b"something else").unwrap();
     fault(&pod, "die 0").await;
     let refused = async || {
-        matches!(
-            pod.engine.chat(ask("say no"), ANNE).await,
-            Err(EngineError::WorkerRestarting { retry_after_ms: 150.. })
-        )
+        matches!(pod.engine.chat(ask("say no"), ANNE).await, Err(EngineError::LoadFailed { .. }))
     };
-    until("several restarts have failed", refused).await;
-    std::fs::write(pod.dir.path().join("model.gguf"), b"weights of the fake worker").unwrap();
+    until("a restart has failed", refused).await;
+    std::fs::write(pod.dir.path().join("model.gguf"), TINY).unwrap();
     until("the worker is back", async || pod.engine.worker_pid().is_some()).await;
 }
 
@@ -435,7 +446,8 @@ async fn start_reports_hashing_then_loading_then_ready() {
     let engine = Engine::start_with_progress(config, move |step| seen.lock().unwrap().push(step));
     let engine = engine.await.unwrap();
     let steps = steps.lock().unwrap().clone();
-    assert_eq!(steps[0], StartProgress::Hashing { done_bytes: 26, total_bytes: 26 });
+    let len = TINY.len() as u64;
+    assert_eq!(steps[0], StartProgress::Hashing { done_bytes: len, total_bytes: len });
     assert!(matches!(steps[1], StartProgress::Loading { .. }), "{steps:?}");
     assert_eq!(steps.last(), Some(&StartProgress::Ready));
     engine.shutdown(Duration::ZERO).await;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use phallama_engine::{
     ChatRequest, CompletionRequest, Engine, EngineConfig, EngineError, EngineEvent, FinishReason,
-    weights_digest,
+    Load, Memory, ModelState, check_gguf, weights_digest,
 };
 use serde_json::{Value, json};
 use support::{ANNE, BOB, Collected, ask, collect};
@@ -258,14 +258,75 @@ fn one_wrong_bit_in_the_digest_refuses_the_model() {
 }
 
 #[test]
-fn a_file_that_is_no_model_is_reported_with_the_words_of_the_server() {
+fn a_file_that_is_no_model_never_meets_the_server() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());
     config.model_path = dir.path().join("model.gguf");
     std::fs::write(&config.model_path, b"GGUF but not really").unwrap();
     config.weights_sha256 = weights_digest(&config.model_path, |_, _| {}).unwrap();
     let error = SHARED.runtime.block_on(Engine::start(config)).err().unwrap();
-    let EngineError::WorkerExited { status, stderr_tail } = error else { panic!("{error}") };
-    assert!(!status.success());
-    assert!(stderr_tail.contains("model"), "{stderr_tail}");
+    let EngineError::WeightsRefused { source, .. } = error else { panic!("{error}") };
+    let refusal = "at byte 4: GGUF version 1953849888, expected 2 or 3";
+    assert_eq!(source.to_string(), refusal);
+    assert!(!dir.path().join("sockets").exists(), "no worker was started");
+}
+
+#[test]
+fn the_model_passes_the_check_and_tells_what_it_needs() {
+    let file = std::fs::File::open(model()).unwrap();
+    let file_len = file.metadata().unwrap().len();
+    let found = check_gguf(std::io::BufReader::new(file), file_len).unwrap();
+    assert_eq!((found.architecture.as_str(), found.layers), ("llama", 30));
+    assert_eq!((found.context_tokens, found.vocabulary_tokens), (8_192, 49_152));
+    // 3 heads of 64 numbers of 2 bytes, keys and values, in 30 layers.
+    assert_eq!(found.cache_bytes_per_token, 3 * (64 + 64) * 2 * 30);
+}
+
+#[test]
+fn two_real_workers_of_one_file_answer_alike_and_die_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let memory = Memory::new(None);
+    let start = async |name: &str, load| {
+        let socket_dir = dir.path().join(name);
+        let base = config(dir.path());
+        let memory = memory.clone();
+        let more = EngineConfig { context_tokens: 512, slots: 1, threads: Some(1), load, ..base };
+        let model_name = name.to_owned();
+        Engine::start(EngineConfig { model_name, socket_dir, memory, ..more }).await.unwrap()
+    };
+    SHARED.runtime.block_on(async {
+        let (one, other) =
+            (start("one", Load::AtStart).await, start("other", Load::OnRequest).await);
+        assert_eq!((one.state(), other.state()), (ModelState::Ready, ModelState::Unloaded));
+        let greedy = || say("Name a colour.", &json!({ "temperature": 0, "max_tokens": 8 }));
+        let first = chat(&one, greedy(), ANNE).await;
+        let second = chat(&other, greedy(), ANNE).await;
+        assert_eq!(first.text, second.text, "one file, one answer");
+        assert_eq!(memory.used_bytes(), one.needs_bytes() + other.needs_bytes());
+        let facts = other.worker_facts().unwrap();
+        assert_eq!((facts.slots, facts.context_tokens), (Some(1), Some(512)));
+        assert!(facts.chat_template && !facts.images, "{facts:?}");
+
+        let long = say("Count to a hundred.", &json!({ "temperature": 0, "max_tokens": 60 }));
+        let mut running = one.chat(long, BOB).await.unwrap();
+        assert!(running.next().await.unwrap().is_ok());
+        let pid = other.worker_pid().unwrap().to_string();
+        assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+        let all = collect(&mut running).await;
+        assert!(all.end.is_some(), "{:?}", all.error);
+        assert_eq!(one.restarts(), 0);
+        let again = Instant::now() + Duration::from_mins(1);
+        let third = loop {
+            assert!(Instant::now() < again, "it does not come back");
+            match other.chat(greedy(), ANNE).await {
+                Ok(mut stream) => match collect(&mut stream).await {
+                    Collected { end: Some(_), text, .. } => break text,
+                    unfinished => assert!(unfinished.error.is_some()),
+                },
+                Err(error) => assert!(error.retry_after_ms().is_some(), "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        assert_eq!(third, first.text);
+    });
 }

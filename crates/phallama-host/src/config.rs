@@ -141,6 +141,23 @@ pub struct ModelSettings {
     pub context_tokens: u32,
     /// Longest completion, tokens.
     pub max_output_tokens: u32,
+    /// When it is loaded; absent: before the pod is ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadSettings>,
+    /// How long it stays loaded without a request, seconds; absent: until another model needs the
+    /// memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_alive_s: Option<u64>,
+}
+
+/// When a model is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoadSettings {
+    /// Before the pod is ready.
+    Start,
+    /// By its first request.
+    Request,
 }
 
 impl ModelSettings {
@@ -157,7 +174,7 @@ impl ModelSettings {
 }
 
 /// The worker processes that the enclave starts. What is absent is the enclave's default.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkerSettings {
     /// The llama-server program.
@@ -174,6 +191,18 @@ pub struct WorkerSettings {
     /// Requests that may wait for a slot, per model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_max: Option<usize>,
+    /// Memory for the weights and caches of all models, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_budget_bytes: Option<u64>,
+    /// How long a worker may compute without a sign of life, seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall_timeout_s: Option<u64>,
+    /// How long a worker may take to load its model, seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_timeout_s: Option<u64>,
+    /// Tokens of a prompt that are computed at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_tokens: Option<u32>,
 }
 
 /// Where evidence comes from.

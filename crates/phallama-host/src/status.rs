@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use phallama_protocol::ids::{Address, Amount, Digest32, PodId};
-use phallama_protocol::link::WorkerState;
+use phallama_protocol::link::{ModelStatus, Status, WorkerState};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -27,7 +27,7 @@ pub struct Health {
     pub identity: Option<Address>,
     /// Measurement of the enclave program; absent while it starts.
     pub measurement: Option<Digest32>,
-    /// How the worker is; absent while the enclave starts.
+    /// How the workers are: ready while any model is served; absent while the enclave starts.
     pub worker: Option<WorkerState>,
     /// Requests being answered.
     pub in_flight: u32,
@@ -35,6 +35,8 @@ pub struct Health {
     pub queued: u32,
     /// Requests that can be answered at once.
     pub slots: u32,
+    /// Each model; none while the enclave starts.
+    pub models: Vec<ModelStatus>,
     /// The newest block seen.
     pub block: u64,
     /// The chain does not answer.
@@ -105,7 +107,8 @@ impl StatusSource {
             Some(_) => self.enclave.status().await.ok(),
             None => None,
         };
-        let worker = status.map(|status| status.worker);
+        let worker = status.as_ref().map(|status| status.worker);
+        let count = |part: fn(&Status) -> u32| status.as_ref().map_or(0, part);
         let chain_behind = self.view.standing() != Standing::Current;
         let payments = self.gate.journal.condition();
         let payments_paused = payments != Condition::Storing;
@@ -117,9 +120,10 @@ impl StatusSource {
             identity: info.as_ref().map(|info| info.identity),
             measurement: info.as_ref().map(|info| info.measurement),
             worker,
-            in_flight: status.map_or(0, |status| status.in_flight),
-            queued: status.map_or(0, |status| status.queued),
-            slots: status.map_or(0, |status| status.slots),
+            in_flight: count(|status| status.in_flight),
+            queued: count(|status| status.queued),
+            slots: count(|status| status.slots),
+            models: status.map_or_else(Vec::new, |status| status.models),
             block: self.view.block(),
             chain_behind,
             payments_paused,

@@ -5,7 +5,7 @@ mod messages;
 
 pub use messages::{
     Admit, Admitted, BatchRow, BatchSigned, Claim, CloseSigned, Control, Denied, EvidenceRequest,
-    Head, Refused, SignBatch, SignClose, Status, WorkerState,
+    Head, ModelStatus, Refused, SignBatch, SignClose, Status, WorkerState,
 };
 
 /// Bytes in front of a payload.

@@ -7,7 +7,9 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
 use phallama_enclave::clock::Clock;
-use phallama_enclave::config::{Config, ModelConfig, SimulatedConfig, TeeConfig, WorkerConfig};
+use phallama_enclave::config::{
+    Config, LoadConfig, ModelConfig, SimulatedConfig, TeeConfig, WorkerConfig,
+};
 use phallama_enclave::enclave::Enclave;
 use phallama_enclave::link_server;
 use phallama_enclave::policy::PolicyConfig;
@@ -69,7 +71,7 @@ fn fake_worker() -> PathBuf {
 
 pub(crate) fn config(dir: &Path) -> Config {
     let weights = dir.join("weights.gguf");
-    fs::write(&weights, b"no weights: the worker is a fake").unwrap();
+    fs::write(&weights, include_bytes!("../../../../vectors/gguf/tiny.gguf")).unwrap();
     let digest = Sha256::digest(fs::read(&weights).unwrap());
     Config {
         chain_id: 31_337,
@@ -85,6 +87,8 @@ pub(crate) fn config(dir: &Path) -> Config {
             output_price_per_mtok: Amount::from(OUTPUT_PER_TOKEN * PER_MTOK),
             context_tokens: 32_768,
             max_output_tokens: 16_384,
+            load: LoadConfig::Start,
+            keep_alive_s: None,
         }],
         worker: WorkerConfig {
             path: fake_worker(),
@@ -93,6 +97,10 @@ pub(crate) fn config(dir: &Path) -> Config {
             slots: 4,
             threads: Some(1),
             queue_max: 8,
+            memory_budget_bytes: None,
+            stall_timeout_s: None,
+            start_timeout_s: None,
+            batch_tokens: None,
         },
         tee: TeeConfig::Simulated(SimulatedConfig { platform_seed: "test machine".to_owned() }),
         danger_accept_simulated_tee: true,

@@ -3,9 +3,9 @@
 use phallama_attest::{Binding, Evidence, NONCE_ON_CHAIN, report_data};
 use phallama_enclave::platform::measurement_of;
 use phallama_protocol::frames::FrameClass;
-use phallama_protocol::link::{Kind, Status, WorkerState};
+use phallama_protocol::link::{Kind, ModelStatus, Status, WorkerState};
 
-use crate::driver::Pod;
+use crate::driver::{MODEL, Pod};
 
 /// Report data inside an SGX quote: header, then 320 bytes into the report body.
 const REPORT_DATA_OFFSET: usize = 48 + 320;
@@ -70,8 +70,19 @@ async fn status_says_how_the_enclave_is() {
         slots: 4,
         worker: WorkerState::Ready,
         epoch_id: 1,
+        models: vec![ModelStatus {
+            model: MODEL.to_owned(),
+            state: WorkerState::Ready,
+            build: Some("b1-fake".to_owned()),
+            in_flight: 0,
+            queued: 0,
+            restarts: 0,
+            needs_bytes: status.models[0].needs_bytes,
+        }],
     };
     assert_eq!(status, expected);
+    // The worker, and 64 bytes for each token of four slots.
+    assert!(status.models[0].needs_bytes > (128 << 20) + 64 * 32_768 * 4);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod answers;
 mod cancellation;
 mod driver;
 mod evidence;
+mod models;
 mod payments;
 mod program;
 mod real_worker;

@@ -165,6 +165,7 @@ mod tests {
             slots: 3,
             worker: WorkerState::Ready,
             epoch_id: 4,
+            models: Vec::new(),
         };
         let (client, asked, _folder) = scripted(link::encode_control(&status).unwrap());
         assert_eq!(client.status().await.unwrap(), status);

@@ -92,6 +92,8 @@ mod tests {
                     output_price_per_mtok: Amount::from(20),
                     context_tokens: 100,
                     max_output_tokens: 50,
+                    load: None,
+                    keep_alive_s: None,
                 }],
                 worker: WorkerSettings {
                     path: "/llama-server".into(),
@@ -99,6 +101,7 @@ mod tests {
                     slots: Some(2),
                     threads: None,
                     queue_max: None,
+                    ..WorkerSettings::default()
                 },
                 tee: TeeSettings::Simulated { platform_seed: "seed".to_owned() },
                 danger_accept_simulated_tee: true,

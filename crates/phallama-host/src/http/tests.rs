@@ -372,6 +372,7 @@ async fn health_names_the_pod_and_nobody_else() {
         "in_flight",
         "journal_behind",
         "measurement",
+        "models",
         "payments_paused",
         "payments_stopped",
         "pod_id",

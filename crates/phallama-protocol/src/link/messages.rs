@@ -210,10 +210,32 @@ pub enum WorkerState {
     Restarting,
     /// Given up.
     Failed,
+    /// Not in memory; the next request loads it.
+    Unloaded,
+}
+
+/// How one model is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelStatus {
+    /// Name of the offer.
+    pub model: String,
+    /// How its worker is.
+    pub state: WorkerState,
+    /// Build of the worker, while it answers and says so.
+    pub build: Option<String>,
+    /// Requests being answered.
+    pub in_flight: u32,
+    /// Requests waiting.
+    pub queued: u32,
+    /// How often it was without a worker for a while.
+    pub restarts: u64,
+    /// Memory that it takes when it is loaded, about.
+    pub needs_bytes: u64,
 }
 
 /// How the enclave is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Status {
     /// The identity key's address.
@@ -226,10 +248,12 @@ pub struct Status {
     pub queued: u32,
     /// Requests that can be answered at once.
     pub slots: u32,
-    /// How the worker is.
+    /// How the workers are: ready while any model is served.
     pub worker: WorkerState,
     /// Epoch of the newest bundle.
     pub epoch_id: u64,
+    /// Each model, in the order of the offers.
+    pub models: Vec<ModelStatus>,
 }
 
 /// The newest block that the host has seen.

@@ -56,6 +56,15 @@ fn control_messages_round_trip() {
         slots: 4,
         worker: WorkerState::Ready,
         epoch_id: 7,
+        models: vec![ModelStatus {
+            model: "tiny".to_owned(),
+            state: WorkerState::Unloaded,
+            build: None,
+            in_flight: 0,
+            queued: 0,
+            restarts: 3,
+            needs_bytes: 1 << 40,
+        }],
     });
     check(&Head { block: 1 });
 }

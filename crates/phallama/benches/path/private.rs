@@ -154,6 +154,8 @@ fn pod_config(setting: &Setting, chain: ChainConfig, folder: &Path) -> Result<Po
         output_price_per_mtok: Amount::from(400_000),
         context_tokens: CONTEXT_TOKENS,
         max_output_tokens: CONTEXT_TOKENS / 2,
+        load: None,
+        keep_alive_s: None,
     };
     let worker = WorkerSettings {
         path: setting.llama_server.clone(),
@@ -161,6 +163,7 @@ fn pod_config(setting: &Setting, chain: ChainConfig, folder: &Path) -> Result<Po
         slots: Some(SLOTS),
         threads: Some(setting.threads),
         queue_max: None,
+        ..WorkerSettings::default()
     };
     Ok(PodConfig {
         listen: LOOPBACK,

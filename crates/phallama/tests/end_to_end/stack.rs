@@ -381,6 +381,8 @@ pub(crate) fn pod_config(dir: &Path, chain: &ChainConfig, options: &Options) -> 
         output_price_per_mtok: Amount::from(400_000),
         context_tokens: 4096,
         max_output_tokens: 1024,
+        load: None,
+        keep_alive_s: None,
     };
     let worker = WorkerSettings {
         path: worker,
@@ -388,6 +390,7 @@ pub(crate) fn pod_config(dir: &Path, chain: &ChainConfig, options: &Options) -> 
         slots: Some(options.slots),
         threads: None,
         queue_max: Some(options.queue_max),
+        ..WorkerSettings::default()
     };
     PodConfig {
         listen: LOOPBACK.parse().expect("an address"),
@@ -411,10 +414,10 @@ pub(crate) fn pod_config(dir: &Path, chain: &ChainConfig, options: &Options) -> 
     }
 }
 
-/// The scripted worker reads no weights; any file will do, as long as it is the one offered.
+/// The scripted worker reads no weights; any valid file will do, as long as it is the one offered.
 pub(crate) fn scripted_weights(dir: &Path) -> PathBuf {
     let path = dir.join("weights.gguf");
-    std::fs::write(&path, b"GGUF scripted").expect("written");
+    std::fs::write(&path, include_bytes!("../../../../vectors/gguf/tiny.gguf")).expect("written");
     path
 }
 

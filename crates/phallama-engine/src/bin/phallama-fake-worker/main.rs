@@ -13,7 +13,8 @@
 //! - `logprobs N`: N tokens with log probabilities.
 //! - `split`: characters of several bytes, each byte written on its own.
 //! - `batch N`: N tokens in a single event.
-//! - `die N`: N tokens, then the process ends.
+//! - `die N`: N tokens, then the process ends. `kill N`: N tokens, then it is killed as the system
+//!   kills for want of memory.
 //! - `eof N`: N tokens, then the connection closes without an end of the answer.
 //! - `done N`: N tokens, then `[DONE]` without a reason or usage.
 //! - `hang N`: N tokens, then nothing until the client leaves.
@@ -28,7 +29,8 @@
 //! Anything else is answered with `ok`.
 //!
 //! Command line beyond llama-server's, for `extra_args`: `--fake-load-ms MS` answers `/health` with
-//! 503 for that long, `--fake-fail-start` ends at once with a message on stderr.
+//! 503 for that long, `--fake-fail-start` ends at once with a message on stderr, `--fake-slots N`
+//! says that it has N slots whatever it was told.
 //!
 //! Prompt tokens are the words of all messages. A slot remembers the words of its last prompt, so
 //! `cached_tokens` shows what `id_slot` and `cache_prompt` did.
@@ -48,6 +50,8 @@ use std::time::{Duration, Instant};
 /// What all connections share.
 pub(crate) struct Shared {
     ready_at: Instant,
+    /// The answer to `/props`.
+    props: String,
     /// Answers in progress.
     running: AtomicUsize,
     /// Words of the last prompt, by slot.
@@ -56,6 +60,10 @@ pub(crate) struct Shared {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--version") {
+        let _ = writeln!(std::io::stderr(), "version: 1 (fake)");
+        return ExitCode::SUCCESS;
+    }
     if arguments.iter().any(|argument| argument == "--fake-fail-start") {
         let _ = writeln!(std::io::stderr(), "fake worker: told to fail");
         return ExitCode::FAILURE;
@@ -71,6 +79,7 @@ fn main() -> ExitCode {
     let load_ms = option(&arguments, "--fake-load-ms").and_then(|ms| ms.parse().ok());
     let shared = Arc::new(Shared {
         ready_at: Instant::now() + Duration::from_millis(load_ms.unwrap_or(0)),
+        props: props(&arguments),
         running: AtomicUsize::new(0),
         slots: Mutex::new(HashMap::new()),
     });
@@ -89,6 +98,19 @@ fn option<'a>(arguments: &'a [String], name: &str) -> Option<&'a str> {
     arguments.get(at + 1).map(String::as_str)
 }
 
+/// What it was told, as llama-server repeats it.
+fn props(arguments: &[String]) -> String {
+    let number = |name| option(arguments, name).and_then(|value| value.parse::<u64>().ok());
+    let parallel = number("--parallel").unwrap_or(1).max(1);
+    let context = number("--ctx-size").unwrap_or(0) / parallel;
+    let slots = number("--fake-slots").unwrap_or(parallel);
+    format!(
+        r#"{{"total_slots":{slots},"default_generation_settings":{{"n_ctx":{context}}},
+            "build_info":"b1-fake","modalities":{{"vision":false,"audio":false}},
+            "chat_template":"none"}}"#
+    )
+}
+
 fn serve(shared: &Shared, stream: &UnixStream) -> std::io::Result<()> {
     let request = http::read_request(stream)?;
     if Instant::now() < shared.ready_at {
@@ -96,6 +118,7 @@ fn serve(shared: &Shared, stream: &UnixStream) -> std::io::Result<()> {
     }
     match request.path.as_str() {
         "/health" => http::json_response(stream, 200, r#"{"status":"ok"}"#),
+        "/props" => http::json_response(stream, 200, &shared.props),
         "/v1/chat/completions" | "/v1/completions" => {
             shared.running.fetch_add(1, Ordering::SeqCst);
             let result = script::run(shared, stream, &request);

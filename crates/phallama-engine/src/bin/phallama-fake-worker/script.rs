@@ -80,7 +80,7 @@ fn answer_well(
 }
 
 fn is_fault(command: &str) -> bool {
-    let faults = ["die", "eof", "done", "hang", "garbage", "binary", "flood", "error"];
+    let faults = ["die", "kill", "eof", "done", "hang", "garbage", "binary", "flood", "error"];
     faults.contains(&command)
 }
 
@@ -93,6 +93,11 @@ fn fault(
     counted(&mut answer, number(words, 0), 0)?;
     match command {
         "die" => std::process::abort(),
+        "kill" => {
+            let pid = std::process::id().to_string();
+            std::process::Command::new("kill").args(["-9", &pid]).status()?;
+            http::wait_for_close(stream)
+        }
         "done" => answer.end(),
         "hang" => http::wait_for_close(stream),
         "garbage" => answer.raw(b"data: {\"choices\": nonsense\n\n"),
