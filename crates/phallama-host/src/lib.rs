@@ -36,6 +36,7 @@ pub mod gate;
 pub mod journal;
 pub mod locks;
 pub mod metrics;
+pub mod models;
 pub mod reserves;
 pub mod settlement;
 pub mod status;

@@ -67,7 +67,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
             trust::list(&context);
             Ok(())
         }
-        Command::Pod(Pod::Up(options)) => pod::up(&context, options).await,
+        Command::Pod(Pod::Up(options)) => pod::up(&context, *options).await,
         Command::Pod(Pod::Check(options)) => pod::check::run(&context, &options).await,
         Command::Pod(Pod::ShareMachine(options)) => pod::share::run(&context, &options).await,
         Command::Pod(Pod::Status) => pod::status::run(&context).await,
@@ -75,6 +75,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Pod(Pod::Settle { dry_run }) => pod::settle::run(&context, dry_run).await,
         Command::Pod(Pod::Collect) => pod::collect::run(&context).await,
         Command::Pod(Pod::Drain { resume }) => pod::drain::run(&context, resume).await,
+        Command::Pod(Pod::Models(command)) => pod::models::run(&context, command).await,
         Command::Chain(Chain::Up { listen }) => chain::up(&mut context, listen).await,
         Command::Chain(Chain::Deploy { rpc_url, key_file, root_certificate }) => {
             let root = root_certificate.as_deref();

@@ -7,6 +7,7 @@ use phallama_chain::{ChainError, TokenMeta};
 use phallama_client::{ClientError, DossierError, ReceiptFault, RelayError};
 use phallama_host::PodError;
 use phallama_host::admin::AdminError;
+use phallama_host::models::ModelError;
 use phallama_protocol::ids::{PodId, RequestId};
 
 use crate::units::AmountError;
@@ -37,6 +38,9 @@ pub enum CliError {
     /// The chain did not do what was asked.
     #[error(transparent)]
     Chain(#[from] ChainError),
+    /// A model was not added, found or removed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// An amount that is none.
     #[error(transparent)]
     Amount(#[from] AmountError),
@@ -217,6 +221,7 @@ impl CliError {
             },
             Self::Pod(PodError::Refused(_)) => 3,
             Self::Pod(_) | Self::Admin(_) => 7,
+            Self::Model(error) if error.is_remote() => 7,
             Self::Interrupted => 130,
             Self::Server(_) | Self::DemoRequest { .. } => 1,
             Self::NothingFree
@@ -227,6 +232,7 @@ impl CliError {
             | Self::Signed { .. }
             | Self::ReceiptFile { .. }
             | Self::NotConfirmed { .. }
+            | Self::Model(_)
             | Self::File { .. }
             | Self::AuditFile { .. }
             | Self::Config { .. }
@@ -280,6 +286,16 @@ impl CliError {
             Self::Bind { .. } => "Name a free port with `--listen 127.0.0.1:PORT`",
             Self::SimulatedNotAccepted => {
                 "For development, add `--danger-accept-simulated-tee` to the command"
+            }
+            Self::Model(ModelError::PrivateAddress { .. }) => {
+                "For a mirror in a network of your own, add `--danger-allow-private-address` to the \
+                 command"
+            }
+            Self::Model(ModelError::Unknown { .. }) => {
+                "To fetch one, run `phallama pod models add HOST/MODEL:TAG`"
+            }
+            Self::Model(ModelError::Cut { .. } | ModelError::Stalled { .. }) => {
+                "Run the same command again; it goes on where it broke off"
             }
             Self::Pod(PodError::Refused(refusal)) => return Some(refusal.hint()),
             Self::Chain(error) if lacks_p256(error) => {

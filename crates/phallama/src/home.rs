@@ -39,8 +39,39 @@ pub struct Config {
 pub struct PodSettings {
     /// Collateral services, asked in turn; `--pccs` goes first.
     pub pccs: Vec<String>,
+    /// Registry that models come from when their names have no host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registry: Option<String>,
     /// What the pod risks and when it acts; amounts in the token's smallest unit.
     pub policy: Policy,
+    /// What `pod up` serves when the command line names no model.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<PodModel>,
+}
+
+/// `[[pod.models]]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PodModel {
+    /// GGUF file, or a model of the store.
+    pub model: String,
+    /// Name under which it is offered; its name in the store when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Price per million prompt tokens, in whole tokens.
+    pub input_price: String,
+    /// Price per million completion tokens, in whole tokens.
+    pub output_price: String,
+    /// Context length, in tokens.
+    pub context: u32,
+    /// Longest answer, in tokens.
+    pub max_output: u32,
+    /// Load it when it is first asked, instead of before the pod is ready.
+    #[serde(default)]
+    pub lazy: bool,
+    /// Unload it when nobody has asked for so long, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_alive: Option<u64>,
 }
 
 impl PodSettings {

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
@@ -111,6 +112,57 @@ impl Progress {
             bar.finish_and_clear();
         }
         eprintln!("  ✓ {result}");
+    }
+}
+
+/// How far many bytes are: a bar with rate and time left on a terminal, a line per tenth elsewhere.
+pub struct Bytes {
+    bar: Option<ProgressBar>,
+    what: String,
+    told: AtomicU64,
+}
+
+impl Bytes {
+    /// Starts at nothing; `what` is going on.
+    pub fn start(what: &str) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let template =
+                "{msg} {percent:>3} % {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+            let style = ProgressStyle::with_template(template);
+            let bar = ProgressBar::new(0).with_message(what.to_owned());
+            bar.with_style(style.expect("the template is constant and valid"))
+        });
+        Self { bar, what: what.to_owned(), told: AtomicU64::new(0) }
+    }
+
+    /// So many bytes are done.
+    pub fn at(&self, done: u64, total: Option<u64>) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(total.unwrap_or(done));
+            bar.set_position(done);
+            return;
+        }
+        let Some(total) = total.filter(|total| *total > 0) else { return };
+        let tenth = done.saturating_mul(10) / total;
+        if self.told.swap(tenth, Ordering::Relaxed) < tenth {
+            eprintln!("  … {}, {} %", self.what, tenth * 10);
+        }
+    }
+
+    /// Something else than bytes is to be said.
+    pub fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => eprintln!("  … {text}"),
+        }
+    }
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
     }
 }
 

@@ -107,6 +107,8 @@ says!(refuses_the_status_of_a_pod_that_does_not_run, home(), ["pod", "status"]);
 says!(refuses_to_settle_when_no_pod_runs, home(), ["pod", "settle", "--dry-run"]);
 says!(refuses_the_earnings_of_a_pod_that_never_ran, home(), ["pod", "earnings"]);
 says!(refuses_an_unknown_key_of_a_pods_policy, bad_policy(), ["pod", "status"]);
+says!(help_pod_models, home(), ["pod", "models", "--help"]);
+says!(help_pod_models_add, home(), ["pod", "models", "add", "--help"]);
 says!(help_chain, home(), ["chain", "--help"]);
 says!(help_chain_deploy, home(), ["chain", "deploy", "--help"]);
 
@@ -148,6 +150,14 @@ says!(
     dead_chain(),
     ["close", "0x12", "--sign-only", "f", "--gas-key-file", "g"]
 );
+says!(lists_an_empty_store, home(), ["pod", "models", "list"]);
+says!(refuses_a_model_without_a_registry, home(), ["pod", "models", "add", "smollm2:135m"]);
+says!(
+    refuses_to_fetch_from_a_private_address,
+    home(),
+    ["pod", "models", "add", "http://169.254.169.254/latest/meta-data/m.gguf"]
+);
+says!(refuses_to_remove_a_model_that_is_not_there, home(), ["pod", "models", "remove", "m:1"]);
 says!(shows_the_configuration_in_force, home(), ["config"]);
 
 #[test]
@@ -339,3 +349,29 @@ says!(help_trust_approve, home(), ["trust", "approve", "--help"]);
 says!(refuses_to_audit_nothing, home(), ["audit", "pod"]);
 says!(refuses_to_audit_a_pod_and_a_file, home(), ["audit", "pod", "0x7c", "--from", "pod.json"]);
 says!(refuses_a_time_without_a_file, home(), ["audit", "pod", "0x7c", "--at", "1"]);
+
+#[test]
+fn a_model_file_is_added_listed_and_removed() {
+    let home = home();
+    let file = home.path().join("Tiny-1.Q4_0.gguf");
+    std::fs::write(&file, include_bytes!("../../../vectors/gguf/tiny.gguf")).expect("written");
+    let file = file.to_str().expect("UTF-8");
+    let added = phallama(home.path(), &["pod", "models", "add", file]);
+    assert!(added.starts_with("exit 0\n--- stdout\ntiny-1.q4_0  1."), "{added}");
+    let other = ["pod", "models", "add", file, "--name", "tiny:2", "--sha256", &"00".repeat(32)];
+    let refused = phallama(home.path(), &other);
+    assert!(refused.contains("is not a valid sha256 of this file"), "{refused}");
+
+    let listed = phallama(home.path(), &["pod", "models", "list", "--json"]);
+    let json = listed.split_once("--- stdout\n").expect("stdout").1;
+    let json = json.split_once("--- stderr").expect("stderr").0;
+    let listed: serde_json::Value = serde_json::from_str(json).expect("JSON");
+    let models = listed["models"].as_array().expect("a list");
+    assert_eq!((models.len(), &models[0]["name"]), (1, &"tiny-1.q4_0".into()));
+    let blob = format!("pod/models/blobs/sha256-{}", models[0]["sha256"].as_str().expect("hex"));
+    assert!(home.path().join(&blob).is_file(), "{blob}");
+
+    let removed = phallama(home.path(), &["pod", "models", "remove", "tiny-1.q4_0"]);
+    assert!(removed.contains("removed tiny-1.q4_0, 1."), "{removed}");
+    assert!(!home.path().join(&blob).exists());
+}

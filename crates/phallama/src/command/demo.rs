@@ -18,7 +18,7 @@ use self::ledger::Balances;
 use super::chain::{Developer, developer, development_root};
 use super::pod::Place;
 use super::verify::check_table;
-use crate::cli::{CollateralOptions, Demo, Global, PodUp};
+use crate::cli::{CollateralOptions, Demo, Global, PodUp, TermsOptions};
 use crate::context::{Context, USER_KEYSTORE, money};
 use crate::error::CliError;
 use crate::home::ApprovedMeasurement;
@@ -91,7 +91,7 @@ async fn set_up(global: Global, options: &Demo) -> Result<Stage, CliError> {
     let policy = Policy::default();
     let place = Place { state_dir, decimals, accepted: true, pccs: Vec::new(), policy };
     let operator = developer(Developer::Operator);
-    let pod = super::pod::start(&pod_options(options), chain, operator, place).await?;
+    let pod = super::pod::start(&pod_options(options), &[], chain, operator, place).await?;
     approve_build(&mut context, &pod).await?;
 
     let user = wallet(&context)?;
@@ -128,17 +128,23 @@ async fn chain(context: &mut Context, options: &Demo) -> Result<u8, CliError> {
 
 fn pod_options(options: &Demo) -> PodUp {
     PodUp {
-        model: options.model.clone(),
-        name: MODEL.to_owned(),
+        models: vec![options.model.to_string_lossy().into_owned()],
+        names: vec![MODEL.to_owned()],
         worker: options.worker.clone(),
         listen: LOOPBACK,
         url: None,
-        input_price: "0.10".to_owned(),
-        output_price: "0.40".to_owned(),
-        context: 4096,
-        max_output: 1024,
+        terms: TermsOptions {
+            input_price: vec!["0.10".to_owned()],
+            output_price: vec!["0.40".to_owned()],
+            context: vec![4096],
+            max_output: vec![1024],
+            lazy: false,
+            keep_alive: None,
+        },
         slots: 4,
         threads: None,
+        memory: None,
+        stall_timeout: None,
         collateral: CollateralOptions::default(),
         operator_key_file: None,
         enclave: None,

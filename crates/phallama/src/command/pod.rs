@@ -5,6 +5,8 @@ pub(super) mod check;
 pub(super) mod collect;
 pub(super) mod drain;
 pub(super) mod earnings;
+pub(super) mod models;
+mod offered;
 pub(super) mod settle;
 pub(super) mod share;
 pub(super) mod status;
@@ -18,14 +20,13 @@ use phallama_host::config::{
     CollateralSettings, EnclaveSettings, ModelSettings, Policy, TeeSettings, WorkerSettings,
 };
 use phallama_host::{Pod, PodConfig, PodProgress};
-use phallama_protocol::ids::Digest32;
 use phallama_protocol::keys::Signer;
-use sha2::{Digest as _, Sha256};
 
 use super::chain::DEVELOPMENT_OPERATOR;
 use crate::cli::{CollateralOptions, PodUp};
 use crate::context::{Context, key_file};
 use crate::error::CliError;
+use crate::home::PodModel;
 use crate::print::Progress;
 use crate::{clock, print, signal, units};
 
@@ -40,7 +41,8 @@ pub(super) async fn up(context: &Context, options: PodUp) -> Result<(), CliError
     let state_dir = context.home.path("pod");
     let (pccs, policy) = (pccs(context, &options.collateral), policy(context, &chain));
     let place = Place { state_dir, decimals, accepted, pccs, policy };
-    let pod = start(&options, chain, operator, place).await?;
+    let listed = &context.config.pod.models;
+    let pod = start(&options, listed, chain, operator, place).await?;
     print::line(format!("pod  {}\nURL  {}", pod.pod_id(), pod.url()));
     let mut interrupts = signal::Interrupts::watch();
     print::note("Ctrl-C settles what is open and ends the pod.");
@@ -97,9 +99,11 @@ fn pccs(context: &Context, options: &CollateralOptions) -> Vec<String> {
     urls
 }
 
-/// Starts a pod with progress on stderr.
+/// Starts a pod with progress on stderr. It serves the models of the command line, else those
+/// `listed` in the configuration.
 pub(crate) async fn start(
     options: &PodUp,
+    listed: &[PodModel],
     chain: ChainConfig,
     operator: Signer,
     place: Place,
@@ -108,9 +112,11 @@ pub(crate) async fn start(
         return Err(CliError::SimulatedNotAccepted);
     }
     print::warning("this pod's TEE is SIMULATED: its operator can read every prompt");
-    let progress = Progress::start("starting the pod");
-    let config = config(options, chain, operator, place)?;
-    let progress = Arc::new(progress);
+    let models = offered::models(options, listed, &place)?;
+    let names: Vec<&str> = models.iter().map(|model| model.model.as_str()).collect();
+    let names = names.join(", ");
+    let progress = Arc::new(Progress::start("starting the pod"));
+    let config = config(options, models, chain, operator, place)?;
     let steps = Arc::clone(&progress);
     let starting = Arc::new(AtomicBool::new(true));
     let still = Arc::clone(&starting);
@@ -129,7 +135,7 @@ pub(crate) async fn start(
     };
     let pod = Pod::start(config, report).await?;
     starting.store(false, Ordering::Relaxed);
-    progress.done(&format!("pod {} serves {} at {}", pod.pod_id(), options.name, pod.url()));
+    progress.done(&format!("pod {} serves {names} at {}", pod.pod_id(), pod.url()));
     Ok(pod)
 }
 
@@ -166,31 +172,26 @@ fn told(step: PodProgress) -> String {
 
 fn config(
     options: &PodUp,
+    models: Vec<ModelSettings>,
     chain: ChainConfig,
     operator: Signer,
     place: Place,
 ) -> Result<PodConfig, CliError> {
-    let model = ModelSettings {
-        model: options.name.clone(),
-        model_path: absolute(&options.model)?,
-        weights_sha256: sha256_of(&options.model)?,
-        input_price_per_mtok: units::parse(&options.input_price, place.decimals)?,
-        output_price_per_mtok: units::parse(&options.output_price, place.decimals)?,
-        context_tokens: options.context,
-        max_output_tokens: options.max_output,
-    };
     let worker = WorkerSettings {
         path: absolute(&options.worker)?,
         args: Vec::new(),
         slots: Some(options.slots),
         threads: options.threads,
         queue_max: None,
+        memory_budget_bytes: options.memory.map(|gib| gib.saturating_mul(1 << 30)),
+        stall_timeout_s: options.stall_timeout,
+        ..WorkerSettings::default()
     };
     let seed = operator.address().to_string();
     let enclave = EnclaveSettings {
         program: enclave_program(options)?,
         program_args: Vec::new(),
-        models: vec![model],
+        models,
         worker,
         tee: TeeSettings::Simulated { platform_seed: seed },
         danger_accept_simulated_tee: place.accepted,
@@ -223,21 +224,6 @@ fn enclave_program(options: &PodUp) -> Result<PathBuf, CliError> {
 /// The enclave program runs in another folder, so its paths have to be absolute; and there.
 fn absolute(path: &Path) -> Result<PathBuf, CliError> {
     path.canonicalize().map_err(|source| CliError::File { path: path.to_owned(), source })
-}
-
-/// The digest that the offer names; the enclave hashes the file again and refuses another one.
-fn sha256_of(path: &Path) -> Result<Digest32, CliError> {
-    let failed = |source| CliError::File { path: path.to_owned(), source };
-    let mut file = std::fs::File::open(path).map_err(failed)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let read = std::io::Read::read(&mut file, &mut buffer).map_err(failed)?;
-        if read == 0 {
-            return Ok(Digest32(hasher.finalize().into()));
-        }
-        hasher.update(&buffer[..read]);
-    }
 }
 
 fn operator(context: &Context, named: Option<&Path>) -> Result<Signer, CliError> {
