@@ -116,7 +116,8 @@ pub struct WorkerConfig {
     /// Requests that may wait for a slot, per model.
     #[serde(default = "default_queue_max")]
     pub queue_max: usize,
-    /// Memory for the weights and caches of all models, bytes; absent: nine tenths of the machine's.
+    /// Memory for the weights and caches of all models, bytes; absent: nine tenths of the
+    /// machine's.
     #[serde(default)]
     pub memory_budget_bytes: Option<u64>,
     /// How long a worker may compute without a sign of life, seconds; absent: 30. More is needed

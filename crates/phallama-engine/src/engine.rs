@@ -27,8 +27,8 @@ struct Inner {
 }
 
 impl Engine {
-    /// Checks the weights, starts the worker and waits until the model is loaded, unless it is to be
-    /// loaded [on request](crate::Load::OnRequest). Must be called inside a tokio runtime with I/O
+    /// Checks the weights, starts the worker and waits until the model is loaded, unless that is
+    /// left to [a request](crate::Load::OnRequest). Must be called inside a tokio runtime with I/O
     /// and time.
     ///
     /// # Errors

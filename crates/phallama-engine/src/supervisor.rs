@@ -96,8 +96,8 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Checks the weights and, unless it is to wait for a request, starts the first worker. An error
-    /// here is final.
+    /// Checks the weights and, unless it is to wait for a request, starts the first worker. An
+    /// error here is final.
     pub(crate) async fn start(
         config: Arc<EngineConfig>,
         tenant: Arc<Tenant>,

@@ -88,7 +88,7 @@ impl Spawner {
 }
 
 impl Worker {
-    /// Starts the process and waits until it has loaded the weights, which were checked just before.
+    /// Starts the process and waits until it has loaded the weights, which were checked before.
     pub(crate) async fn launch(
         config: &EngineConfig,
         spawner: &Spawner,

@@ -1,7 +1,7 @@
 //! Weight files as a stranger makes them, before llama.cpp reads a byte of them.
 //!
-//! Oracle: the same bytes in pieces of any size get the same answer; what is accepted states numbers
-//! within the bounds that protect the worker, and is refused when its end is missing.
+//! Oracle: the same bytes in pieces of any size get the same answer; what is accepted states
+//! numbers within the bounds that protect the worker, and is refused when its end is missing.
 #![no_main]
 
 use std::io::Read;

@@ -1,8 +1,8 @@
 //! A check of GGUF files before anything else parses a byte of them.
 //!
 //! llama.cpp reads weights with C++ that has had memory errors of every class, and asserts where it
-//! could refuse. The digest of an offer says that a file is the one that was offered, not that it is
-//! harmless: whoever offers a model may have been given a hostile one. So the enclave runs
+//! could refuse. The digest of an offer says that a file is the one that was offered, not that it
+//! is harmless: whoever offers a model may have been given a hostile one. So the enclave runs
 //! [`check_gguf`] on every start, after the SHA-256 and before the worker exists.
 //!
 //! The check is a function of the bytes. It reads each byte of the header once, in order, from any

@@ -81,8 +81,8 @@ fn architecture(metadata: &Metadata) -> Result<String, GgufError> {
     }
 }
 
-/// The largest of a number that is given once or for each layer. It is at least `min`; single layers
-/// may do without.
+/// The largest of a number that is given once or for each layer. It is at least `min`; single
+/// layers may do without.
 fn per_layer(
     metadata: &Metadata,
     key: &str,

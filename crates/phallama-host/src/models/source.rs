@@ -296,8 +296,8 @@ mod tests {
         assert_eq!(source.shown(), "https://example.com/x.gguf");
     }
     proptest! {
-        /// Whatever is typed, what is asked for lies under `/v2/`, in the repository that was named,
-        /// and the name to offer it under is one of an offer.
+        /// Whatever is typed, what is asked for lies under `/v2/`, in the repository that was
+        /// named, and the name to offer it under is one of an offer.
         #[test]
         fn whatever_is_typed_leads_nowhere_else(
             text in "[a-zA-Z0-9./:_%?#@\\\\ -]{0,40}|\\PC{0,20}",
