@@ -448,16 +448,11 @@ pub(crate) fn enclave_spec(config: &ChainConfig, pod: PodId, identity: Address) 
     EnclaveSpec::new(MEASUREMENT, report_data(&binding, NONCE_ON_CHAIN))
 }
 
-/// Where nothing lies yet: each test has a folder of its own, which the system clears.
-fn books_path() -> std::path::PathBuf {
-    let folder = tempfile::Builder::new().prefix("phallama-books-").tempdir().unwrap();
-    folder.keep().join("books.jsonl")
-}
-
 /// A registrar that notes what it reports.
 pub(crate) fn registrar(chain: &Chain, operator: &Sender, salt: [u8; 32]) -> (Registrar, Noted) {
-    let noted = Noted::default();
-    let told = noted.clone();
+    let noted = Noted { steps: Arc::default(), folder: Arc::new(tempfile::tempdir().unwrap()) };
+    let told = Arc::clone(&noted.steps);
+    let books = Books::open(&noted.folder.path().join("books.jsonl")).unwrap();
     let registrar = Registrar {
         chain: chain.clone(),
         sender: operator.clone(),
@@ -469,21 +464,24 @@ pub(crate) fn registrar(chain: &Chain, operator: &Sender, salt: [u8; 32]) -> (Re
         key_renew_s: 86_400,
         collateral_renew_s: 604_800,
         keeper: Arc::new(CollateralKeeper::without_services("/nowhere".into())),
-        report: Arc::new(move |step| told.0.lock().unwrap().push(step)),
-        books: Books::open(&books_path()).unwrap(),
+        report: Arc::new(move |step| told.lock().unwrap().push(step)),
+        books,
         told: Mutex::default(),
     };
     (registrar, noted)
 }
 
-/// What a registrar has reported.
-#[derive(Clone, Default)]
-pub(crate) struct Noted(Arc<Mutex<Vec<PodProgress>>>);
+/// What a registrar has reported, and the folder of its books.
+#[derive(Clone)]
+pub(crate) struct Noted {
+    steps: Arc<Mutex<Vec<PodProgress>>>,
+    folder: Arc<tempfile::TempDir>,
+}
 
 impl Noted {
     /// Everything since the last call.
     pub(crate) fn take(&self) -> Vec<PodProgress> {
-        std::mem::take(&mut *self.0.lock().unwrap())
+        std::mem::take(&mut *self.steps.lock().unwrap())
     }
 
     /// The transactions since the last call.
