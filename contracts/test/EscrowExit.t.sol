@@ -124,6 +124,20 @@ contract EscrowExitTest is Fixture {
         vm.assertEq(escrow.account(USER).free, type(uint96).max, "free");
     }
 
+    /// Epochs do not wrap, or signatures of the first would count again: the last one has no end.
+    function test_finishExit_refusesToEndTheLastEpoch() public {
+        uint24 last = type(uint24).max;
+        bytes32 slot = keccak256(abi.encode(USER, keccak256(abi.encode(podId, uint256(1)))));
+        vm.store(address(escrow), slot, bytes32(uint256(5 * UNIT) | (uint256(last) << 232)));
+        assertChannel(5 * UNIT, 0, 0, last);
+        startExit();
+        vm.warp(START + 48 hours);
+        vm.expectRevert(abi.encodeWithSignature("Panic(uint256)", uint256(0x11)));
+        escrow.finishExit(USER, podId);
+        assertChannel(5 * UNIT, 0, START + 48 hours, last);
+        vm.assertEq(settleOne(settleRow("user", 2 * UNIT, UNIT, last)), UNIT, "still settles");
+    }
+
     function test_close_paysAndFreesAtOnce() public {
         settleOne(settleRow("user", 2 * UNIT, UNIT, 0));
         CompactSignature memory signature = closeSignature("identity", USER, 0, 3 * UNIT);
