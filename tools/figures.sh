@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 repo=$PWD
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
-parts=(gas attestation dcap seal ledger verify path registry deps size ci build)
+parts=(gas attestation dcap model seal ledger verify path registry deps size ci build)
 
 say() { printf '\033[1mfigures:\033[0m %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -45,6 +45,10 @@ about() {
     invariant.runs) echo "runs	stateful invariants of the escrow in every check, depth 8, fail_on_revert; contracts/test/EscrowInvariant.t.sol" ;;
     dcap.differential_cases) echo "cases	contract against dcap-qvl 0.7.1, same root and time: real, generated and mutated; cargo test -p phallama-chain --test dcap" ;;
     dcap.differential_unexplained) echo "cases	verdicts that differ and are not on the list of intended differences; the same run" ;;
+    escrow.differential_calls) echo "calls	contract beside the model of spec/billing.md, same answers, reverts, events and storage; cargo test -p phallama-model --test escrow" ;;
+    ledger.runs) echo "runs	client, host and enclave arithmetic under random adversaries; cargo test -p phallama-model --test ledger_consistency" ;;
+    ledger.steps) echo "steps	things that happened in those runs" ;;
+    contracts.mutants_killed) echo "mutants	faults put into the escrow one at a time, each found by a test; contracts/tools/mutants.sh" ;;
     gas.deposit_open_tx) echo "gas	openAndDeposit of a new user; $cold" ;;
     gas.deposit_tx) echo "gas	deposit to an open account; $cold" ;;
     gas.withdraw_tx) echo "gas	withdraw; $cold" ;;
@@ -169,6 +173,15 @@ part_dcap() {
 
 part_ledger() { bench phallama ledger | record_json; }
 part_registry() { bench phallama registry | record_json; }
+
+# A test that fails leaves no totals; a mutant that lives ends the run.
+part_model() {
+  cargo test --quiet --locked --package phallama-model
+  record_exact <target/escrow-differential.json
+  record_exact <target/ledger-consistency.json
+  record contracts.mutants_killed "$(contracts/tools/mutants.sh | sed -n 's/ mutants killed$//p')"
+}
+
 part_verify() { bench phallama verify | record_json; }
 
 # The bench speaks of single steps; a client's share of a request is two of them.

@@ -12,7 +12,7 @@ export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
 cases=${PHALLAMA_NIGHTLY_CASES:-20000}
 runs=${PHALLAMA_NIGHTLY_RUNS:-10}
-parts=(contracts properties dcap fuzz chain registry scale end_to_end demo)
+parts=(contracts mutants properties dcap model fuzz chain registry scale end_to_end demo)
 
 say() { printf '\033[1mnightly:\033[0m %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 2; }
@@ -21,6 +21,12 @@ die() { printf 'error: %s\n' "$*" >&2; exit 2; }
 part_contracts() {
   tools/setup.sh contracts
   FOUNDRY_PROFILE=nightly contracts/tools/check.sh
+}
+
+# Whether the escrow's tests find what is wrong with it, one fault at a time.
+part_mutants() {
+  tools/setup.sh contracts
+  contracts/tools/mutants.sh
 }
 
 # Every crate with properties. A property that fixes its own number of cases keeps it.
@@ -32,6 +38,12 @@ part_properties() {
 # The on-chain verifier against dcap-qvl, ten times the cases of every change.
 part_dcap() {
   PHALLAMA_DCAP_CASES=10 cargo test --quiet --locked -p phallama-chain --test dcap
+}
+
+# The escrow beside its model, and the ledger under adversaries: a hundred times as many.
+part_model() {
+  PHALLAMA_ESCROW_SEQUENCES=100 PHALLAMA_LEDGER_RUNS=150000 \
+    cargo test --quiet --locked -p phallama-model
 }
 
 # Every fuzz target, thirty times as long as in every change.

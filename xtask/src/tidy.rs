@@ -18,6 +18,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("phallama-host", &["phallama-chain", "phallama-attest", "phallama-protocol"]),
     ("phallama-client", &["phallama-chain", "phallama-attest", "phallama-protocol"]),
     (
+        "phallama-model",
+        &[
+            "phallama-chain",
+            "phallama-client",
+            "phallama-enclave",
+            "phallama-host",
+            "phallama-protocol",
+        ],
+    ),
+    (
         "phallama",
         &[
             "phallama-client",
