@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 repo=$PWD
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
-parts=(gas attestation dcap model seal ledger verify path registry deps size ci build)
+parts=(gas attestation dcap model kill seal ledger verify path registry deps size ci build)
 
 say() { printf '\033[1mfigures:\033[0m %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -45,6 +45,9 @@ about() {
     invariant.runs) echo "runs	stateful invariants of the escrow in every check, depth 8, fail_on_revert; contracts/test/EscrowInvariant.t.sol" ;;
     dcap.differential_cases) echo "cases	contract against dcap-qvl 0.7.1, same root and time: real, generated and mutated; cargo test -p phallama-chain --test dcap" ;;
     dcap.differential_unexplained) echo "cases	verdicts that differ and are not on the list of intended differences; the same run" ;;
+    kill.runs) echo "kills	kill -9 of pod and local server under load, among them the five moments of a settlement; cargo test -p phallama --test kill" ;;
+    kill.lost_above_one_increment) echo "kills	after which a user had lost more than one reserve for each open request; the same run" ;;
+    kill.pod_restart_ms_median) echo "ms	from the start of a killed pod's successor until it serves, enclave and attestation included; the same run; $machine" ;;
     escrow.differential_calls) echo "calls	contract beside the model of spec/billing.md, same answers, reverts, events and storage; cargo test -p phallama-model --test escrow" ;;
     ledger.runs) echo "runs	client, host and enclave arithmetic under random adversaries; cargo test -p phallama-model --test ledger_consistency" ;;
     ledger.steps) echo "steps	things that happened in those runs" ;;
@@ -169,6 +172,16 @@ print(json.dumps({
 part_dcap() {
   cargo test --quiet --locked --package phallama-chain --test dcap
   record_exact <target/dcap-differential.json
+}
+
+part_kill() {
+  cargo build --quiet --locked --workspace --bins
+  cargo test --quiet --locked --package phallama --test kill kills_at_any_moment
+  python3 -c '
+import json
+kill = json.load(open("target/kill.json"))
+names = ("runs", "lost_above_one_increment", "pod_restart_ms_median")
+print(json.dumps({f"kill.{name}": kill[name] for name in names}))' | record_exact
 }
 
 part_ledger() { bench phallama ledger | record_json; }

@@ -12,7 +12,7 @@ export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
 cases=${PHALLAMA_NIGHTLY_CASES:-20000}
 runs=${PHALLAMA_NIGHTLY_RUNS:-10}
-parts=(contracts mutants properties dcap model fuzz chain registry scale end_to_end demo)
+parts=(contracts mutants properties dcap model fuzz chain registry scale end_to_end kill demo)
 
 say() { printf '\033[1mnightly:\033[0m %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 2; }
@@ -72,7 +72,15 @@ part_scale() { tools/scale.sh --check; }
 part_end_to_end() {
   set_up_end_to_end
   cargo build --quiet --locked --workspace --bins
-  repeat cargo test --quiet --locked -p phallama -p phallama-host -p phallama-enclave
+  PHALLAMA_KILL_RUNS=20 repeat cargo test --quiet --locked \
+    -p phallama -p phallama-host -p phallama-enclave
+}
+
+# Ten times the kills of every change, at other moments each night.
+part_kill() {
+  cargo build --quiet --locked --workspace --bins
+  PHALLAMA_KILL_RUNS=2000 PHALLAMA_KILL_SEED=$(date +%Y%m%d) \
+    cargo test --quiet --locked -p phallama --test kill
 }
 
 part_demo() {

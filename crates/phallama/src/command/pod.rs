@@ -42,9 +42,13 @@ pub(super) async fn up(context: &Context, options: PodUp) -> Result<(), CliError
     let (pccs, policy) = (pccs(context, &options.collateral), policy(context, &chain));
     let place = Place { state_dir, decimals, accepted, pccs, policy };
     let listed = &context.config.pod.models;
-    let pod = start(&options, listed, chain, operator, place).await?;
-    print::line(format!("pod  {}\nURL  {}", pod.pod_id(), pod.url()));
+    // From here on, so that a pod that is ready never ends without settling.
     let mut interrupts = signal::Interrupts::watch();
+    let pod = tokio::select! {
+        pod = start(&options, listed, chain, operator, place) => pod?,
+        () = interrupts.next() => return Err(CliError::Interrupted),
+    };
+    print::line(format!("pod  {}\nURL  {}", pod.pod_id(), pod.url()));
     print::note("Ctrl-C settles what is open and ends the pod.");
     interrupts.next().await;
     print::note("finishing open answers and settling; Ctrl-C again ends the pod at once");
