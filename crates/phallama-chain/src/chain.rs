@@ -1,59 +1,62 @@
 //! Reading the chain.
 
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::U256;
 use alloy::providers::{Provider as _, RootProvider};
-use alloy::rpc::client::RpcClient;
 use alloy::sol_types::SolCall;
 use phallama_protocol::eip712::Domain;
 use phallama_protocol::ids::{Address, Amount, Digest32, PodId};
 use phallama_protocol::keys::Signer;
 
+use crate::at::AtBlock;
 use crate::attestation::MachineHolder;
 use crate::config::ChainConfig;
 use crate::contracts::{self, Escrow, PodRegistry, TestToken};
-use crate::convert::{from_address, from_b256, from_u40, from_u96, saturating_u128, to_address};
-use crate::error::{ChainError, from_rpc};
+use crate::convert::{from_address, saturating_u128, to_address};
+use crate::endpoints::Endpoints;
+use crate::error::ChainError;
 use crate::record::{Account, BlockTag, Channel, Head, PodRecord, TokenMeta};
 use crate::sender::Sender;
 
+/// How often a read starts anew because its block is gone or has not arrived everywhere.
+const AGREED_TRIES: u32 = 4;
+const AGREED_PAUSE: Duration = Duration::from_millis(100);
 /// Pods per call of the registry's view, unless the node finds that too much.
 const PAGE: u64 = 100;
 
 /// A connection to one deployment on one chain. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Chain {
-    pub(crate) provider: RootProvider,
+    pub(crate) endpoints: Arc<Endpoints>,
     config: ChainConfig,
     /// As the registry names it; it never changes.
     verifier: Address,
 }
 
 impl Chain {
-    /// Connects and checks that the endpoint serves the configured chain, that the contracts are
-    /// there and that they belong together.
+    /// Connects and checks that an endpoint serves the configured chain, that the contracts are
+    /// there and that they belong together. Every other endpoint is checked before it is used; one
+    /// of another chain is put aside (see [`Chain::complaints`]).
     ///
     /// # Errors
-    /// [`ChainError::Unavailable`], [`ChainError::WrongChain`], [`ChainError::NoContract`],
+    /// [`ChainError::BadEndpoint`], [`ChainError::Unavailable`], [`ChainError::WrongChain`],
+    /// [`ChainError::NoContract`],
     /// [`ChainError::Mismatch`], [`ChainError::Malformed`].
     pub async fn connect(config: ChainConfig) -> Result<Self, ChainError> {
-        let provider = provider(&config.rpc_url, config.timeout_ms)?;
-        let mut chain = Self::unchecked(provider, config);
-        let got = chain.rpc("eth_chainId", chain.provider.get_chain_id()).await?;
-        let expected = chain.config.chain_id;
-        if got != expected {
-            return Err(ChainError::WrongChain { url: chain.config.rpc_url, got, expected });
-        }
+        let timeout = Duration::from_millis(config.timeout_ms);
+        let endpoints = Endpoints::new(&config.rpc_urls, Some(config.chain_id), timeout)?;
+        let mut chain = Self::unchecked(endpoints, config);
         chain.check_contracts().await?;
         chain.verifier = chain.registrys_verifier().await?;
         Ok(chain)
     }
 
     /// For deploying, when there is nothing to check yet.
-    pub(crate) fn unchecked(provider: RootProvider, config: ChainConfig) -> Self {
-        Self { provider, config, verifier: Address::ZERO }
+    pub(crate) fn unchecked(endpoints: Endpoints, config: ChainConfig) -> Self {
+        Self { endpoints: Arc::new(endpoints), config, verifier: Address::ZERO }
     }
 
     async fn check_contracts(&self) -> Result<(), ChainError> {
@@ -68,8 +71,9 @@ impl Chain {
     }
 
     async fn check_code(&self, name: &'static str, address: Address) -> Result<(), ChainError> {
-        let code = self.provider.get_code_at(to_address(address));
-        if self.rpc("eth_getCode", async { code.await }).await?.is_empty() {
+        let account = to_address(address);
+        let ask = |provider: RootProvider| async move { provider.get_code_at(account).await };
+        if self.endpoints.any("eth_getCode", ask).await?.is_empty() {
             let chain_id = self.config.chain_id;
             return Err(ChainError::NoContract { name, address, chain_id });
         }
@@ -105,26 +109,58 @@ impl Chain {
         self.config.domain()
     }
 
-    /// An account that sends transactions.
+    /// An account that sends transactions and remembers them as long as the process lives.
     pub fn sender(&self, signer: &Signer) -> Sender {
-        Sender::new(self.clone(), signer)
+        Sender::in_memory(self.clone(), signer)
     }
 
-    /// The head by tag.
+    /// The same with an outbox in the file `path`, which is made if it is not there; beside it are
+    /// `.lock` and, for moments, `.new`. What an earlier process left in it is looked after by
+    /// [`Sender::tend`].
+    ///
+    /// # Errors
+    /// [`ChainError::Outbox`] when the file cannot be used, belongs to another account or chain, or
+    /// is open in another process.
+    pub fn durable_sender(&self, signer: &Signer, path: &Path) -> Result<Sender, ChainError> {
+        Sender::durable(self.clone(), signer, path)
+    }
+
+    /// The head by tag, as the endpoints agree on it: see [`Chain::at`].
+    ///
+    /// # Errors
+    /// As [`Chain::at`].
     pub async fn head(&self, tag: BlockTag) -> Result<Head, ChainError> {
-        let tag = number_or_tag(tag);
-        let what = "eth_getBlockByNumber";
-        let block = self.provider.get_block_by_number(tag);
-        let block = self.rpc(what, async { block.await }).await?.ok_or(ChainError::Malformed {
-            what,
-            reason: format!("no block for the tag `{tag}`"),
-        })?;
-        Ok(Head {
-            number: block.header.number,
-            timestamp_unix_s: block.header.timestamp,
-            hash: from_b256(block.header.hash),
-            parent: from_b256(block.header.parent_hash),
-        })
+        Ok(*self.at(tag).await?.head())
+    }
+
+    /// What is held against each endpoint now, in the order of the configuration; `None` where
+    /// nothing is.
+    pub fn complaints(&self) -> Vec<(String, Option<String>)> {
+        let now = Instant::now();
+        let list = self.endpoints.list().iter();
+        list.map(|endpoint| (endpoint.name.clone(), endpoint.complaint(now))).collect()
+    }
+
+    /// Reads at the newest block of a kind; once more where that was reorganised away or had not
+    /// arrived everywhere.
+    async fn agreed<T, Fut>(
+        &self,
+        tag: BlockTag,
+        read: impl Fn(AtBlock) -> Fut,
+    ) -> Result<T, ChainError>
+    where
+        Fut: Future<Output = Result<T, ChainError>>,
+    {
+        let mut tries = AGREED_TRIES;
+        loop {
+            tries -= 1;
+            match Box::pin(async { read(self.at(tag).await?).await }).await {
+                Err(ChainError::BlockGone { .. }) if tries > 0 => {
+                    tokio::time::sleep(AGREED_PAUSE).await;
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Every registered pod, retired ones included.
@@ -154,48 +190,45 @@ impl Chain {
     }
 
     /// One pod.
+    ///
+    /// # Errors
+    /// As [`AtBlock::account`].
     pub async fn pod(&self, pod: PodId) -> Result<Option<PodRecord>, ChainError> {
-        let call = PodRegistry::podCall { podId: pod.0.into() };
-        match self.read("pod", self.config.registry, call).await {
-            Ok(view) => contracts::pod_record(view).map(Some),
-            Err(error) if contracts::is_unknown_pod(&error) => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.agreed(BlockTag::Latest, |at| async move { at.pod(pod).await }).await
     }
 
     /// Until when the escrow accepts claims signed by a key, grace included; 0 when never.
+    ///
+    /// # Errors
+    /// As [`AtBlock::account`].
     pub async fn key_good_until(&self, pod: PodId, identity: Address) -> Result<u64, ChainError> {
-        let call =
-            PodRegistry::keyGoodUntilCall { podId: pod.0.into(), identity: to_address(identity) };
-        let until = self.read("keyGoodUntil", self.config.registry, call).await?;
-        Ok(until.saturating_to())
+        self.agreed(BlockTag::Latest, |at| async move { at.key_good_until(pod, identity).await })
+            .await
     }
 
     /// The pod that a machine backs (see [`Pck::machine`](crate::Pck::machine)), if any.
     ///
     /// # Errors
-    /// [`ChainError`].
+    /// As [`AtBlock::account`].
     pub async fn machine_holder(
         &self,
         machine: Digest32,
     ) -> Result<Option<MachineHolder>, ChainError> {
-        let call = PodRegistry::machineOfCall { machine: machine.0.into() };
-        let held = self.read("machineOf", self.config.registry, call).await?;
-        let holder =
-            MachineHolder { pod_prefix: held.holder.0, until_unix_s: from_u40(held.until) };
-        Ok((holder.pod_prefix != [0; 26]).then_some(holder))
+        self.agreed(BlockTag::Latest, |at| async move { at.machine_holder(machine).await }).await
     }
 
     /// Whether the pod's operator agreed to share the machine.
     ///
     /// # Errors
-    /// [`ChainError`].
+    /// As [`AtBlock::account`].
     pub async fn sharing(&self, pod: PodId, machine: Digest32) -> Result<bool, ChainError> {
-        let call = PodRegistry::sharingCall { podId: pod.0.into(), machine: machine.0.into() };
-        self.read("sharing", self.config.registry, call).await
+        self.agreed(BlockTag::Latest, |at| async move { at.sharing(pod, machine).await }).await
     }
 
     /// A user key's account.
+    ///
+    /// # Errors
+    /// As [`AtBlock::account`].
     pub async fn account(&self, user: Address) -> Result<Account, ChainError> {
         self.account_at(user, BlockTag::Latest).await
     }
@@ -203,22 +236,36 @@ impl Chain {
     /// The same as of `tag`. A node that does not know the tag answers with an error.
     ///
     /// # Errors
-    /// [`ChainError`].
+    /// As [`AtBlock::account`].
     pub async fn account_at(&self, user: Address, tag: BlockTag) -> Result<Account, ChainError> {
-        let call = Escrow::accountCall { user: to_address(user) };
-        let account = self.read_at("account", self.config.escrow, call, tag).await?;
-        let owner = (!account.owner.is_zero()).then(|| from_address(account.owner));
-        Ok(Account { owner, free: from_u96(account.free) })
+        self.agreed(tag, |at| async move { at.account(user).await }).await
     }
 
     /// What a user has locked for a pod.
+    ///
+    /// # Errors
+    /// As [`AtBlock::account`].
     pub async fn channel(&self, user: Address, pod: PodId) -> Result<Channel, ChainError> {
-        let call = Escrow::channelCall { user: to_address(user), podId: pod.0.into() };
-        let channel = self.read("channel", self.config.escrow, call).await?;
-        Ok(contracts::channel(&channel))
+        self.channel_at(user, pod, BlockTag::Latest).await
+    }
+
+    /// The same as of `tag`.
+    ///
+    /// # Errors
+    /// As [`AtBlock::account`].
+    pub async fn channel_at(
+        &self,
+        user: Address,
+        pod: PodId,
+        tag: BlockTag,
+    ) -> Result<Channel, ChainError> {
+        self.agreed(tag, |at| async move { at.channel(user, pod).await }).await
     }
 
     /// The same for many users, in their order.
+    ///
+    /// # Errors
+    /// As [`AtBlock::account`].
     pub async fn channels(
         &self,
         pod: PodId,
@@ -227,26 +274,17 @@ impl Chain {
         self.channels_at(pod, users, BlockTag::Latest).await
     }
 
-    /// The same as of `tag`. A node that does not know the tag answers with an error.
+    /// The same as of `tag`.
     ///
     /// # Errors
-    /// [`ChainError`].
+    /// As [`AtBlock::account`].
     pub async fn channels_at(
         &self,
         pod: PodId,
         users: &[Address],
         tag: BlockTag,
     ) -> Result<Vec<Channel>, ChainError> {
-        let what = "channels";
-        let expected = users.len();
-        let users = users.iter().copied().map(to_address).collect();
-        let call = Escrow::channelsCall { podId: pod.0.into(), users };
-        let channels = self.read_at(what, self.config.escrow, call, tag).await?;
-        if channels.len() != expected {
-            let reason = format!("{} channels for {expected} users", channels.len());
-            return Err(ChainError::Malformed { what, reason });
-        }
-        Ok(channels.iter().map(contracts::channel).collect())
+        self.agreed(tag, |at| async move { at.channels(pod, users).await }).await
     }
 
     /// What the escrow owes a pod.
@@ -267,8 +305,9 @@ impl Chain {
 
     /// Ether balance, in wei.
     pub async fn ether_balance(&self, holder: Address) -> Result<u128, ChainError> {
-        let balance = self.provider.get_balance(to_address(holder));
-        Ok(saturating_u128(self.rpc("eth_getBalance", async { balance.await }).await?))
+        let holder = to_address(holder);
+        let ask = |provider: RootProvider| async move { provider.get_balance(holder).await };
+        Ok(saturating_u128(self.endpoints.any("eth_getBalance", ask).await?))
     }
 
     /// What the node would pay per gas now, in wei.
@@ -276,8 +315,8 @@ impl Chain {
     /// # Errors
     /// [`ChainError`].
     pub async fn gas_price_wei(&self) -> Result<u128, ChainError> {
-        let price = self.provider.get_gas_price();
-        self.rpc("eth_gasPrice", price).await
+        let ask = |provider: RootProvider| async move { provider.get_gas_price().await };
+        self.endpoints.any("eth_gasPrice", ask).await
     }
 
     /// The token's symbol and decimals.
@@ -288,45 +327,23 @@ impl Chain {
         Ok(TokenMeta { symbol, decimals })
     }
 
+    /// Reads the newest block of whichever endpoint answers.
     pub(crate) async fn read<C: SolCall>(
         &self,
         what: &'static str,
         to: Address,
         call: C,
     ) -> Result<C::Return, ChainError> {
-        self.read_at(what, to, call, BlockTag::Latest).await
-    }
-
-    async fn read_at<C: SolCall>(
-        &self,
-        what: &'static str,
-        to: Address,
-        call: C,
-        tag: BlockTag,
-    ) -> Result<C::Return, ChainError> {
         let request = alloy::rpc::types::TransactionRequest::default()
             .to(to_address(to))
             .input(call.abi_encode().into());
-        let answer = self.provider.call(request).block(number_or_tag(tag).into());
-        let bytes = self.rpc(what, async { answer.await }).await?;
+        let ask = |provider: RootProvider| {
+            let request = request.clone();
+            async move { provider.call(request).await }
+        };
+        let bytes = self.endpoints.any(what, ask).await?;
         C::abi_decode_returns(&bytes)
             .map_err(|error| ChainError::Malformed { what, reason: error.to_string() })
-    }
-
-    async fn rpc<T>(
-        &self,
-        what: &'static str,
-        call: impl Future<Output = alloy::transports::TransportResult<T>>,
-    ) -> Result<T, ChainError> {
-        call.await.map_err(|error| from_rpc(&self.config.rpc_url, what, &error))
-    }
-}
-
-fn number_or_tag(tag: BlockTag) -> BlockNumberOrTag {
-    match tag {
-        BlockTag::Latest => BlockNumberOrTag::Latest,
-        BlockTag::Safe => BlockNumberOrTag::Safe,
-        BlockTag::Number(number) => BlockNumberOrTag::Number(number),
     }
 }
 
@@ -338,19 +355,4 @@ fn is_out_of_gas(error: &ChainError) -> bool {
     };
     let reason = reason.to_lowercase();
     ["out of gas", "outofgas", "oog"].iter().any(|words| reason.contains(words))
-}
-
-/// HTTP with a limit on every call; without one, a silent endpoint would hang its caller for ever.
-pub(crate) fn provider(url: &str, timeout_ms: u64) -> Result<RootProvider, ChainError> {
-    let failed =
-        |reason: String| ChainError::Unavailable { url: url.to_owned(), what: "connect", reason };
-    let parsed = url.parse().map_err(|error| failed(format!("not a URL: {error}")))?;
-    crate::tls::use_ring();
-    let http = reqwest::Client::builder()
-        .timeout(Duration::from_millis(timeout_ms))
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(|error| failed(error.to_string()))?;
-    let transport = alloy::transports::http::Http::with_client(http, parsed);
-    Ok(RootProvider::new(RpcClient::new(transport, false)))
 }

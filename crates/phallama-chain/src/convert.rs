@@ -2,9 +2,11 @@
 
 use alloy::primitives::aliases::{U24, U40, U96};
 use alloy::primitives::{B256, U256};
+use alloy::rpc::types::Header;
 use phallama_protocol::ids::{Address, Amount, Digest32};
 
 use crate::error::ChainError;
+use crate::record::Head;
 
 pub(crate) fn to_address(address: Address) -> alloy::primitives::Address {
     address.0.into()
@@ -16,6 +18,15 @@ pub(crate) fn from_address(address: alloy::primitives::Address) -> Address {
 
 pub(crate) fn from_b256(word: B256) -> Digest32 {
     Digest32(word.0)
+}
+
+pub(crate) fn head(header: &Header) -> Head {
+    Head {
+        number: header.number,
+        hash: from_b256(header.hash),
+        parent: from_b256(header.parent_hash),
+        timestamp_unix_s: header.timestamp,
+    }
 }
 
 pub(crate) fn to_u96(amount: Amount) -> U96 {

@@ -1,16 +1,19 @@
 //! The development deployment: test token, verifier, registry, escrow.
 
+use std::time::Duration;
+
 use alloy::primitives::{Bytes, TxKind, U256};
-use alloy::providers::Provider as _;
+use alloy::providers::{Provider as _, RootProvider};
 use alloy::sol_types::SolConstructor;
 use phallama_protocol::ids::Address;
 use phallama_protocol::keys::Signer;
 
-use crate::chain::{Chain, provider};
-use crate::config::{ChainConfig, TIMEOUT_MS};
+use crate::chain::Chain;
+use crate::config::{ChainConfig, FEE_CEILING_GWEI, TIMEOUT_MS};
 use crate::contracts::{AttestationVerifier, Escrow, PodRegistry, TestToken};
 use crate::convert::{from_address, to_address};
-use crate::error::{ChainError, from_rpc};
+use crate::endpoints::Endpoints;
+use crate::error::ChainError;
 use crate::sender::{Sender, Tx};
 
 /// What was deployed, and its gas.
@@ -34,8 +37,9 @@ impl Deployment {
     /// The configuration that uses this deployment.
     pub fn config(&self, rpc_url: &str) -> ChainConfig {
         let Self { chain_id, registry, escrow, token, .. } = *self;
-        let rpc_url = rpc_url.to_owned();
-        ChainConfig { rpc_url, chain_id, registry, escrow, token, timeout_ms: TIMEOUT_MS }
+        let rpc_urls = vec![rpc_url.to_owned()];
+        let (timeout_ms, fee_ceiling_gwei) = (TIMEOUT_MS, FEE_CEILING_GWEI);
+        ChainConfig { rpc_urls, chain_id, registry, escrow, token, timeout_ms, fee_ceiling_gwei }
     }
 }
 
@@ -79,19 +83,23 @@ pub async fn deploy(
 
 /// On a chain where nothing is deployed yet.
 async fn sender(rpc_url: &str, deployer: &Signer) -> Result<Sender, ChainError> {
-    let provider = provider(rpc_url, TIMEOUT_MS)?;
-    let chain_id = provider.get_chain_id().await;
-    let chain_id = chain_id.map_err(|error| from_rpc(rpc_url, "eth_chainId", &error))?;
+    let timeout = Duration::from_millis(TIMEOUT_MS);
+    let urls = [rpc_url.to_owned()];
+    let unknown = Endpoints::new(&urls, None, timeout)?;
+    let ask = |provider: RootProvider| async move { provider.get_chain_id().await };
+    let chain_id = unknown.any("eth_chainId", ask).await?;
     let nowhere = Address::ZERO;
     let config = ChainConfig {
-        rpc_url: rpc_url.to_owned(),
+        rpc_urls: urls.to_vec(),
         chain_id,
         registry: nowhere,
         escrow: nowhere,
         token: nowhere,
         timeout_ms: TIMEOUT_MS,
+        fee_ceiling_gwei: FEE_CEILING_GWEI,
     };
-    Ok(Sender::new(Chain::unchecked(provider, config), deployer))
+    let endpoints = Endpoints::new(&urls, Some(chain_id), timeout)?;
+    Ok(Chain::unchecked(endpoints, config).sender(deployer))
 }
 
 async fn create(

@@ -18,17 +18,17 @@ pub enum BlockTag {
     Number(u64),
 }
 
-/// A block's number, time and place in the chain.
+/// A block's place in the chain and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Block number.
     pub number: u64,
-    /// Block time, seconds since 1970.
-    pub timestamp_unix_s: u64,
-    /// The block's hash.
+    /// Block hash.
     pub hash: Digest32,
     /// That of the block before.
     pub parent: Digest32,
+    /// Block time, seconds since 1970.
+    pub timestamp_unix_s: u64,
 }
 
 /// A pod as registered. The registry verified a quote for `key`; everything else is what the

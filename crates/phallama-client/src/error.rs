@@ -415,9 +415,15 @@ fn of(exit: Exit, http_status: u16, code: &'static str, retryable: bool) -> Erro
 
 fn chain_class(error: &ChainError) -> ErrorClass {
     match error {
-        ChainError::Unavailable { .. } | ChainError::NotMined { .. } => {
-            of(Exit::Chain, 503, "chain_unavailable", true)
-        }
+        ChainError::Unavailable { .. }
+        | ChainError::NotMined { .. }
+        | ChainError::BlockGone { .. }
+        | ChainError::HeadsApart { .. } => of(Exit::Chain, 503, "chain_unavailable", true),
+        ChainError::Disagreement(_) => of(Exit::Chain, 502, "chain_disagreement", false),
+        ChainError::FeeAboveCeiling { .. } => of(Exit::Chain, 503, "gas_too_dear", true),
+        ChainError::NonceTaken { .. } => of(Exit::Chain, 409, "account_used_elsewhere", true),
+        ChainError::Outbox { .. } => of(Exit::Chain, 500, "outbox_unusable", false),
+        ChainError::BadEndpoint { .. } => of(Exit::Usage, 500, "bad_endpoint", false),
         ChainError::WrongChain { .. }
         | ChainError::NoContract { .. }
         | ChainError::Mismatch { .. } => of(Exit::Usage, 500, "wrong_chain", false),

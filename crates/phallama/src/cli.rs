@@ -128,9 +128,9 @@ pub struct Demo {
     /// Address of the local server.
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
-    /// Use this EVM endpoint (for example anvil) instead of the embedded chain.
+    /// Use this EVM endpoint (may be repeated) instead of the embedded chain.
     #[arg(long, value_name = "URL")]
-    pub rpc_url: Option<String>,
+    pub rpc_url: Vec<String>,
     /// What to ask.
     #[arg(long, default_value = "What is the capital of France?")]
     pub prompt: String,
@@ -448,9 +448,9 @@ pub enum Chain {
     },
     /// Deploy the contracts with a test token to any endpoint, and write the configuration.
     Deploy {
-        /// JSON-RPC endpoint.
-        #[arg(long, value_name = "URL")]
-        rpc_url: String,
+        /// JSON-RPC endpoint; the first of several is used to deploy.
+        #[arg(long, value_name = "URL", required = true)]
+        rpc_url: Vec<String>,
         /// File with the deployer's secret key, hex.
         #[arg(long, value_name = "FILE")]
         key_file: PathBuf,

@@ -216,7 +216,14 @@ impl CliError {
                 | ChainError::NoContract { .. }
                 | ChainError::Mismatch { .. }
                 | ChainError::NotMined { .. }
+                | ChainError::HeadsApart { .. }
+                | ChainError::Disagreement(_)
+                | ChainError::BlockGone { .. }
+                | ChainError::NonceTaken { .. }
+                | ChainError::FeeAboveCeiling { .. }
+                | ChainError::Outbox { .. }
                 | ChainError::Malformed { .. } => 6,
+                ChainError::BadEndpoint { .. } => 2,
                 ChainError::Reverted { .. } | ChainError::InsufficientGasFunds { .. } => 5,
             },
             Self::Pod(PodError::Refused(_)) => 3,
@@ -255,7 +262,7 @@ impl CliError {
         let hint = match self {
             Self::NoChain { .. } => {
                 "For a chain on this machine, run `phallama chain up`; else add a `[chain]` section \
-                 with rpc_url, chain_id, registry, escrow and token"
+                 with rpc_urls, chain_id, registry, escrow and token"
             }
             Self::Admin(AdminError::NotRunning { .. }) | Self::Pod(PodError::NoJournal { .. }) => {
                 "To start it, run `phallama pod up`; what is open is then settled by itself"

@@ -48,7 +48,7 @@ fn configured(text: &str) -> tempfile::TempDir {
 /// A chain that nobody serves: the port was free a moment ago.
 fn dead_chain() -> tempfile::TempDir {
     let home = configured(
-        "[chain]\nrpc_url = \"http://127.0.0.1:1\"\nchain_id = 31337\n\
+        "[chain]\nrpc_urls = [\"http://127.0.0.1:1\"]\nchain_id = 31337\n\
          registry = \"0x00000000000000000000000000000000000000aa\"\n\
          escrow = \"0x00000000000000000000000000000000000000bb\"\n\
          token = \"0x00000000000000000000000000000000000000cc\"\n",
@@ -246,12 +246,13 @@ fn audit_file(home: &Path, change: impl FnOnce(&mut serde_json::Value)) -> Strin
     const NOW: u64 = 1_800_000_000;
     let at = |byte| Address([byte; 20]);
     let chain = ChainConfig {
-        rpc_url: "http://127.0.0.1:1".to_owned(),
+        rpc_urls: vec!["http://127.0.0.1:1".to_owned()],
         chain_id: 31_337,
         registry: at(0xaa),
         escrow: at(0xbb),
         token: at(0xcc),
         timeout_ms: 1_000,
+        fee_ceiling_gwei: 1,
     };
     let pod = Fixture::new(&chain, PodId([0x7c; 32]), "http://127.0.0.1:2", NOW);
     let root = TrustRoot::Development(pod.root.root_der().to_vec());

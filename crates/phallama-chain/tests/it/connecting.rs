@@ -64,12 +64,13 @@ async fn contracts_of_two_deployments_are_refused_together(node: Node) {
 fn nothing_deployed(rpc_url: String) -> ChainConfig {
     let nowhere = Address([0x11; 20]);
     ChainConfig {
-        rpc_url,
+        rpc_urls: vec![rpc_url],
         chain_id: 31_337,
         registry: nowhere,
         escrow: nowhere,
         token: nowhere,
         timeout_ms: 200,
+        fee_ceiling_gwei: 500,
     }
 }
 
@@ -98,5 +99,5 @@ async fn a_silent_endpoint_is_given_up_on() {
 #[tokio::test]
 async fn what_is_no_url_is_refused() {
     let error = connects_to("no url".to_owned()).await;
-    assert!(matches!(error, ChainError::Unavailable { what: "connect", .. }), "{error}");
+    assert!(matches!(error, ChainError::BadEndpoint { .. }), "{error}");
 }

@@ -7,6 +7,7 @@
 mod attesting;
 mod bringing;
 mod connecting;
+mod endpoints;
 mod gas;
 mod leaving;
 mod listing;
@@ -15,7 +16,11 @@ mod nonces;
 mod paying;
 mod platform;
 mod rejecting;
+mod reorganising;
+mod restarting;
 mod reverting;
+mod stage;
+mod stuck;
 mod world;
 
 /// Makes two tests of each body `async fn name(node: Node)`.

@@ -127,6 +127,8 @@ impl Embedded {
             runtime.unwrap().block_on(async {
                 let options = ChainOptions {
                     genesis_unix_s: Some(GENESIS_UNIX_S),
+                    // As on anvil.
+                    safe_depth_blocks: 32,
                     ..ChainOptions::default()
                 };
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();

@@ -12,8 +12,8 @@ use crate::world::{World, signer};
 const SOMEBODY: Address = Address([0x50; 20]);
 
 on_both_chains! {
-    a_sender_goes_on_after_the_chain_was_set_back,
-    a_sender_goes_on_after_the_node_was_restarted,
+    what_a_reorganisation_took_out_is_sent_again,
+    what_a_restarted_node_lost_is_sent_again,
     a_sender_goes_on_when_another_process_used_its_account,
     one_sender_sends_many_transactions_at_once,
     transactions_wait_for_their_block_side_by_side,
@@ -23,7 +23,7 @@ async fn sends(sender: &Sender, wei: u128) -> Tx {
     sender.send_ether(SOMEBODY, wei).await.unwrap()
 }
 
-async fn a_sender_goes_on_after_the_chain_was_set_back(node: Node) {
+async fn what_a_reorganisation_took_out_is_sent_again(node: Node) {
     let world = World::new(node).await;
     let snapshot = world.node.rpc("evm_snapshot", json!([])).await;
     for wei in 1..=3 {
@@ -33,17 +33,17 @@ async fn a_sender_goes_on_after_the_chain_was_set_back(node: Node) {
     assert_eq!(world.chain.ether_balance(SOMEBODY).await.unwrap(), 0);
     sends(&world.operator, 10).await;
     sends(&world.operator, 20).await;
-    assert_eq!(world.chain.ether_balance(SOMEBODY).await.unwrap(), 30);
+    assert_eq!(world.chain.ether_balance(SOMEBODY).await.unwrap(), 1 + 2 + 3 + 10 + 20);
 }
 
-async fn a_sender_goes_on_after_the_node_was_restarted(node: Node) {
+async fn what_a_restarted_node_lost_is_sent_again(node: Node) {
     let world = World::new(node).await;
     let World { node, chain, operator, .. } = world;
     sends(&operator, 5).await;
     let node = node.restart();
     node.fund(operator.address()).await;
     sends(&operator, 10).await;
-    assert_eq!(chain.ether_balance(SOMEBODY).await.unwrap(), 10);
+    assert_eq!(chain.ether_balance(SOMEBODY).await.unwrap(), 15);
 }
 
 async fn a_sender_goes_on_when_another_process_used_its_account(node: Node) {
@@ -59,12 +59,12 @@ async fn a_sender_goes_on_when_another_process_used_its_account(node: Node) {
 async fn one_sender_sends_many_transactions_at_once(node: Node) {
     let world = World::new(node).await;
     let mut sending = JoinSet::new();
-    for _ in 0..10 {
+    for wei in 1..=10 {
         let sender = world.operator.clone();
-        sending.spawn(async move { sends(&sender, 1).await });
+        sending.spawn(async move { sends(&sender, wei).await });
     }
     assert_eq!(sending.join_all().await.len(), 10);
-    assert_eq!(world.chain.ether_balance(SOMEBODY).await.unwrap(), 10);
+    assert_eq!(world.chain.ether_balance(SOMEBODY).await.unwrap(), 55);
 }
 
 async fn transactions_wait_for_their_block_side_by_side(node: Node) {
@@ -73,9 +73,9 @@ async fn transactions_wait_for_their_block_side_by_side(node: Node) {
     let before = world.node.rpc("eth_getTransactionCount", pending.clone()).await;
     world.node.rpc("evm_setAutomine", json!([false])).await;
     let mut sending = JoinSet::new();
-    for _ in 0..3 {
+    for wei in 1..=3 {
         let sender = world.operator.clone();
-        sending.spawn(async move { sends(&sender, 1).await });
+        sending.spawn(async move { sends(&sender, wei).await });
     }
     let all_sent = number(&before) + 3;
     while number(&world.node.rpc("eth_getTransactionCount", pending.clone()).await) < all_sent {

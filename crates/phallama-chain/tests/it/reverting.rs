@@ -44,9 +44,9 @@ async fn a_transaction_that_reverts_only_when_mined_says_why(node: Node) {
     world.open(&user, 500).await;
     world.node.rpc("evm_setAutomine", json!([false])).await;
     let mut sending = JoinSet::new();
-    for _ in 0..2 {
+    for asked in [300, 301] {
         let (owner, user) = (world.owner.clone(), user.address());
-        sending.spawn(async move { owner.withdraw(user, amount(400)).await });
+        sending.spawn(async move { owner.withdraw(user, amount(asked)).await });
     }
     let sent = json!([world.owner.address(), "pending"]);
     let mined = json!([world.owner.address(), "latest"]);
@@ -62,7 +62,8 @@ async fn a_transaction_that_reverts_only_when_mined_says_why(node: Node) {
     assert_eq!((paid.len(), reverted.len()), (1, 1));
     let reason = refused(reverted.into_iter().next().unwrap());
     assert!(reason.starts_with("InsufficientFree {"), "{reason}");
-    assert_eq!(world.free(&user).await, amount(100));
+    let left = world.free(&user).await;
+    assert!([amount(200), amount(199)].contains(&left), "{left}");
 }
 
 async fn an_account_without_ether_is_told_so(node: Node) {

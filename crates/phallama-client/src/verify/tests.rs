@@ -17,12 +17,13 @@ const VERIFIER: Address = Address([0xdd; 20]);
 
 fn chain() -> ChainConfig {
     ChainConfig {
-        rpc_url: "http://127.0.0.1:1".to_owned(),
+        rpc_urls: vec!["http://127.0.0.1:1".to_owned()],
         chain_id: 31_337,
         registry: Address([0xaa; 20]),
         escrow: Address([0xbb; 20]),
         token: Address([0xcc; 20]),
         timeout_ms: 1_000,
+        fee_ceiling_gwei: 1,
     }
 }
 

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::upstream::Upstream;
 
+/// `0x` and 32 bytes.
+const HASH_DIGITS: usize = 66;
+
 /// Which parameter of a method names the block.
 fn block_parameter(method: &str) -> Option<usize> {
     Some(match method {
@@ -53,7 +56,7 @@ pub(super) async fn as_of(
         if list.len() <= index {
             list.resize(index + 1, Value::Null);
         }
-        if let Some(number) = number_of(upstream, method, &list[index]).await
+        if let Some(number) = number_of(upstream, &list[index]).await
             && number > newest
         {
             // A tag means the newest block here; a number or a hash means one that is not there.
@@ -82,7 +85,7 @@ pub(super) async fn pruned(
 ) -> io::Result<Value> {
     if let Some(index) = block_parameter(method)
         && reads_state(method)
-        && let Some(number) = number_of(upstream, method, &params[index]).await
+        && let Some(number) = number_of(upstream, &params[index]).await
         && let Some(head) = quantity(&upstream.result("eth_blockNumber", json!([])).await)
         && number.saturating_add(keep_blocks) < head
     {
@@ -93,11 +96,13 @@ pub(super) async fn pruned(
 }
 
 /// The number of the block that a parameter means.
-async fn number_of(upstream: &Upstream, method: &str, block: &Value) -> Option<u64> {
+async fn number_of(upstream: &Upstream, block: &Value) -> Option<u64> {
     if let Some(number) = quantity(&block["blockNumber"]) {
         return Some(number);
     }
-    let hash = if method.ends_with("ByHash") { block } else { &block["blockHash"] };
+    // A hash stands for itself or in an object (EIP-1898).
+    let is_hash = block.as_str().is_some_and(|text| text.len() == HASH_DIGITS);
+    let hash = if is_hash { block } else { &block["blockHash"] };
     if hash.is_string() {
         let found = upstream.result("eth_getBlockByHash", json!([hash, false])).await;
         return quantity(&found["number"]);

@@ -152,7 +152,8 @@ fn a_pruned_node_has_the_state_of_its_newest_blocks_only() {
     assert_eq!(error_code(&rpc, "eth_getBalance", balance(json!("0x1"))), -32_000);
     let named = balance(json!({ "blockHash": hash("0x1") }));
     assert_eq!(error_code(&rpc, "eth_getBalance", named), -32_000);
-    for kept in [json!("0x2"), json!("latest"), json!({ "blockHash": hash("0x3") })] {
+    assert_eq!(error_code(&rpc, "eth_getBalance", balance(hash("0x1"))), -32_000);
+    for kept in [json!("0x2"), json!("latest"), hash("0x3")] {
         assert_ne!(result(&rpc, "eth_getBalance", balance(kept)), Value::Null);
     }
     assert_eq!(result(&rpc, "eth_getBlockByNumber", json!(["0x1", false]))["number"], "0x1");

@@ -253,7 +253,7 @@ fn faults() -> Vec<(&'static str, Fault)> {
     vec![
         ("refuses", Fault::Refuse),
         ("hangs", Fault::BlackHole),
-        ("is too busy", Fault::Status { code: 429, retry_after_s: Some(5) }),
+        ("is too busy", Fault::Status { code: 429, retry_after_s: Some(1) }),
         ("breaks", Fault::Status { code: 500, retry_after_s: None }),
         ("lags", Fault::AsOf(1)),
     ]

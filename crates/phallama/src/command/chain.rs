@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use phallama_attest::simulated::{DEVELOPMENT_SEED, DevelopmentRoot};
-use phallama_chain::{Chain, Deployment};
+use phallama_chain::{Chain, ChainConfig, Deployment};
 use phallama_devchain::{ChainOptions, DevChain, dev_account};
 use phallama_protocol::ids::Amount;
 use phallama_protocol::keys::Signer;
@@ -46,7 +46,7 @@ pub(crate) async fn start(listen: SocketAddr) -> Result<String, CliError> {
 
 pub(super) async fn up(context: &mut Context, listen: SocketAddr) -> Result<(), CliError> {
     let rpc_url = start(listen).await?;
-    configure(context, &rpc_url, &developer(Developer::Deployer), &development_root()).await?;
+    configure(context, &[rpc_url], &developer(Developer::Deployer), &development_root()).await?;
     report(context);
     print::note("The chain lives as long as this command. Ctrl-C ends it.");
     crate::signal::interrupted().await;
@@ -55,7 +55,7 @@ pub(super) async fn up(context: &mut Context, listen: SocketAddr) -> Result<(), 
 
 pub(super) async fn deploy(
     context: &mut Context,
-    rpc_url: &str,
+    rpc_urls: &[String],
     path: &Path,
     root_certificate: Option<&Path>,
 ) -> Result<(), CliError> {
@@ -65,7 +65,7 @@ pub(super) async fn deploy(
             .map_err(|source| CliError::File { path: path.to_owned(), source })?,
         None => development_root(),
     };
-    configure(context, rpc_url, &deployer, &root_der).await?;
+    configure(context, rpc_urls, &deployer, &root_der).await?;
     report(context);
     Ok(())
 }
@@ -75,17 +75,18 @@ pub(crate) fn development_root() -> Vec<u8> {
     DevelopmentRoot::from_seed(DEVELOPMENT_SEED).root_der().to_vec()
 }
 
-/// Deploys, mints the test token for the owner, gives both accounts gas money, and writes their
-/// keys and the configuration.
+/// Deploys through the first endpoint, mints the test token for the owner, gives both accounts gas
+/// money, and writes their keys and the configuration.
 pub(crate) async fn configure(
     context: &mut Context,
-    rpc_url: &str,
+    rpc_urls: &[String],
     deployer: &Signer,
     root_der: &[u8],
 ) -> Result<Deployment, CliError> {
     let (owner, operator) = (developer(Developer::Owner), developer(Developer::Operator));
-    let deployment = phallama_chain::deploy(rpc_url, deployer, root_der).await?;
-    let config = deployment.config(rpc_url);
+    let first = rpc_urls.first().map_or("", String::as_str);
+    let deployment = phallama_chain::deploy(first, deployer, root_der).await?;
+    let config = ChainConfig { rpc_urls: rpc_urls.to_vec(), ..deployment.config(first) };
     let chain = Chain::connect(config.clone()).await?;
     let sender = chain.sender(deployer);
     sender.mint_test_token(owner.address(), Amount::from(MINTED)).await?;

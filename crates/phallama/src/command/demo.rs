@@ -106,14 +106,17 @@ async fn set_up(global: Global, options: &Demo) -> Result<Stage, CliError> {
 /// The chain: embedded, or the endpoint that was named. Returns the token's decimals.
 async fn chain(context: &mut Context, options: &Demo) -> Result<u8, CliError> {
     let progress = Progress::start("starting a chain and deploying the contracts");
-    let rpc_url = match &options.rpc_url {
-        Some(url) => url.clone(),
-        None => super::chain::start(LOOPBACK).await?,
+    let is_embedded = options.rpc_url.is_empty();
+    let rpc_urls = if is_embedded {
+        vec![super::chain::start(LOOPBACK).await?]
+    } else {
+        options.rpc_url.clone()
     };
     let deployer = developer(Developer::Deployer);
     let root = development_root();
-    let deployment = super::chain::configure(context, &rpc_url, &deployer, &root).await?;
-    let kind = if options.rpc_url.is_some() { "endpoint" } else { "embedded chain" };
+    let deployment = super::chain::configure(context, &rpc_urls, &deployer, &root).await?;
+    let kind = if is_embedded { "embedded chain" } else { "endpoint" };
+    let rpc_url = rpc_urls.join(", ");
     progress.done(&format!(
         "{kind} {rpc_url}: verifier {} under the development root, registry {}, escrow {}, \
          test token {} ({} gas)",

@@ -94,7 +94,7 @@ async fn a_second_pod_on_a_machine_needs_both_operators_word() {
 async fn pod_up_on_a_deployment_of_another_root_ends_with_code_3() {
     let stack = Stack::start(Options::scripted()).await;
     let root = DevelopmentRoot::from_seed(b"another root");
-    let rpc_url = &stack.chain.config().rpc_url;
+    let rpc_url = &stack.chain.config().rpc_urls[0];
     let chain = deploy_under(rpc_url, root.root_der()).await;
     let home = phallama::home::Home::at(stack.dir.path().join("operator"));
     let mut config = home.config().expect("none yet");

@@ -196,7 +196,7 @@ impl Stack {
         ] {
             let body =
                 serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-            let url = &self.chain.config().rpc_url;
+            let url = &self.chain.config().rpc_urls[0];
             let sent = reqwest::Client::new().post(url).json(&body).send().await;
             assert!(sent.expect("the chain answers").status().is_success());
         }

@@ -82,7 +82,7 @@ impl Stack {
 
         let rpc = FaultyRpc::start(&devchain);
         let pod_home = dir.path().join("p");
-        write_pod_home(&pod_home, ChainConfig { rpc_url: rpc.url(), ..config.clone() });
+        write_pod_home(&pod_home, ChainConfig { rpc_urls: vec![rpc.url()], ..config.clone() });
         let pod_listen = free_address();
         let pod = start_pod(&pod_home, pod_listen);
         let mut stack = Self {
