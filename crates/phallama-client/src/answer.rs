@@ -43,6 +43,13 @@ pub enum AnswerEvent {
     ToolCalls(String),
     /// JSON as in the `logprobs` of OpenAI's choice.
     Logprobs(String),
+    /// A choice has ended for this reason; what follows belongs to the next one. The last one ends
+    /// with `Finished`.
+    NextChoice(Finish),
+    /// The embedding of the next input.
+    Embedding(Vec<f32>),
+    /// The next token ids of a text.
+    Tokens(Vec<u32>),
     /// How long the worker took, in milliseconds.
     Timings {
         /// For the prompt.
@@ -465,11 +472,24 @@ impl Tally {
             Event::Reasoning(text) => AnswerEvent::Reasoning(self.text(text)),
             Event::ToolCalls(json) => AnswerEvent::ToolCalls(self.text(json)),
             Event::Logprobs(json) => AnswerEvent::Logprobs(self.text(json)),
+            Event::NextChoice(finish) => AnswerEvent::NextChoice(finish),
+            Event::Embedding(bits) => {
+                self.words(&bits);
+                AnswerEvent::Embedding(bits.into_iter().map(f32::from_bits).collect())
+            }
+            Event::Tokens(tokens) => {
+                self.words(&tokens);
+                AnswerEvent::Tokens(tokens)
+            }
             Event::Timings { prompt_ms, predicted_ms } => {
                 (self.prompt_ms, self.predicted_ms) = (prompt_ms, predicted_ms);
                 AnswerEvent::Timings { prompt_ms, predicted_ms }
             }
         }
+    }
+
+    fn words(&mut self, words: &[u32]) {
+        self.plain_bytes = self.plain_bytes.saturating_add(4 * words.len() as u64);
     }
 
     fn text(&mut self, text: String) -> String {

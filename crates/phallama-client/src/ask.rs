@@ -68,7 +68,7 @@ impl Client {
         self.ask(Method::Completion, model, body, AskOptions::default()).await
     }
 
-    /// Either, with options.
+    /// Any method, with options. The body is what `spec/wire.md` says of the method.
     ///
     /// # Errors
     /// As [`chat`](Self::chat).
@@ -93,7 +93,7 @@ impl Client {
     ) -> Result<Answer, ClientError> {
         self.signer()?;
         let question = Question::new(method, model, body)?;
-        let class = options.class.unwrap_or(self.inner.config.class);
+        let class = options.class.unwrap_or_else(|| self.class_of(method));
         let (request_id, only) = self.request_of(&options).await?;
         let mut failures = Vec::new();
         for candidate in self.candidates(model).await? {
@@ -140,6 +140,16 @@ impl Client {
                 Err(ClientError::RequestRepeated { request_id: id, how })
             }
             (before, asked) => Ok((Some(id), before.or(asked))),
+        }
+    }
+
+    /// The configured class; what comes in one piece has no timing to hide and comes as `bulk`,
+    /// unless nothing is to be hidden at all.
+    fn class_of(&self, method: Method) -> FrameClass {
+        match (method, self.inner.config.class) {
+            (Method::Chat | Method::Completion, class) => class,
+            (_, FrameClass::Unpaced) => FrameClass::Unpaced,
+            (_, _) => FrameClass::Bulk,
         }
     }
 

@@ -391,13 +391,14 @@ fn refused_class(code: Code) -> ErrorClass {
         | Code::TermsMismatch
         | Code::EpochMismatch
         | Code::PaymentsPaused => Exit::Payment,
-        Code::InvalidRequest | Code::PromptTooLong => Exit::Usage,
+        Code::InvalidRequest | Code::PromptTooLong | Code::NotSupported => Exit::Usage,
         Code::ModelNotFound => Exit::NoPod,
         _ => Exit::Pod,
     };
     let retryable = matches!(
         code,
         Code::QueueFull
+            | Code::TooManyRequests
             | Code::Draining
             | Code::PaymentsPaused
             | Code::ChainBehind
@@ -469,6 +470,8 @@ mod tests {
         check(&ClientError::KeystoreLocked, Exit::Usage, 403, "wallet_locked", false);
         check(&unreachable(), Exit::Pod, 502, "pod_unreachable", true);
         check(&refused(Code::QueueFull), Exit::Pod, 503, "queue_full", true);
+        check(&refused(Code::TooManyRequests), Exit::Pod, 429, "too_many_requests", true);
+        check(&refused(Code::NotSupported), Exit::Usage, 400, "not_supported", false);
         check(&refused(Code::BalanceTooLow), Exit::Payment, 402, "balance_too_low", false);
         check(&refused(Code::InvalidRequest), Exit::Usage, 400, "invalid_request", false);
         let down = ChainError::NotMined { what: "lock", hash: String::new(), waited_s: 90 };

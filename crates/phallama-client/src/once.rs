@@ -251,7 +251,12 @@ fn size(event: &AnswerEvent) -> usize {
         | AnswerEvent::Reasoning(text)
         | AnswerEvent::ToolCalls(text)
         | AnswerEvent::Logprobs(text) => text.len(),
-        AnswerEvent::Started(_) | AnswerEvent::Timings { .. } | AnswerEvent::Finished(_) => 0,
+        AnswerEvent::Embedding(numbers) => size_of_val(numbers.as_slice()),
+        AnswerEvent::Tokens(tokens) => size_of_val(tokens.as_slice()),
+        AnswerEvent::Started(_)
+        | AnswerEvent::NextChoice(_)
+        | AnswerEvent::Timings { .. }
+        | AnswerEvent::Finished(_) => 0,
     };
     text + size_of::<AnswerEvent>()
 }

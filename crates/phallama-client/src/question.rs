@@ -1,5 +1,6 @@
 //! The body of a request: the app's JSON, made to state what the enclave needs to be told.
 
+use phallama_protocol::demand::Demand;
 use phallama_protocol::ids::Amount;
 use phallama_protocol::offers::Offer;
 use phallama_protocol::request::{BODY_MAX_LEN, Method};
@@ -16,7 +17,6 @@ pub(crate) struct Question {
     pub(crate) method: Method,
     body: Map<String, Value>,
     max_tokens: Option<u32>,
-    message_count: usize,
 }
 
 /// A question cut for one offer.
@@ -24,14 +24,14 @@ pub(crate) struct Question {
 pub(crate) struct SizedQuestion {
     /// The JSON to seal.
     pub(crate) body: Vec<u8>,
-    /// `max_tokens` as stated in it.
+    /// `max_tokens` as stated in it; 0 where nothing is generated.
     pub(crate) max_tokens: u32,
     /// The most the answer can cost.
     pub(crate) reserve: Amount,
 }
 
 impl Question {
-    /// Takes an OpenAI chat completion or completion request.
+    /// Takes the request of a method.
     ///
     /// `max_completion_tokens` becomes `max_tokens`; fields about streaming are dropped, because
     /// a sealed answer always streams.
@@ -46,16 +46,25 @@ impl Question {
         let max_tokens = stated(newer.or_else(|| body.remove("max_tokens")))?;
         body.remove("max_tokens");
         body.insert("model".to_owned(), Value::from(model));
-        let message_count = match method {
-            Method::Chat => messages(&body)?,
-            Method::Completion => {
-                if !body.contains_key("prompt") {
-                    return Err(invalid("`prompt` is missing", Some("prompt")));
-                }
-                0
-            }
+        let required = match method {
+            Method::Chat => "messages",
+            Method::Completion => "prompt",
+            Method::Embeddings => "input",
+            Method::Tokenise => "content",
+            Method::Detokenise => "tokens",
         };
-        Ok(Self { method, body, max_tokens, message_count })
+        if !body.contains_key(required) {
+            return Err(invalid(format!("`{required}` is missing"), Some(required)));
+        }
+        if method == Method::Chat {
+            check_messages(&body)?;
+        }
+        Ok(Self { method, body, max_tokens })
+    }
+
+    /// Whether tokens are generated, so that their number must be bounded.
+    fn generates(&self) -> bool {
+        matches!(self.method, Method::Chat | Method::Completion)
     }
 
     /// Whether the app said how many tokens it wants at most.
@@ -76,7 +85,7 @@ impl Question {
         offer: &Offer,
         budget: u128,
     ) -> Result<Option<SizedQuestion>, ClientError> {
-        if self.states_max_tokens() {
+        if self.states_max_tokens() || !self.generates() {
             return Ok(None);
         }
         let (mut low, mut high) = (0, offer.max_output_tokens);
@@ -99,16 +108,21 @@ impl Question {
         offer: &Offer,
         max_tokens: u32,
     ) -> Result<SizedQuestion, ClientError> {
+        let max_tokens = if self.generates() { max_tokens } else { 0 };
         let mut body = self.body.clone();
-        body.insert("max_tokens".to_owned(), Value::from(max_tokens));
+        if self.generates() {
+            body.insert("max_tokens".to_owned(), Value::from(max_tokens));
+        }
         let body = serde_json::to_vec(&body).expect("JSON values serialise");
         if body.len() > BODY_MAX_LEN {
             let reason =
                 format!("the request has {} bytes, the limit is {BODY_MAX_LEN}", body.len());
             return Err(invalid(reason, None));
         }
+        let demand =
+            Demand::of(self.method, &body).map_err(|error| invalid(error.to_string(), None))?;
         let reserve = offer
-            .reserve(body.len(), self.message_count, max_tokens)
+            .reserve(&demand)
             .map_err(|error| invalid(format!("the reserve is no amount: {error}"), None))?;
         Ok(SizedQuestion { body, max_tokens, reserve })
     }
@@ -128,9 +142,9 @@ fn stated(value: Option<Value>) -> Result<Option<u32>, ClientError> {
     }
 }
 
-fn messages(body: &Map<String, Value>) -> Result<usize, ClientError> {
+fn check_messages(body: &Map<String, Value>) -> Result<(), ClientError> {
     match body.get("messages") {
-        Some(Value::Array(messages)) if !messages.is_empty() => Ok(messages.len()),
+        Some(Value::Array(messages)) if !messages.is_empty() => Ok(()),
         _ => {
             Err(invalid("`messages` must be an array with at least one message", Some("messages")))
         }
@@ -180,6 +194,32 @@ mod tests {
         assert_eq!(sealed(&sized), expected);
         // Prices of 1 and 2 per token: bytes, 64 for the request, 16 for its message, 7 tokens out.
         assert_eq!(sized.reserve.value(), sized.body.len() as u128 + 64 + 16 + 7 * 2);
+    }
+
+    #[test]
+    fn every_choice_is_reserved_for() {
+        let one = chat(json!({"max_tokens": 7, "n": 1})).unwrap().sized(&offer()).unwrap();
+        let three = chat(json!({"max_tokens": 7, "n": 3})).unwrap().sized(&offer()).unwrap();
+        assert_eq!(three.reserve.value(), one.reserve.value() + 2 * 7 * 2);
+    }
+
+    #[test]
+    fn what_generates_nothing_states_no_tokens() {
+        for (method, body) in [
+            (Method::Embeddings, json!({"input": "a"})),
+            (Method::Tokenise, json!({"content": "a"})),
+            (Method::Detokenise, json!({"tokens": [1]})),
+        ] {
+            let question = Question::new(method, "m", body.clone()).unwrap();
+            let sized = question.sized(&offer()).unwrap();
+            assert_eq!(sealed(&sized).get("max_tokens"), None);
+            assert_eq!(
+                (sized.max_tokens, sized.reserve.value()),
+                (0, sized.body.len() as u128 + 64)
+            );
+            assert!(question.within(&offer(), 1).unwrap().is_none());
+            assert!(Question::new(method, "m", json!({})).is_err(), "{body}");
+        }
     }
 
     #[test]

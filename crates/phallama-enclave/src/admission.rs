@@ -1,14 +1,18 @@
 //! Whether an opened request may be computed: everything that can be said before the host is asked
 //! (spec/wire.md, enclave step 4).
 
-use phallama_engine::{ChatRequest, ChatStream, CompletionRequest, Engine, EngineError};
+use phallama_engine::{
+    ChatRequest, ChatStream, CompletionRequest, DetokeniseRequest, EmbeddingsRequest, Engine,
+    EngineError, RequestError, TokeniseRequest,
+};
+use phallama_protocol::demand::Demand;
+use phallama_protocol::events::Event;
 use phallama_protocol::ids::{Address, Amount};
 use phallama_protocol::keys::recover;
 use phallama_protocol::offers::Offer;
 use phallama_protocol::refusal::{Code, PodError};
 use phallama_protocol::request::{Method, Payment, RequestPlain};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::enclave::{Enclave, Model};
 
@@ -23,16 +27,35 @@ pub(crate) struct Job {
 
 /// What the worker is asked.
 pub(crate) enum Work {
+    /// An answer that comes token by token.
+    Stream(Generation),
+    /// An answer that comes in one piece.
+    Whole(Lookup),
+}
+
+/// What is generated.
+pub(crate) enum Generation {
     Chat(ChatRequest),
     Completion(CompletionRequest),
+}
+
+/// What is looked up.
+pub(crate) enum Lookup {
+    Embeddings(EmbeddingsRequest),
+    Tokens(TokeniseRequest),
+    Text(DetokeniseRequest),
+}
+
+/// An answer that came in one piece, and the tokens that count for it.
+pub(crate) struct Found {
+    pub(crate) events: Vec<Event>,
+    pub(crate) prompt_tokens: u32,
 }
 
 /// What admission must know of a body; the engine checks the rest.
 #[derive(Deserialize)]
 struct Outline {
     model: String,
-    #[serde(default)]
-    messages: Vec<IgnoredAny>,
 }
 
 /// An ERROR without advice and amount.
@@ -84,7 +107,7 @@ fn check_signatures(enclave: &Enclave, payment: &Payment) -> Result<(), PodError
 
 fn check_body(enclave: &Enclave, plain: &RequestPlain) -> Result<Job, PodError> {
     let invalid = |error: &dyn std::fmt::Display| refuse(Code::InvalidRequest, error.to_string());
-    let (work, max_tokens) = Work::parse(plain.method, &plain.body).map_err(|e| invalid(&e))?;
+    let work = Work::parse(plain.method, &plain.body).map_err(|error| invalid(&error))?;
     let outline: Outline = serde_json::from_slice(&plain.body)
         .map_err(|_| invalid(&"field `model` is missing or not a string"))?;
     let Some(Model { offer, engine }) = enclave.model(&outline.model) else {
@@ -92,36 +115,40 @@ fn check_body(enclave: &Enclave, plain: &RequestPlain) -> Result<Job, PodError> 
         let message = format!("this pod offers {}", names.join(", "));
         return Err(refuse(Code::ModelNotFound, message));
     };
-    let max_tokens = max_tokens
-        .ok_or_else(|| invalid(&"field `max_tokens` is missing; it bounds what you pay"))?;
-    if max_tokens > offer.max_output_tokens {
-        let max = offer.max_output_tokens;
-        return Err(invalid(&format!("`max_tokens` is {max_tokens}, the offer ends at {max}")));
+    if let Work::Stream(generation) = &work {
+        let max_tokens = generation
+            .max_tokens()
+            .ok_or_else(|| invalid(&"field `max_tokens` is missing; it bounds what you pay"))?;
+        if max_tokens > offer.max_output_tokens {
+            let max = offer.max_output_tokens;
+            return Err(invalid(&format!("`max_tokens` is {max_tokens}, the offer ends at {max}")));
+        }
     }
-    let reserve = offer
-        .reserve(plain.body.len(), outline.messages.len(), max_tokens)
-        .map_err(|error| invalid(&error))?;
+    let demand = Demand::of(plain.method, &plain.body).map_err(|error| invalid(&error))?;
+    let reserve = offer.reserve(&demand).map_err(|error| invalid(&error))?;
     Ok(Job { engine: engine.clone(), offer: offer.clone(), work, reserve })
 }
 
 impl Work {
-    /// The checked request and its `max_tokens`.
-    fn parse(
-        method: Method,
-        body: &[u8],
-    ) -> Result<(Self, Option<u32>), phallama_engine::RequestError> {
+    fn parse(method: Method, body: &[u8]) -> Result<Self, RequestError> {
         Ok(match method {
-            Method::Chat => {
-                let request = ChatRequest::parse(body)?;
-                let max_tokens = request.max_tokens();
-                (Self::Chat(request), max_tokens)
-            }
+            Method::Chat => Self::Stream(Generation::Chat(ChatRequest::parse(body)?)),
             Method::Completion => {
-                let request = CompletionRequest::parse(body)?;
-                let max_tokens = request.max_tokens();
-                (Self::Completion(request), max_tokens)
+                Self::Stream(Generation::Completion(CompletionRequest::parse(body)?))
             }
+            Method::Embeddings => Self::Whole(Lookup::Embeddings(EmbeddingsRequest::parse(body)?)),
+            Method::Tokenise => Self::Whole(Lookup::Tokens(TokeniseRequest::parse(body)?)),
+            Method::Detokenise => Self::Whole(Lookup::Text(DetokeniseRequest::parse(body)?)),
         })
+    }
+}
+
+impl Generation {
+    fn max_tokens(&self) -> Option<u32> {
+        match self {
+            Self::Chat(request) => request.max_tokens(),
+            Self::Completion(request) => request.max_tokens(),
+        }
     }
 
     /// Starts computing for `user`, whose prefix cache no other account shares.
@@ -137,12 +164,39 @@ impl Work {
     }
 }
 
+impl Lookup {
+    /// Computes for `user`.
+    pub(crate) async fn run(self, engine: &Engine, user: Address) -> Result<Found, EngineError> {
+        let counted = |tokens: usize| u32::try_from(tokens).unwrap_or(u32::MAX);
+        Ok(match self {
+            Self::Embeddings(request) => {
+                let made = engine.embed(request, user.0).await?;
+                let bits = |vector: Vec<f32>| vector.into_iter().map(f32::to_bits).collect();
+                let events = made.vectors.into_iter().map(|v| Event::Embedding(bits(v))).collect();
+                Found { events, prompt_tokens: made.prompt_tokens }
+            }
+            Self::Tokens(request) => {
+                let tokens = engine.tokenise(&request).await?;
+                let prompt_tokens = counted(tokens.len());
+                Found { events: vec![Event::Tokens(tokens)], prompt_tokens }
+            }
+            Self::Text(request) => {
+                let prompt_tokens = counted(request.count());
+                let text = engine.detokenise(&request).await?;
+                Found { events: vec![Event::Content(text)], prompt_tokens }
+            }
+        })
+    }
+}
+
 /// What the client is told about a failure of the engine.
 pub(crate) fn engine_error(error: &EngineError) -> PodError {
     let retry_after_ms = error.retry_after_ms().unwrap_or(0);
     let code = match error {
         EngineError::PromptTooLong { .. } => Code::PromptTooLong,
         EngineError::QueueFull { .. } | EngineError::NoMemory { .. } => Code::QueueFull,
+        EngineError::ShareFull { .. } => Code::TooManyRequests,
+        EngineError::NotServed { .. } => Code::NotSupported,
         EngineError::WorkerRestarting { .. }
         | EngineError::LoadFailed { .. }
         | EngineError::Draining => Code::WorkerRestarting,

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use phallama_engine::{CompanionFile, Pooling, Serves};
 use phallama_protocol::ids::{Address, Amount, Digest32, PodId};
 use phallama_protocol::offers::Offer;
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,16 @@ pub struct ModelConfig {
     pub context_tokens: u32,
     /// Longest completion, tokens.
     pub max_output_tokens: u32,
+    /// The multimodal projector, for a model that takes images. Part of the policy digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projector: Option<FileConfig>,
+    /// A small model that guesses ahead (speculative decoding). Part of the policy digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft: Option<FileConfig>,
+    /// Offers the model for embeddings, and for nothing else: a model that is to do both is listed
+    /// twice, under two names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embeddings: Option<EmbeddingsConfig>,
     /// When it is loaded. Its file is checked at the start in any case.
     #[serde(default)]
     pub load: LoadConfig,
@@ -94,6 +105,48 @@ pub enum LoadConfig {
     Start,
     /// By its first request.
     Request,
+}
+
+/// A file that the worker reads beside the weights.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileConfig {
+    /// The GGUF file.
+    pub path: PathBuf,
+    /// Its SHA-256. Any other file is refused.
+    pub sha256: Digest32,
+}
+
+/// How a model makes embeddings.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddingsConfig {
+    /// How the vectors of all tokens become one; absent: as the model's file says. Part of the
+    /// policy digest.
+    #[serde(default)]
+    pub pooling: Option<PoolingConfig>,
+}
+
+/// How the vectors of all tokens become one.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PoolingConfig {
+    /// Their mean.
+    Mean,
+    /// The first one.
+    Cls,
+    /// The last one.
+    Last,
+}
+
+impl PoolingConfig {
+    fn pooling(self) -> Pooling {
+        match self {
+            Self::Mean => Pooling::Mean,
+            Self::Cls => Pooling::Cls,
+            Self::Last => Pooling::Last,
+        }
+    }
 }
 
 /// The worker process of each model.
@@ -290,6 +343,13 @@ impl Config {
         self.policy.check().map_err(ConfigError::Policy)
     }
 
+    /// What makes workers see and do what they do: their arguments, and what each model adds to
+    /// its own worker's.
+    pub(crate) fn policy_args(&self) -> Vec<String> {
+        let models = self.models.iter().flat_map(ModelConfig::policy_args);
+        self.worker.args.iter().cloned().chain(models).collect()
+    }
+
     /// The offers in the order of the configuration, which must be that on chain.
     pub fn offers(&self) -> Vec<Offer> {
         self.models.iter().map(ModelConfig::offer).collect()
@@ -309,12 +369,49 @@ impl ModelConfig {
         }
     }
 
+    /// What the model's worker is for.
+    pub(crate) fn serves(&self) -> Serves {
+        let file =
+            |file: &FileConfig| CompanionFile { path: file.path.clone(), sha256: file.sha256.0 };
+        match &self.embeddings {
+            Some(embeddings) => {
+                let pooling = embeddings.pooling.map(PoolingConfig::pooling);
+                Serves::Embeddings { pooling }
+            }
+            None => Serves::Answers {
+                projector: self.projector.as_ref().map(file),
+                draft: self.draft.as_ref().map(file),
+            },
+        }
+    }
+
+    /// One entry for each thing beyond the offer, as spec/wire.md writes it.
+    fn policy_args(&self) -> Vec<String> {
+        let mut args = Vec::new();
+        let mut say = |what: String| args.push(format!("{} {what}", self.model));
+        if let Some(file) = &self.projector {
+            say(format!("projector {}", file.sha256));
+        }
+        if let Some(file) = &self.draft {
+            say(format!("draft {}", file.sha256));
+        }
+        if let Some(embeddings) = &self.embeddings {
+            let pooling = embeddings.pooling.map_or("model", |pooling| pooling.pooling().as_str());
+            say(format!("embeddings {pooling}"));
+        }
+        args
+    }
+
     fn check(&self, listed_before: bool) -> Result<(), ConfigError> {
         let problem = |problem: String| ConfigError::Offer { model: self.model.clone(), problem };
         phallama_protocol::offers::check_model_name(&self.model)
             .map_err(|error| problem(error.to_string()))?;
         if listed_before {
             return Err(problem("it is listed twice; list each model once".to_owned()));
+        }
+        if self.embeddings.is_some() && (self.projector.is_some() || self.draft.is_some()) {
+            let why = "`embeddings` goes with neither `projector` nor `draft`; list it twice";
+            return Err(problem(why.to_owned()));
         }
         if self.max_output_tokens == 0 || self.max_output_tokens > self.context_tokens {
             return Err(problem(format!(
@@ -421,6 +518,36 @@ mod tests {
     fn refuses_more_output_than_context() {
         let text = message(|json| json["models"][0]["max_output_tokens"] = json!(4097));
         assert!(text.contains("max_output_tokens is 4097, expected 1 to"), "{text}");
+    }
+
+    #[test]
+    fn what_a_model_adds_to_its_worker_is_part_of_the_policy() {
+        let file = json!({ "path": "/models/x.gguf", "sha256": format!("0x{}", "55".repeat(32)) });
+        let config = check(|json| {
+            json["worker"]["args"] = json!(["--prio", "2"]);
+            json["models"][0]["projector"] = file.clone();
+            json["models"][0]["draft"] = file.clone();
+            let mut second = json["models"][0].clone();
+            second["model"] = json!("vectors");
+            second.as_object_mut().unwrap().retain(|key, _| key != "projector" && key != "draft");
+            second["embeddings"] = json!({ "pooling": "mean" });
+            json["models"].as_array_mut().unwrap().push(second);
+        })
+        .unwrap();
+        let digest = format!("0x{}", "55".repeat(32));
+        let expected = [
+            "--prio".to_owned(),
+            "2".to_owned(),
+            format!("smollm2:135m projector {digest}"),
+            format!("smollm2:135m draft {digest}"),
+            "vectors embeddings mean".to_owned(),
+        ];
+        assert_eq!(config.policy_args(), expected);
+        let text = message(|json| {
+            json["models"][0]["draft"] = file.clone();
+            json["models"][0]["embeddings"] = json!({});
+        });
+        assert!(text.contains("`embeddings` goes with neither"), "{text}");
     }
 
     #[test]

@@ -329,7 +329,7 @@ fn binding(config: &Config, identity: Address) -> Result<Binding, StartError> {
         identity: identity.0,
         model_set_root: model_set_root(&models)
             .expect("a checked configuration has valid and distinct model names"),
-        policy_digest: config.policy.digest(worker_sha256, &config.worker.args).0,
+        policy_digest: config.policy.digest(worker_sha256, &config.policy_args()).0,
     })
 }
 
@@ -384,6 +384,7 @@ fn engine_config(config: &Config, model: &ModelConfig, socket_dir: &Path) -> Eng
     );
     let seconds = |chosen: Option<u64>, default| chosen.map_or(default, Duration::from_secs);
     EngineConfig {
+        serves: model.serves(),
         context_tokens: model.context_tokens,
         slots: worker.slots,
         queue_max: worker.queue_max,

@@ -1,12 +1,12 @@
 //! From the worker's events to the outbox, as fast as frames can take them.
 
-use phallama_engine::{ChatStream, EngineError, EngineEvent, FinishReason};
+use phallama_engine::{ChatStream, Engine, EngineError, EngineEvent, FinishReason};
 use phallama_protocol::events::{Event, EventError};
 use phallama_protocol::ids::Address;
 use phallama_protocol::receipt::Finish;
 use phallama_protocol::refusal::{Code, PodError};
 
-use crate::admission::{Job, engine_error, refuse};
+use crate::admission::{Generation, Job, Lookup, Work, engine_error, refuse};
 use crate::connection::{HostGone, HostReader};
 use crate::outbox::Outbox;
 use crate::pacer::{OrClosed, Pacer};
@@ -47,7 +47,50 @@ pub(crate) async fn generate(
         // HEAD tells the client that its request was admitted.
         pacer.drain(reader).await?;
     }
-    let mut stream = match pacer.during_or_closed(work.start(&engine, user), reader).await? {
+    match work {
+        Work::Stream(generation) => {
+            Box::pin(stream(generation, &engine, user, pacer, reader)).await
+        }
+        Work::Whole(lookup) => Box::pin(look_up(lookup, &engine, user, pacer, reader)).await,
+    }
+}
+
+async fn look_up(
+    lookup: Lookup,
+    engine: &Engine,
+    user: Address,
+    pacer: &mut Pacer,
+    reader: &mut HostReader,
+) -> Result<Generated, HostGone> {
+    let found = match pacer.during_or_closed(lookup.run(engine, user), reader).await? {
+        OrClosed::ClientGone => return Ok(Generated::ClientGone),
+        OrClosed::Done(Err(error)) => return Ok(Generated::Failed(engine_error(&error))),
+        OrClosed::Done(Ok(found)) => found,
+    };
+    pacer.outbox.count_prompt(found.prompt_tokens, 0);
+    for event in found.events {
+        if let Err(error) = pacer.outbox.push(&event, 0) {
+            return Ok(Generated::Failed(too_long(error)));
+        }
+        if is_too_much(pacer) {
+            let message = "the answer is too long for class bulk; ask for less at once";
+            return Ok(Generated::Failed(refuse(Code::InvalidRequest, message)));
+        }
+        if let OrClosed::ClientGone = pacer.relieve(reader).await? {
+            return Ok(Generated::ClientGone);
+        }
+    }
+    Ok(Generated::Finished(Finish::Stop))
+}
+
+async fn stream(
+    generation: Generation,
+    engine: &Engine,
+    user: Address,
+    pacer: &mut Pacer,
+    reader: &mut HostReader,
+) -> Result<Generated, HostGone> {
+    let mut stream = match pacer.during_or_closed(generation.start(engine, user), reader).await? {
         OrClosed::ClientGone => return Ok(Generated::ClientGone),
         OrClosed::Done(Err(error)) => return Ok(Generated::Failed(engine_error(&error))),
         OrClosed::Done(Ok(stream)) => stream,
@@ -111,6 +154,7 @@ fn take_event(
         EngineEvent::Reasoning { text, tokens } => (Event::Reasoning(text), tokens),
         EngineEvent::ToolCalls { calls, tokens } => (Event::ToolCalls(calls.to_string()), tokens),
         EngineEvent::Logprobs(logprobs) => (Event::Logprobs(logprobs.to_string()), 0),
+        EngineEvent::NextChoice { reason } => (Event::NextChoice(finish(reason)), 0),
         EngineEvent::Finished { reason, usage, prompt_ms, predicted_ms } => {
             outbox.count_prompt(usage.prompt_tokens, usage.cached_tokens);
             let timings = Event::Timings {

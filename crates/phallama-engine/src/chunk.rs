@@ -1,11 +1,12 @@
-//! The JSON that llama-server puts into each event of an answer.
+//! The JSON that llama-server puts into each event of an answer, in OpenAI's shape or, where text
+//! is filled in, in its own.
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{FinishReason, Usage};
 
-/// One chunk of `/v1/chat/completions` or `/v1/completions`.
+/// One chunk of `/v1/chat/completions`, `/v1/completions` or `/infill`.
 #[derive(Deserialize)]
 pub(crate) struct Chunk {
     #[serde(default)]
@@ -17,6 +18,20 @@ pub(crate) struct Chunk {
     pub(crate) error: Option<Value>,
     /// So is a bare error object on an `error:` line.
     pub(crate) message: Option<String>,
+    #[serde(flatten)]
+    own: Own,
+}
+
+/// What chunks of `/infill` have instead of choices.
+#[derive(Deserialize, Default)]
+struct Own {
+    content: Option<String>,
+    /// Whether this is the last chunk, which has no `[DONE]` behind it.
+    stop: Option<bool>,
+    stop_type: Option<String>,
+    #[serde(default)]
+    tokens_evaluated: u32,
+    completion_probabilities: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +68,8 @@ struct PromptDetails {
 #[derive(Deserialize, Clone, Copy, Default)]
 pub(crate) struct Timings {
     #[serde(default)]
+    cache_n: u32,
+    #[serde(default)]
     pub(crate) predicted_n: u32,
     #[serde(default)]
     pub(crate) prompt_ms: f64,
@@ -71,6 +88,30 @@ pub(crate) struct Progress {
 }
 
 impl Chunk {
+    /// Brings a chunk of the worker's own shape into OpenAI's; says whether it is the last.
+    pub(crate) fn into_choices(mut self) -> (Self, bool) {
+        let own = std::mem::take(&mut self.own);
+        let Some(is_last) = own.stop else { return (self, false) };
+        if is_last {
+            let timings = self.timings.unwrap_or_default();
+            self.usage = Some(WireUsage {
+                prompt_tokens: own.tokens_evaluated,
+                completion_tokens: timings.predicted_n,
+                prompt_tokens_details: PromptDetails { cached_tokens: timings.cache_n },
+            });
+        }
+        let limited = own.stop_type.as_deref() == Some("limit");
+        let reason = if limited { "length" } else { "stop" };
+        let probabilities = own.completion_probabilities;
+        self.choices.push(Choice {
+            finish_reason: is_last.then(|| reason.to_owned()),
+            delta: Delta::default(),
+            text: own.content,
+            logprobs: probabilities.map(|content| serde_json::json!({ "content": content })),
+        });
+        (self, is_last)
+    }
+
     pub(crate) fn usage(&self) -> Option<Usage> {
         self.usage.as_ref().map(|usage| Usage {
             prompt_tokens: usage.prompt_tokens,

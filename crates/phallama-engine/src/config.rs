@@ -10,6 +10,58 @@ use crate::Memory;
 /// shared between two of them.
 pub type Account = [u8; 20];
 
+/// A file beside the weights that the worker reads too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompanionFile {
+    /// The GGUF file.
+    pub path: PathBuf,
+    /// Its SHA-256; any other file is refused before the worker sees it.
+    pub sha256: [u8; 32],
+}
+
+/// How a model for embeddings makes one vector of the vectors of all tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// Their mean.
+    Mean,
+    /// The first one's.
+    Cls,
+    /// The last one's.
+    Last,
+}
+
+impl Pooling {
+    /// The worker's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mean => "mean",
+            Self::Cls => "cls",
+            Self::Last => "last",
+        }
+    }
+}
+
+/// What a worker is for.
+///
+/// One or the other: llama-server takes any slot it likes for embeddings, so in a worker that also
+/// answers they would leave one account's tokens in a slot that is known as another's. A model that
+/// is to do both is offered twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Serves {
+    /// Chats and completions.
+    Answers {
+        /// The multimodal projector, for models that take images.
+        projector: Option<CompanionFile>,
+        /// A small model that guesses ahead, for speculative decoding.
+        draft: Option<CompanionFile>,
+    },
+    /// Vectors.
+    Embeddings {
+        /// `None`: as the model's file says.
+        pooling: Option<Pooling>,
+    },
+}
+
 /// How one model is served by one supervised worker.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -21,12 +73,15 @@ pub struct EngineConfig {
     pub model_name: String,
     /// SHA-256 of the weight file; any other file is refused before the worker sees it.
     pub weights_sha256: [u8; 32],
+    /// What the worker is for.
+    pub serves: Serves,
     /// Context of one request in tokens, prompt and answer together.
     pub context_tokens: u32,
     /// How many requests are computed at once.
     pub slots: u32,
     /// How many more requests may wait for a slot before new ones get
-    /// [`EngineError::QueueFull`](crate::EngineError::QueueFull).
+    /// [`EngineError::QueueFull`](crate::EngineError::QueueFull). Half of them, rounded up, may be
+    /// of one account.
     pub queue_max: usize,
     /// Computing threads of the worker; `None` leaves one core of this process to everything else.
     ///
@@ -80,6 +135,7 @@ impl EngineConfig {
             model_path: model_path.into(),
             model_name: model_name.into(),
             weights_sha256,
+            serves: Serves::Answers { projector: None, draft: None },
             context_tokens: 4096,
             slots: 2,
             queue_max: 32,
@@ -152,6 +208,8 @@ pub struct WorkerFacts {
     pub audio: bool,
     /// Whether the model has a chat template.
     pub chat_template: bool,
+    /// Whether the template has a place for tools, if the worker says.
+    pub tools: Option<bool>,
 }
 
 impl WorkerFacts {
@@ -167,6 +225,7 @@ impl WorkerFacts {
             images: yes("vision"),
             audio: yes("audio"),
             chat_template: props["chat_template"].as_str().is_some_and(|text| !text.is_empty()),
+            tools: props["chat_template_caps"]["supports_tools"].as_bool(),
         }
     }
 }

@@ -13,6 +13,9 @@ use tokio::task::AbortHandle;
 
 /// Longest error answer that is read.
 const ERROR_BODY_MAX_BYTES: usize = 64 * 1024;
+/// Longest answer that comes in one piece: embeddings of as many inputs as are asked at once, or
+/// the tokens of the longest text.
+const WHOLE_BODY_MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// Longest description of itself that is read; the model's chat template is in it.
 const FACTS_MAX_BYTES: usize = 1 << 20;
@@ -40,8 +43,17 @@ impl Drop for Driver {
 impl Exchange {
     /// The whole body of an error answer, as far as it can be had.
     pub(crate) async fn error_body(self) -> Bytes {
-        let limited = Limited::new(self.body, ERROR_BODY_MAX_BYTES);
-        limited.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default()
+        self.collect(ERROR_BODY_MAX_BYTES).await.unwrap_or_default()
+    }
+
+    /// The whole body, unless the connection breaks or it is too long.
+    pub(crate) async fn whole_body(self) -> Option<Bytes> {
+        self.collect(WHOLE_BODY_MAX_BYTES).await
+    }
+
+    async fn collect(self, max_bytes: usize) -> Option<Bytes> {
+        let limited = Limited::new(self.body, max_bytes);
+        limited.collect().await.ok().map(http_body_util::Collected::to_bytes)
     }
 }
 

@@ -2,17 +2,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::Value;
+use hyper::body::Bytes;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
-use crate::config::{ModelState, WorkerFacts};
+use crate::config::{ModelState, Serves, WorkerFacts};
 use crate::connection::{Exchange, NoAnswer, post};
+use crate::forced_call::force_call;
+use crate::generation::{Choices, Generation};
 use crate::memory::Tenant;
-use crate::slots::{Lease, SlotTable};
-use crate::supervisor::{Supervisor, WorkerState};
+use crate::slots::{Lease, Prefix, SlotTable};
+use crate::supervisor::{ReadyWorker, Supervisor, WorkerState};
+use crate::vectors::{read_text, read_tokens};
 use crate::{
-    Account, ChatRequest, ChatStream, CompletionRequest, EngineConfig, EngineError, StartProgress,
-    WorkerText,
+    Account, ChatRequest, ChatStream, CompletionRequest, DetokeniseRequest, Embeddings,
+    EmbeddingsRequest, EngineConfig, EngineError, StartProgress, TokeniseRequest, WorkerText,
 };
+
+/// Inputs that a worker for embeddings gets at once: its slots share a batch, and an answer comes
+/// before the worker can be taken for stalled.
+const INPUTS_AT_ONCE: usize = 8;
 
 /// One model behind one supervised worker. Clones share it; with the last one the worker is killed.
 #[derive(Clone)]
@@ -23,6 +32,8 @@ struct Inner {
     slots: Arc<SlotTable>,
     tenant: Arc<Tenant>,
     supervisor: Supervisor,
+    /// Tokenising runs beside the slots, in the worker's threads for connections.
+    tokenising: Semaphore,
     draining: AtomicBool,
 }
 
@@ -51,29 +62,52 @@ impl Engine {
         let tenant = Tenant::new(config.memory.clone(), Arc::clone(&slots));
         let (shared, sitting) = (Arc::clone(&config), Arc::clone(&tenant));
         let supervisor = Supervisor::start(shared, sitting, Arc::new(progress)).await?;
-        let draining = AtomicBool::new(false);
-        Ok(Self(Arc::new(Inner { config, slots, tenant, supervisor, draining })))
+        let (tokenising, draining) = (Semaphore::new(1), AtomicBool::new(false));
+        let inner = Inner { config, slots, tenant, supervisor, tokenising, draining };
+        let engine = Self(Arc::new(inner));
+        engine.check_pooling().await?;
+        Ok(engine)
+    }
+
+    /// Whether a worker for embeddings makes one vector of a text, found out by asking the one that
+    /// is loaded at the start.
+    async fn check_pooling(&self) -> Result<(), EngineError> {
+        let is_for_vectors = matches!(self.0.config.serves, Serves::Embeddings { .. });
+        if !is_for_vectors || self.worker_pid().is_none() {
+            return Ok(());
+        }
+        let body = json!({ "input": "a" }).to_string().into_bytes();
+        match self.whole("/v1/embeddings", body).await {
+            Ok(answer) => Embeddings::read(&answer, 1).map(drop),
+            Err(EngineError::WorkerRefused { status: 400, .. }) => Err(EngineError::NoPooling),
+            Err(error) => Err(error),
+        }
     }
 
     /// Answers a conversation. Waits for a free slot; dropping the future gives up the place.
     ///
     /// # Errors
-    /// [`EngineError::QueueFull`], [`EngineError::WorkerRestarting`], [`EngineError::LoadFailed`],
-    /// [`EngineError::NoMemory`], [`EngineError::Draining`],
-    /// [`EngineError::PromptTooLong`], [`EngineError::WorkerRefused`], [`EngineError::Stalled`],
-    /// [`EngineError::Truncated`].
+    /// [`EngineError::QueueFull`], [`EngineError::ShareFull`], [`EngineError::WorkerRestarting`],
+    /// [`EngineError::LoadFailed`], [`EngineError::NoMemory`], [`EngineError::Draining`],
+    /// [`EngineError::NotServed`], [`EngineError::PromptTooLong`],
+    /// [`EngineError::WorkerRefused`], [`EngineError::Stalled`], [`EngineError::Truncated`].
     pub async fn chat(
         &self,
-        request: ChatRequest,
+        mut request: ChatRequest,
         account: Account,
     ) -> Result<ChatStream, EngineError> {
-        self.run("/v1/chat/completions", account, |lease, context| {
-            request.worker_body(lease.slot(), lease.reuse_cache(), context)
+        self.check_generation(request.generation())?;
+        let prefix = request.generation().prefix();
+        self.run(account, prefix, |lease, facts, context| {
+            if facts.tools == Some(false) {
+                force_call(request.generation_mut())?;
+            }
+            Ok(request.for_worker(lease.slot(), lease.reuse_cache(), context))
         })
         .await
     }
 
-    /// Continues a raw prompt, without chat template.
+    /// Continues a raw prompt, without chat template, or fills in what is between it and a suffix.
     ///
     /// # Errors
     /// As [`Engine::chat`].
@@ -82,10 +116,57 @@ impl Engine {
         request: CompletionRequest,
         account: Account,
     ) -> Result<ChatStream, EngineError> {
-        self.run("/v1/completions", account, |lease, context| {
-            request.worker_body(lease.slot(), lease.reuse_cache(), context)
+        self.check_generation(request.generation())?;
+        let prefix = request.generation().prefix();
+        self.run(account, prefix, |lease, _, context| {
+            Ok(request.for_worker(lease.slot(), lease.reuse_cache(), context))
         })
         .await
+    }
+
+    /// Makes a vector of each input. Waits for its turn like [`Engine::chat`].
+    ///
+    /// # Errors
+    /// As [`Engine::chat`].
+    pub async fn embed(
+        &self,
+        request: EmbeddingsRequest,
+        account: Account,
+    ) -> Result<Embeddings, EngineError> {
+        if !matches!(self.0.config.serves, Serves::Embeddings { .. }) {
+            let what = "this model is offered for answers, and its worker was not started for \
+                        embeddings; ask for a model that is offered for them";
+            return Err(EngineError::NotServed { what });
+        }
+        self.check_open()?;
+        let _turn = self.0.slots.acquire(account, Prefix::new()).await?;
+        let mut all = Embeddings { vectors: Vec::new(), prompt_tokens: 0 };
+        for inputs in request.inputs.chunks(INPUTS_AT_ONCE) {
+            let body = json!({ "input": inputs, "encoding_format": "float" }).to_string();
+            let answer = self.whole("/v1/embeddings", body.into_bytes()).await?;
+            all.append(Embeddings::read(&answer, inputs.len())?);
+        }
+        if let Some(dimensions) = request.dimensions {
+            all.cut(dimensions)?;
+        }
+        Ok(all)
+    }
+
+    /// The tokens of a text. Needs no slot; one text at a time.
+    ///
+    /// # Errors
+    /// [`EngineError::WorkerRestarting`], [`EngineError::Draining`],
+    /// [`EngineError::WorkerRefused`], [`EngineError::Stalled`], [`EngineError::Truncated`].
+    pub async fn tokenise(&self, request: &TokeniseRequest) -> Result<Vec<u32>, EngineError> {
+        read_tokens(&self.beside_the_slots("/tokenize", request.body()).await?)
+    }
+
+    /// The text of tokens. Bytes that are no UTF-8 are replaced.
+    ///
+    /// # Errors
+    /// As [`Engine::tokenise`].
+    pub async fn detokenise(&self, request: &DetokeniseRequest) -> Result<String, EngineError> {
+        read_text(&self.beside_the_slots("/detokenize", request.body()).await?)
     }
 
     /// The configuration it was started with.
@@ -143,43 +224,111 @@ impl Engine {
         self.0.supervisor.stop().await;
     }
 
-    async fn run(
-        &self,
-        path: &str,
-        account: Account,
-        body: impl FnOnce(&Lease, u32) -> Vec<u8>,
-    ) -> Result<ChatStream, EngineError> {
+    fn check_open(&self) -> Result<(), EngineError> {
         if self.0.draining.load(Ordering::SeqCst) {
             return Err(EngineError::Draining);
         }
         self.0.supervisor.state().pause()?;
         self.0.tenant.touch();
-        // A model whose slot is taken is not unloaded; so the slot comes first.
-        let lease = self.0.slots.acquire(account).await?;
-        let worker = self.0.supervisor.ready().await?;
-        let body = body(&lease, self.0.config.context_tokens);
-        let stall_timeout = self.0.config.stall_timeout;
-        let answer = tokio::time::timeout(stall_timeout, post(&worker.socket, path, body)).await;
-        match answer {
-            Ok(Ok(exchange)) if exchange.status == 200 => {
-                Ok(ChatStream::new(exchange, lease, worker, stall_timeout))
+        Ok(())
+    }
+
+    /// What this model is not served for, before anything waits for it.
+    fn check_generation(&self, asked: &Generation) -> Result<(), EngineError> {
+        let not_served = |what| Err(EngineError::NotServed { what });
+        let context_tokens = self.0.config.context_tokens;
+        match &self.0.config.serves {
+            Serves::Embeddings { .. } => {
+                return not_served("this model is offered for embeddings, not for answers");
             }
-            Ok(Ok(exchange)) => Err(refusal(exchange, stall_timeout).await),
-            Ok(Err(NoAnswer)) => Err(self.gone()),
+            Serves::Answers { projector: None, .. } if asked.images > 0 => {
+                return not_served("this model takes no images as its pod runs it");
+            }
+            Serves::Answers { .. } => {}
+        }
+        match asked.prompt_tokens.and_then(|tokens| u32::try_from(tokens).ok()) {
+            Some(prompt_tokens) if prompt_tokens >= context_tokens => {
+                Err(EngineError::PromptTooLong { prompt_tokens, context_tokens })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn run(
+        &self,
+        account: Account,
+        prefix: Prefix,
+        choices: impl FnOnce(&Lease, &WorkerFacts, u32) -> Result<Choices, EngineError>,
+    ) -> Result<ChatStream, EngineError> {
+        self.check_open()?;
+        // A model whose slot is taken is not unloaded; so the slot comes first.
+        let lease = self.0.slots.acquire(account, prefix).await?;
+        let worker = self.0.supervisor.ready().await?;
+        let mut choices = choices(&lease, &worker.facts, self.0.config.context_tokens)?;
+        let path = choices.endpoint().path();
+        let body = choices.next_body().expect("a request has at least one choice");
+        let stall_timeout = self.0.config.stall_timeout;
+        let begun = begin(worker.clone(), path, body, stall_timeout).await;
+        let exchange = begun.map_err(|error| self.unless_gone(error))?;
+        Ok(ChatStream::new(exchange, choices, lease, worker, stall_timeout))
+    }
+
+    async fn beside_the_slots(
+        &self,
+        path: &'static str,
+        body: Vec<u8>,
+    ) -> Result<Bytes, EngineError> {
+        self.check_open()?;
+        let _turn = self.0.tokenising.acquire().await.expect("it is never closed");
+        self.whole(path, body).await
+    }
+
+    /// An answer that comes in one piece.
+    async fn whole(&self, path: &'static str, body: Vec<u8>) -> Result<Bytes, EngineError> {
+        let (worker, after) = (self.0.supervisor.ready().await?, self.0.config.stall_timeout);
+        let begun = begin(worker.clone(), path, body, after).await;
+        let exchange = begun.map_err(|error| self.unless_gone(error))?;
+        match tokio::time::timeout(after, exchange.whole_body()).await {
+            Ok(body) => body.ok_or(EngineError::Truncated { completion_tokens: 0 }),
             Err(_) => {
                 worker.restart();
-                Err(EngineError::Stalled { after: stall_timeout })
+                Err(EngineError::Stalled { after })
             }
         }
     }
 
     /// The worker ended before it began to answer, but its supervisor may not have noticed yet.
-    fn gone(&self) -> EngineError {
-        self.0.supervisor.state().pause().err().unwrap_or_else(|| {
-            let backoff = self.0.config.backoff_min.as_millis();
-            let retry_after_ms = u64::try_from(backoff).unwrap_or(u64::MAX).max(1);
-            EngineError::WorkerRestarting { retry_after_ms }
-        })
+    fn unless_gone(&self, error: EngineError) -> EngineError {
+        match error {
+            EngineError::Truncated { .. } => {
+                self.0.supervisor.state().pause().err().unwrap_or_else(|| {
+                    let backoff = self.0.config.backoff_min.as_millis();
+                    let retry_after_ms = u64::try_from(backoff).unwrap_or(u64::MAX).max(1);
+                    EngineError::WorkerRestarting { retry_after_ms }
+                })
+            }
+            other => other,
+        }
+    }
+}
+
+/// Asks the worker and waits until it begins to answer. One that goes away instead is
+/// [`EngineError::Truncated`].
+pub(crate) async fn begin(
+    worker: ReadyWorker,
+    path: &'static str,
+    body: Vec<u8>,
+    stall_timeout: Duration,
+) -> Result<Exchange, EngineError> {
+    let answer = tokio::time::timeout(stall_timeout, post(&worker.socket, path, body)).await;
+    match answer {
+        Ok(Ok(exchange)) if exchange.status == 200 => Ok(exchange),
+        Ok(Ok(exchange)) => Err(refusal(exchange, stall_timeout).await),
+        Ok(Err(NoAnswer)) => Err(EngineError::Truncated { completion_tokens: 0 }),
+        Err(_) => {
+            worker.restart();
+            Err(EngineError::Stalled { after: stall_timeout })
+        }
     }
 }
 
@@ -197,6 +346,12 @@ async fn refusal(exchange: Exchange, timeout: Duration) -> EngineError {
         (number("n_prompt_tokens"), number("n_ctx"))
     {
         return EngineError::PromptTooLong { prompt_tokens, context_tokens };
+    }
+    let kind = error.and_then(|error| error.get("type")).and_then(Value::as_str);
+    if kind == Some("not_supported_error") {
+        let what = "this model cannot do that: the worker says that its file lacks what is needed \
+                    (to fill in text between a prompt and a suffix, the tokens that mark them)";
+        return EngineError::NotServed { what };
     }
     let message = error.and_then(|error| error.get("message")).and_then(Value::as_str);
     let message =

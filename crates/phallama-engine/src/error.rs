@@ -194,6 +194,29 @@ pub enum EngineError {
         /// A fair guess of when another one is idle.
         retry_after_ms: u64,
     },
+    /// The account has its share of the queue already; others may still wait.
+    #[error(
+        "{queued} requests of this account are waiting already, its share of the queue; \
+         try again in {retry_after_ms} ms"
+    )]
+    ShareFull {
+        /// Requests of the account that wait.
+        queued: usize,
+        /// A fair guess of when a place will be free.
+        retry_after_ms: u64,
+    },
+    /// The model is not served for what the request asks.
+    #[error("{what}")]
+    NotServed {
+        /// What is missing, and what there is instead.
+        what: &'static str,
+    },
+    /// A worker for embeddings whose model does not say how tokens become one vector.
+    #[error(
+        "the model makes no embeddings of whole texts: its file names no pooling; \
+         set `pooling` to mean, cls or last"
+    )]
+    NoPooling,
     /// The worker ended and is being started again.
     #[error("the model worker is restarting; try again in {retry_after_ms} ms")]
     WorkerRestarting {
@@ -260,10 +283,14 @@ impl EngineError {
             | Self::WorkerExited { .. }
             | Self::StartTimeout { .. }
             | Self::WorkerFallsShort { .. }
-            | Self::ModelTooLarge { .. } => Fault::Operator,
-            Self::Request(_) | Self::PromptTooLong { .. } => Fault::Request,
+            | Self::ModelTooLarge { .. }
+            | Self::NoPooling => Fault::Operator,
+            Self::Request(_) | Self::PromptTooLong { .. } | Self::NotServed { .. } => {
+                Fault::Request
+            }
             Self::WorkerRefused { status, .. } if *status < 500 => Fault::Request,
             Self::QueueFull { .. }
+            | Self::ShareFull { .. }
             | Self::NoMemory { .. }
             | Self::WorkerRestarting { .. }
             | Self::LoadFailed { .. }
@@ -283,6 +310,7 @@ impl EngineError {
             Self::QueueFull { retry_after_ms, .. }
             | Self::NoMemory { retry_after_ms, .. }
             | Self::LoadFailed { retry_after_ms }
+            | Self::ShareFull { retry_after_ms, .. }
             | Self::WorkerRestarting { retry_after_ms } => Some(*retry_after_ms),
             _ => None,
         }
@@ -305,6 +333,40 @@ pub enum RequestError {
     TooDeep {
         /// Levels allowed.
         max: usize,
+    },
+    /// A key that comes twice in one object.
+    #[error("field `{field}` comes twice in one object")]
+    DuplicateField {
+        /// The key, cut to 64 characters.
+        field: String,
+    },
+    /// A part of the request nested too deeply for what it is.
+    #[error("field `{field}` is nested {got} levels deep, at most {max} are allowed")]
+    NestedTooDeep {
+        /// The field.
+        field: String,
+        /// Its depth.
+        got: usize,
+        /// Levels allowed.
+        max: usize,
+    },
+    /// A regular expression that the worker cannot follow.
+    #[error("field `{field}` cannot be used, at byte {at}: {problem}")]
+    Pattern {
+        /// The field.
+        field: String,
+        /// Where, from 0.
+        at: usize,
+        /// What is wrong there.
+        problem: &'static str,
+    },
+    /// Two fields that exclude each other.
+    #[error("fields `{field}` and `{other}` cannot be set together")]
+    Conflict {
+        /// One of them.
+        field: &'static str,
+        /// The other.
+        other: &'static str,
     },
     /// Not a field that this engine accepts.
     #[error("field `{field}` is not supported")]

@@ -69,15 +69,20 @@ pub enum EngineEvent {
     /// Log probabilities of the tokens of the event just before: the object `logprobs` of
     /// OpenAI's stream.
     Logprobs(Value),
-    /// The answer is complete; nothing follows.
-    Finished {
+    /// A choice that is not the last is complete; what follows belongs to the next one.
+    NextChoice {
         /// Why it ended.
         reason: FinishReason,
-        /// Final token counts.
+    },
+    /// The answer is complete; nothing follows.
+    Finished {
+        /// Why its last choice ended.
+        reason: FinishReason,
+        /// Final token counts: the prompt once, the tokens of all choices.
         usage: Usage,
-        /// Time spent on the prompt in milliseconds.
+        /// Time spent on the prompt in milliseconds, for all choices.
         prompt_ms: f64,
-        /// Time spent generating in milliseconds.
+        /// Time spent generating in milliseconds, for all choices.
         predicted_ms: f64,
     },
 }
@@ -92,6 +97,7 @@ impl fmt::Debug for EngineEvent {
             Self::Reasoning { text, tokens } => write!(f, "Reasoning({} B, {tokens})", text.len()),
             Self::ToolCalls { tokens, .. } => write!(f, "ToolCalls({tokens})"),
             Self::Logprobs(_) => f.write_str("Logprobs"),
+            Self::NextChoice { reason } => write!(f, "NextChoice({reason:?})"),
             Self::Finished { reason, usage, .. } => write!(f, "Finished({reason:?}, {usage:?})"),
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::RequestError;
+use crate::{RequestError, TOKENS_MAX};
 
 type Checked<T> = Result<T, RequestError>;
 
@@ -24,7 +24,20 @@ pub(crate) const SAMPLING: &[(&str, Rule)] = &[
     ("presence_penalty", Rule::Number { min: -2.0, max: 2.0 }),
     ("frequency_penalty", Rule::Number { min: -2.0, max: 2.0 }),
     ("repeat_penalty", Rule::Number { min: 0.1, max: 2.0 }),
-    ("repeat_last_n", Rule::Integer { min: 0, max: 65_536 }),
+    // -1: the whole context.
+    ("repeat_last_n", Rule::Integer { min: -1, max: 65_536 }),
+    ("mirostat", Rule::Integer { min: 0, max: 2 }),
+    ("mirostat_tau", Rule::Number { min: 0.0, max: 100.0 }),
+    ("mirostat_eta", Rule::Number { min: 0.0, max: 1.0 }),
+    ("top_n_sigma", Rule::Number { min: -1.0, max: 100.0 }),
+    ("xtc_probability", Rule::Number { min: 0.0, max: 1.0 }),
+    ("xtc_threshold", Rule::Number { min: 0.0, max: 1.0 }),
+    ("dynatemp_range", Rule::Number { min: 0.0, max: 2.0 }),
+    ("dynatemp_exponent", Rule::Number { min: 0.1, max: 10.0 }),
+    ("dry_multiplier", Rule::Number { min: 0.0, max: 10.0 }),
+    ("dry_base", Rule::Number { min: 1.0, max: 10.0 }),
+    ("dry_allowed_length", Rule::Integer { min: 0, max: 1_000 }),
+    ("dry_penalty_last_n", Rule::Integer { min: 0, max: 65_536 }),
 ];
 
 const STOP_MAX: usize = 16;
@@ -179,7 +192,16 @@ pub(crate) fn logit_bias(field: &str, value: &Value) -> Checked<()> {
 }
 
 /// `seed`: any integer; llama-server takes 32 bits, of which the largest value means "random".
-pub(crate) fn seed(field: &str, value: &Value) -> Checked<i64> {
+pub(crate) fn seed(field: &str, value: &Value) -> Checked<u32> {
     let seed = value.as_i64().ok_or_else(|| wrong_type(field, value, "an integer"))?;
-    Ok(seed.rem_euclid(i64::from(u32::MAX)))
+    let seed = seed.rem_euclid(i64::from(u32::MAX));
+    Ok(u32::try_from(seed).expect("less than 2^32 - 1"))
+}
+
+/// Token ids. Those that the model does not have are the worker's to refuse.
+pub(crate) fn tokens(field: &str, value: &Value) -> Checked<()> {
+    for (index, token) in list(field, value, TOKENS_MAX)?.iter().enumerate() {
+        integer(&format!("{field}[{index}]"), token, 0, i32::MAX.into())?;
+    }
+    Ok(())
 }

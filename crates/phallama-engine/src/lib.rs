@@ -12,41 +12,63 @@
 //!   file must lie where nobody but the enclave can change it between hashing and loading; hashing
 //!   cannot establish that.
 //! - A request reaches the worker only rebuilt field by field from an allow-list ([`ChatRequest`],
-//!   [`CompletionRequest`]). Slot, cache and streaming fields are ours alone.
+//!   [`CompletionRequest`], [`EmbeddingsRequest`]), every field within its bounds. Slot, cache and
+//!   streaming fields are ours alone.
 //! - The prefix cache is reused within one account only (`slots`).
 //! - An answer ends with exactly one [`EngineEvent::Finished`] or with an [`EngineError`]; a
 //!   connection that merely closes is [`EngineError::Truncated`].
 //! - Prompts and answers are never logged: the types that carry them print lengths only, and what
 //!   the worker writes is discarded once it is ready.
 
+mod checker;
 mod chunk;
 mod config;
 mod connection;
+mod decoding;
 mod engine;
 mod error;
 mod event;
 mod extra_args;
 mod fields;
+mod forced_call;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+mod generation;
 mod gguf;
+mod grammar;
+mod image;
+mod inputs;
+mod json;
 mod memory;
 mod messages;
+mod pattern;
 mod request;
 mod schema;
 mod slots;
 mod sse;
 mod stream;
 mod supervisor;
+mod tools;
+mod vectors;
 mod weights;
 mod worker;
 
-pub use config::{Account, EngineConfig, Load, ModelState, StartProgress, WorkerFacts};
+pub use config::{
+    Account, CompanionFile, EngineConfig, Load, ModelState, Pooling, Serves, StartProgress,
+    WorkerFacts,
+};
 pub use engine::Engine;
 pub use error::{EngineError, Fault, RequestError, WorkerText};
 pub use event::{EngineEvent, FinishReason, Usage};
 pub use extra_args::check_extra_args;
 pub use gguf::{GgufError, GgufModel, GgufRefusal, check_gguf};
+pub use inputs::{DetokeniseRequest, EmbeddingsRequest, TokeniseRequest};
 pub use memory::Memory;
 pub use request::{ChatRequest, CompletionRequest};
 pub use sse::{SseDecoder, SseError};
 pub use stream::ChatStream;
+pub use vectors::Embeddings;
 pub use weights::weights_digest;
+
+/// Most token ids in one field.
+const TOKENS_MAX: usize = 1 << 18;

@@ -255,7 +255,10 @@ mod tests {
         let seat = a.enter().await.unwrap();
         let _other = b.enter().await.unwrap();
         assert_eq!(memory.used_bytes(), 100);
-        let _busy = (a.slots.acquire(ANNE).await.unwrap(), b.slots.acquire(ANNE).await.unwrap());
+        let _busy = (
+            a.slots.acquire(ANNE, Vec::new()).await.unwrap(),
+            b.slots.acquire(ANNE, Vec::new()).await.unwrap(),
+        );
         assert_eq!(needed(&c.enter().await.unwrap_err()), (1, 100, 100));
         drop(seat);
         c.enter().await.unwrap();
@@ -270,7 +273,7 @@ mod tests {
         }
         let seats = [a.enter().await.unwrap(), b.enter().await.unwrap(), c.enter().await.unwrap()];
         a.touch();
-        let _busy = b.slots.acquire(ANNE).await.unwrap();
+        let _busy = b.slots.acquire(ANNE, Vec::new()).await.unwrap();
         let entering = tokio::spawn({
             let d = Arc::clone(&d);
             async move { d.enter().await }
@@ -293,7 +296,7 @@ mod tests {
             async move { b.enter().await }
         });
         a.must_leave().await;
-        let _busy = a.slots.acquire(ANNE).await.unwrap();
+        let _busy = a.slots.acquire(ANNE, Vec::new()).await.unwrap();
         assert!(!a.may_leave());
         a.answered();
         assert_eq!(needed(&entering.await.unwrap().unwrap_err()), (50, 50, 50));

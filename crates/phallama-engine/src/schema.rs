@@ -7,12 +7,18 @@ use serde_json::Value;
 
 use crate::RequestError;
 use crate::fields::{
-    at_most_bytes, boolean, integer, object, object_of, required, short_text, text, unsupported,
+    at_most_bytes, boolean, cut, integer, object, object_of, required, short_text, text,
+    unsupported,
 };
+use crate::pattern::check_pattern;
 
 const SCHEMA_MAX_BYTES: usize = 64 * 1024;
-const PATTERN_MAX_BYTES: usize = 256;
-const REPEAT_MAX: i64 = 4096;
+const SCHEMA_DEPTH_MAX: usize = 32;
+/// Rules for the optional properties of an object grow with the cube of their number.
+const PROPERTIES_MAX: usize = 256;
+/// The worker unrolls no more.
+const REPEAT_MAX: i64 = 2_000;
+/// Rules that keep other properties apart are nested as deep as names are long.
 const NAME_MAX_BYTES: usize = 256;
 
 type Checked<T> = Result<T, RequestError>;
@@ -49,18 +55,33 @@ pub(crate) fn check_response_format(value: &Value) -> Checked<Option<Value>> {
     }
 }
 
-/// Checks the size and the costly keywords of a JSON schema.
+/// Checks the size, the shape and the costly keywords of a JSON schema.
 pub(crate) fn check_schema(field: &str, schema: &Value) -> Checked<()> {
     object(field, schema)?;
     at_most_bytes(field, schema.to_string().len(), SCHEMA_MAX_BYTES)?;
+    let got = depth(schema);
+    if got > SCHEMA_DEPTH_MAX {
+        let (field, max) = (field.to_owned(), SCHEMA_DEPTH_MAX);
+        return Err(RequestError::NestedTooDeep { field, got, max });
+    }
     check_keywords(field, schema)
 }
 
-/// Walks the schema; its depth is bounded by the depth check of the whole request.
+/// Levels of objects and arrays. Recursive: the depth of the whole request is bounded.
+fn depth(value: &Value) -> usize {
+    let below = |values: &mut dyn Iterator<Item = &Value>| values.map(depth).max().unwrap_or(0);
+    match value {
+        Value::Array(items) => 1 + below(&mut items.iter()),
+        Value::Object(entries) => 1 + below(&mut entries.values()),
+        _ => 0,
+    }
+}
+
 fn check_keywords(field: &str, value: &Value) -> Checked<()> {
     match value {
         Value::Array(items) => items.iter().try_for_each(|item| check_keywords(field, item)),
         Value::Object(object) => object.iter().try_for_each(|(key, value)| {
+            at_most_bytes(&format!("{field}…{}", cut(key)), key.len(), NAME_MAX_BYTES)?;
             check_keyword(field, key, value)?;
             check_keywords(field, value)
         }),
@@ -70,15 +91,18 @@ fn check_keywords(field: &str, value: &Value) -> Checked<()> {
 
 fn check_keyword(field: &str, key: &str, value: &Value) -> Checked<()> {
     let path = || format!("{field}…{key}");
-    match key {
-        "minItems" | "maxItems" | "minLength" | "maxLength" if value.is_number() => {
+    match (key, value) {
+        ("minItems" | "maxItems" | "minLength" | "maxLength", Value::Number(_)) => {
             integer(&path(), value, 0, REPEAT_MAX).map(drop)
         }
-        "pattern" if value.is_string() => short_text(&path(), value, PATTERN_MAX_BYTES).map(drop),
-        "$ref" if value.is_string() => match text(&path(), value)? {
-            local if local.starts_with('#') => Ok(()),
-            remote => Err(unsupported(&path(), remote, "a reference that starts with `#`")),
-        },
+        ("pattern", Value::String(pattern)) => check_pattern(&path(), pattern),
+        ("$ref", Value::String(reference)) if !reference.starts_with('#') => {
+            Err(unsupported(&path(), reference, "a reference that starts with `#`"))
+        }
+        ("properties", Value::Object(properties)) if properties.len() > PROPERTIES_MAX => {
+            let (got, max) = (properties.len(), PROPERTIES_MAX);
+            Err(RequestError::TooMany { field: path(), got, max })
+        }
         _ => Ok(()),
     }
 }

@@ -5,8 +5,17 @@
 //! what another has asked. So a slot belongs to the account whose prompt it is known to hold, and
 //! a request of any other account runs without the cache. The owner changes only when the worker
 //! has computed the new prompt: a request that is cancelled before may leave the old one in place.
+//!
+//! Of its own slots an account gets the one whose last request began like this one: the second
+//! turn of a conversation finds the first. A conversation that begins anew leaves those alone while
+//! there is a slot that nobody owns.
+//!
+//! A slot that becomes free goes to the waiting account that computes least, and among those to the
+//! one that was served longest ago: accounts take turns, however many requests each has waiting.
+//! One account may have at most half of the queue, so that there is room for others.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -17,8 +26,14 @@ use crate::{Account, EngineError};
 const RETRY_AFTER_MIN_MS: u64 = 250;
 const RETRY_AFTER_MAX_MS: u64 = 60_000;
 
+/// Accounts whose last turn is remembered.
+const TURNS_MAX: usize = 4_096;
+
 /// Assumed length of a request before one has been seen.
 const FIRST_MEAN_MS: u64 = 2_000;
+
+/// How a request begins: one number for each of its messages, or for each piece of its prompt.
+pub(crate) type Prefix = Vec<u64>;
 
 /// Slots of one worker and the queue in front of them.
 #[derive(Debug)]
@@ -32,6 +47,8 @@ pub(crate) struct SlotTable {
 struct State {
     slots: Vec<Slot>,
     queue: VecDeque<Waiter>,
+    /// When each account was last given a slot, in uses.
+    turns: HashMap<Account, u64>,
     uses: u64,
     mean_ms: u64,
 }
@@ -39,7 +56,10 @@ struct State {
 #[derive(Clone, Debug, Default)]
 struct Slot {
     owner: Option<Account>,
-    busy: bool,
+    /// Who computes in it.
+    user: Option<Account>,
+    /// How the last request in it began.
+    prefix: Prefix,
     last_use: u64,
 }
 
@@ -47,6 +67,7 @@ struct Slot {
 struct Waiter {
     id: u64,
     account: Account,
+    prefix: Prefix,
     grant: oneshot::Sender<Lease>,
 }
 
@@ -70,27 +91,35 @@ struct Waiting<'a> {
 impl SlotTable {
     pub(crate) fn new(slots: u32, queue_max: usize) -> Arc<Self> {
         let slots = vec![Slot::default(); slots.max(1) as usize];
-        let state = State { slots, queue: VecDeque::new(), uses: 0, mean_ms: FIRST_MEAN_MS };
+        let state = State {
+            slots,
+            queue: VecDeque::new(),
+            turns: HashMap::new(),
+            uses: 0,
+            mean_ms: FIRST_MEAN_MS,
+        };
         Arc::new(Self { state: Mutex::new(state), idle: Notify::new(), queue_max })
     }
 
-    /// Waits for a slot, first come first served. Dropping the future leaves the queue.
+    /// Waits for a slot, account by account. Dropping the future leaves the queue.
     ///
     /// # Errors
-    /// [`EngineError::QueueFull`].
-    pub(crate) async fn acquire(self: &Arc<Self>, account: Account) -> Result<Lease, EngineError> {
+    /// [`EngineError::QueueFull`], [`EngineError::ShareFull`].
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        account: Account,
+        prefix: Prefix,
+    ) -> Result<Lease, EngineError> {
         let (granted, waiting) = {
             let mut state = self.lock();
-            if let Some(lease) = self.grant(&mut state, account) {
-                return Ok(lease);
+            if let Some(slot) = state.best_free(account, &prefix) {
+                return Ok(self.grant(&mut state, slot, account, prefix));
             }
-            if state.queue.len() >= self.queue_max {
-                return Err(state.queue_full());
-            }
+            state.check_room(account, self.queue_max)?;
             let (grant, granted) = oneshot::channel();
             state.uses += 1;
             let id = state.uses;
-            state.queue.push_back(Waiter { id, account, grant });
+            state.queue.push_back(Waiter { id, account, prefix, grant });
             (granted, Waiting { table: self, id })
         };
         let lease = granted.await.expect("a waiter keeps its place until it is granted a slot");
@@ -100,7 +129,7 @@ impl SlotTable {
 
     /// Requests that hold a slot.
     pub(crate) fn in_flight(&self) -> usize {
-        self.lock().slots.iter().filter(|slot| slot.busy).count()
+        self.lock().slots.iter().filter(|slot| slot.user.is_some()).count()
     }
 
     /// Requests that wait for one.
@@ -123,8 +152,13 @@ impl SlotTable {
         self.state.lock().expect("no code panics while it holds the slot table")
     }
 
-    fn grant(self: &Arc<Self>, state: &mut State, account: Account) -> Option<Lease> {
-        let slot = state.best_free(account)?;
+    fn grant(
+        self: &Arc<Self>,
+        state: &mut State,
+        slot: usize,
+        account: Account,
+        prefix: Prefix,
+    ) -> Lease {
         state.uses += 1;
         let uses = state.uses;
         let chosen = &mut state.slots[slot];
@@ -132,24 +166,28 @@ impl SlotTable {
         if !reuse_cache {
             chosen.owner = None;
         }
-        chosen.busy = true;
+        chosen.user = Some(account);
+        chosen.prefix = prefix;
         chosen.last_use = uses;
+        state.note_turn(account);
         let table = Some(Arc::clone(self));
-        Some(Lease { table, slot, account, reuse_cache, since: Instant::now() })
+        Lease { table, slot, account, reuse_cache, since: Instant::now() }
     }
 
-    /// Frees a slot and hands it to the first waiter that still waits.
+    /// Frees a slot and hands it to the waiter whose turn it is.
     fn release(self: &Arc<Self>, slot: usize) {
         let mut free = slot;
         loop {
-            let (waiter, lease) = {
+            let (grant, lease) = {
                 let mut state = self.lock();
-                state.slots[free].busy = false;
-                let Some(waiter) = state.queue.pop_front() else { break };
-                let lease = self.grant(&mut state, waiter.account);
-                (waiter, lease.expect("a slot was freed under this lock"))
+                state.slots[free].user = None;
+                let Some(waiter) = state.next_waiter() else { break };
+                let Waiter { account, prefix, grant, .. } = waiter;
+                let slot = state.best_free(account, &prefix);
+                let slot = slot.expect("a slot was freed under this lock");
+                (grant, self.grant(&mut state, slot, account, prefix))
             };
-            match waiter.grant.send(lease) {
+            match grant.send(lease) {
                 Ok(()) => return,
                 Err(mut unused) => {
                     unused.table = None;
@@ -162,20 +200,58 @@ impl SlotTable {
 }
 
 impl State {
-    /// The account's own slot if it is free, else one that nobody owns, else the one unused for
-    /// longest.
-    fn best_free(&self, account: Account) -> Option<usize> {
-        let rank = |slot: &Slot| (slot.owner != Some(account), slot.owner.is_some(), slot.last_use);
-        let free = self.slots.iter().enumerate().filter(|(_, slot)| !slot.busy);
+    /// The account's own slot whose last request began most like this one, else one that nobody
+    /// owns, else the one unused for longest.
+    fn best_free(&self, account: Account, prefix: &[u64]) -> Option<usize> {
+        let common = |slot: &Slot| match slot.owner {
+            Some(owner) if owner == account => {
+                slot.prefix.iter().zip(prefix).take_while(|(old, new)| old == new).count()
+            }
+            _ => 0,
+        };
+        let rank = |slot: &Slot| (Reverse(common(slot)), slot.owner.is_some(), slot.last_use);
+        let free = self.slots.iter().enumerate().filter(|(_, slot)| slot.user.is_none());
         free.min_by_key(|(_, slot)| rank(slot)).map(|(index, _)| index)
     }
 
-    fn queue_full(&self) -> EngineError {
+    /// Whether one more request of the account may wait.
+    fn check_room(&self, account: Account, queue_max: usize) -> Result<(), EngineError> {
         let queued = self.queue.len();
+        if queued >= queue_max {
+            return Err(EngineError::QueueFull { queued, retry_after_ms: self.wait_ms(queued) });
+        }
+        let queued = self.queue.iter().filter(|waiter| waiter.account == account).count();
+        if queued >= queue_max.div_ceil(2) {
+            return Err(EngineError::ShareFull { queued, retry_after_ms: self.wait_ms(queued) });
+        }
+        Ok(())
+    }
+
+    /// How long the last of so many waiting requests may have to wait.
+    fn wait_ms(&self, queued: usize) -> u64 {
         let rounds = (queued + 1).div_ceil(self.slots.len()) as u64;
-        let retry_after_ms = self.mean_ms.saturating_mul(rounds);
-        let retry_after_ms = retry_after_ms.clamp(RETRY_AFTER_MIN_MS, RETRY_AFTER_MAX_MS);
-        EngineError::QueueFull { queued, retry_after_ms }
+        let wait_ms = self.mean_ms.saturating_mul(rounds);
+        wait_ms.clamp(RETRY_AFTER_MIN_MS, RETRY_AFTER_MAX_MS)
+    }
+
+    fn next_waiter(&mut self) -> Option<Waiter> {
+        let computing =
+            |account: Account| self.slots.iter().filter(|slot| slot.user == Some(account)).count();
+        let served = |account: Account| self.turns.get(&account).copied().unwrap_or(0);
+        let rank = |waiter: &Waiter| (computing(waiter.account), served(waiter.account));
+        // Of equals the one that has waited longest: `min_by_key` takes the first.
+        let waiting = self.queue.iter().enumerate();
+        let (next, _) = waiting.min_by_key(|(_, waiter)| rank(waiter))?;
+        self.queue.remove(next)
+    }
+
+    fn note_turn(&mut self, account: Account) {
+        if self.turns.len() >= TURNS_MAX {
+            // Those that wait keep their place; for others it is as if they were new.
+            let queue = &self.queue;
+            self.turns.retain(|known, _| queue.iter().any(|waiter| waiter.account == *known));
+        }
+        self.turns.insert(account, self.uses);
     }
 }
 
@@ -230,7 +306,7 @@ mod tests {
 
     /// Takes a slot that must be free at once.
     fn take(table: &Arc<SlotTable>, account: Account) -> Lease {
-        match poll_once(pin!(table.acquire(account))) {
+        match poll_once(pin!(table.acquire(account, vec![1]))) {
             Poll::Ready(Ok(lease)) => lease,
             Poll::Ready(Err(error)) => panic!("{error}"),
             Poll::Pending => panic!("no slot is free"),
@@ -279,18 +355,95 @@ mod tests {
     }
 
     #[test]
+    fn accounts_take_turns_however_many_requests_each_has_waiting() {
+        let table = SlotTable::new(1, 10);
+        let mut busy = Some(take(&table, ANNE));
+        let mut waiting: Vec<_> = [ANNE, ANNE, ANNE, BOB, BOB, CID]
+            .into_iter()
+            .map(|account| (account, Box::pin(table.acquire(account, vec![1]))))
+            .collect();
+        for (_, waiter) in &mut waiting {
+            assert!(poll_once(waiter.as_mut()).is_pending());
+        }
+        let mut served = Vec::new();
+        while !waiting.is_empty() {
+            drop(busy.take());
+            let ready = waiting.iter_mut().position(|(_, waiter)| {
+                match poll_once(waiter.as_mut()) {
+                    Poll::Ready(Ok(lease)) => busy = Some(lease),
+                    Poll::Ready(Err(error)) => panic!("{error}"),
+                    Poll::Pending => return false,
+                }
+                true
+            });
+            served.push(waiting.remove(ready.expect("the slot was passed on")).0);
+        }
+        assert_eq!(served, [BOB, CID, ANNE, BOB, ANNE, ANNE]);
+    }
+
+    #[test]
+    fn a_free_slot_goes_to_the_account_that_computes_least() {
+        let table = SlotTable::new(3, 10);
+        let (anne, _anne, bob) = (take(&table, ANNE), take(&table, ANNE), take(&table, BOB));
+        let mut annes = pin!(table.acquire(ANNE, vec![1]));
+        let mut bobs = pin!(table.acquire(BOB, vec![1]));
+        assert!(poll_once(annes.as_mut()).is_pending());
+        assert!(poll_once(bobs.as_mut()).is_pending());
+        drop(bob);
+        assert!(poll_once(annes.as_mut()).is_pending());
+        assert!(poll_once(bobs.as_mut()).is_ready());
+        drop(anne);
+        assert!(poll_once(annes.as_mut()).is_ready());
+    }
+
+    #[test]
+    fn one_account_has_at_most_half_of_the_queue() {
+        let table = SlotTable::new(1, 5);
+        let _busy = take(&table, ANNE);
+        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(table.acquire(ANNE, vec![1]))).collect();
+        for waiter in &mut waiting {
+            assert!(poll_once(waiter.as_mut()).is_pending());
+        }
+        match poll_once(pin!(table.acquire(ANNE, vec![1]))) {
+            Poll::Ready(Err(EngineError::ShareFull { queued: 3, .. })) => {}
+            _ => panic!("anne has her share"),
+        }
+        let mut bobs = pin!(table.acquire(BOB, vec![1]));
+        assert!(poll_once(bobs.as_mut()).is_pending(), "there is room for bob");
+        assert_eq!(table.queued(), 4);
+    }
+
+    #[test]
+    fn a_conversation_finds_its_slot_again_and_a_new_one_leaves_it_alone() {
+        let table = SlotTable::new(3, 0);
+        let run = |prefix: &[u64]| {
+            let Poll::Ready(Ok(mut lease)) = poll_once(pin!(table.acquire(ANNE, prefix.to_vec())))
+            else {
+                panic!("no slot is free")
+            };
+            lease.confirm();
+            lease.slot()
+        };
+        assert_eq!((run(&[1, 2]), run(&[5, 6])), (0, 1));
+        assert_eq!((run(&[1, 2, 3, 4]), run(&[5, 6, 7, 8])), (0, 1));
+        assert_eq!(run(&[9]), 2);
+        assert_eq!(run(&[1, 2, 3, 4, 10]), 0);
+        assert_eq!(run(&[11]), 1, "all are owned: the one unused for longest");
+    }
+
+    #[test]
     fn serves_waiters_in_order_and_skips_those_who_left() {
         let table = SlotTable::new(1, 3);
         let first = take(&table, ANNE);
-        let mut second = pin!(table.acquire(BOB));
+        let mut second = pin!(table.acquire(BOB, vec![1]));
         assert!(poll_once(second.as_mut()).is_pending());
         {
-            let mut left = pin!(table.acquire(CID));
+            let mut left = pin!(table.acquire(CID, vec![1]));
             assert!(poll_once(left.as_mut()).is_pending());
             assert_eq!(table.queued(), 2);
         }
         assert_eq!(table.queued(), 1);
-        let mut third = pin!(table.acquire(CID));
+        let mut third = pin!(table.acquire(CID, vec![1]));
         assert!(poll_once(third.as_mut()).is_pending());
         drop(first);
         let Poll::Ready(Ok(second)) = poll_once(second.as_mut()) else { panic!("bob is next") };
@@ -304,9 +457,9 @@ mod tests {
     fn a_slot_granted_to_someone_who_leaves_at_once_goes_to_the_next() {
         let table = SlotTable::new(1, 2);
         let first = take(&table, ANNE);
-        let mut left = Box::pin(table.acquire(BOB));
+        let mut left = Box::pin(table.acquire(BOB, vec![1]));
         assert!(poll_once(left.as_mut()).is_pending());
-        let mut next = pin!(table.acquire(CID));
+        let mut next = pin!(table.acquire(CID, vec![1]));
         assert!(poll_once(next.as_mut()).is_pending());
         drop(first);
         drop(left);
@@ -318,9 +471,9 @@ mod tests {
     fn refuses_more_waiters_than_the_queue_holds() {
         let table = SlotTable::new(1, 1);
         let _busy = take(&table, ANNE);
-        let mut waiting = pin!(table.acquire(ANNE));
+        let mut waiting = pin!(table.acquire(ANNE, vec![1]));
         assert!(poll_once(waiting.as_mut()).is_pending());
-        match poll_once(pin!(table.acquire(BOB))) {
+        match poll_once(pin!(table.acquire(BOB, vec![1]))) {
             Poll::Ready(Err(EngineError::QueueFull { queued: 1, retry_after_ms })) => {
                 assert!((RETRY_AFTER_MIN_MS..=RETRY_AFTER_MAX_MS).contains(&retry_after_ms));
             }

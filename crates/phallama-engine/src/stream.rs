@@ -1,59 +1,56 @@
-use std::collections::VecDeque;
+use std::pin::Pin;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::Bytes;
-use serde_json::Value;
 
-use crate::chunk::{Choice, Chunk, Progress, Timings, finish_reason};
 use crate::connection::Exchange;
+use crate::decoding::Decoding;
+use crate::engine::begin;
+use crate::generation::Choices;
 use crate::slots::Lease;
-use crate::sse::SseDecoder;
 use crate::supervisor::ReadyWorker;
-use crate::{EngineError, EngineEvent, FinishReason, Usage};
+use crate::{EngineError, EngineEvent, Usage};
 
 /// One running answer. Dropping it closes the connection to the worker, which then stops computing
 /// within one decode step, and passes the slot on.
 pub struct ChatStream {
     running: Option<Running>,
-    decoder: SseDecoder,
-    pending: VecDeque<EngineEvent>,
+    decoding: Decoding,
     failed: Option<EngineError>,
-    usage: Usage,
-    /// Tokens that events have stood for so far.
-    told_tokens: u32,
-    prompt_told: bool,
-    reason: Option<FinishReason>,
-    final_usage: Option<Usage>,
-    timings: Timings,
     stall_timeout: Duration,
 }
 
 /// What is given back as soon as the answer ends.
 struct Running {
-    exchange: Exchange,
+    source: Source,
+    choices: Choices,
     lease: Lease,
     worker: ReadyWorker,
+}
+
+/// Where the next bytes come from.
+enum Source {
+    Body(Exchange),
+    /// The next choice is being asked for. Kept, so that a reader who gives up does not ask twice.
+    Starting(Pin<Box<dyn Future<Output = Result<Exchange, EngineError>> + Send>>),
 }
 
 impl ChatStream {
     pub(crate) fn new(
         exchange: Exchange,
+        choices: Choices,
         lease: Lease,
         worker: ReadyWorker,
         stall_timeout: Duration,
     ) -> Self {
+        let source = Source::Body(exchange);
+        let decoding =
+            if choices.call_is_forced() { Decoding::of_forced_call() } else { Decoding::default() };
         Self {
-            running: Some(Running { exchange, lease, worker }),
-            decoder: SseDecoder::new(),
-            pending: VecDeque::new(),
+            running: Some(Running { source, choices, lease, worker }),
+            decoding,
             failed: None,
-            usage: Usage::default(),
-            told_tokens: 0,
-            prompt_told: false,
-            reason: None,
-            final_usage: None,
-            timings: Timings::default(),
             stall_timeout,
         }
     }
@@ -62,7 +59,7 @@ impl ChatStream {
     /// there is exactly one. Cancel safe.
     pub async fn next(&mut self) -> Option<Result<EngineEvent, EngineError>> {
         loop {
-            if let Some(event) = self.pending.pop_front() {
+            if let Some(event) = self.decoding.next_event() {
                 return Some(Ok(event));
             }
             if let Some(error) = self.failed.take() {
@@ -83,18 +80,29 @@ impl ChatStream {
     /// Token counts so far: what a cancelled answer has cost. The prompt counts from the first
     /// event on.
     pub fn usage(&self) -> Usage {
-        self.usage
+        self.decoding.usage()
     }
 
     /// The next bytes of the body, or `None` when the answer has ended already.
     async fn receive(&mut self) -> Option<Result<Bytes, EngineError>> {
+        let completion_tokens = self.decoding.usage().completion_tokens;
+        let truncated = EngineError::Truncated { completion_tokens };
         let running = self.running.as_mut()?;
-        let frame = tokio::time::timeout(self.stall_timeout, running.exchange.body.frame()).await;
+        let exchange = match &mut running.source {
+            Source::Body(exchange) => exchange,
+            Source::Starting(start) => match start.as_mut().await {
+                Ok(exchange) => {
+                    running.source = Source::Body(exchange);
+                    return Some(Ok(Bytes::new()));
+                }
+                Err(EngineError::Truncated { .. }) => return Some(Err(truncated)),
+                Err(error) => return Some(Err(error)),
+            },
+        };
+        let frame = tokio::time::timeout(self.stall_timeout, exchange.body.frame()).await;
         Some(match frame {
             Ok(Some(Ok(frame))) => Ok(frame.into_data().unwrap_or_default()),
-            Ok(None | Some(Err(_))) => {
-                Err(EngineError::Truncated { completion_tokens: self.usage.completion_tokens })
-            }
+            Ok(None | Some(Err(_))) => Err(truncated),
             Err(_) => {
                 running.worker.restart();
                 Err(EngineError::Stalled { after: self.stall_timeout })
@@ -103,112 +111,29 @@ impl ChatStream {
     }
 
     fn take_bytes(&mut self, bytes: &[u8]) -> Result<(), EngineError> {
-        let fed = self.decoder.feed(bytes);
-        while let Some(data) = self.decoder.next_event() {
-            if data == "[DONE]" {
-                return self.finish();
-            }
-            self.take_chunk(&data)?;
-        }
-        Ok(fed?)
-    }
-
-    fn take_chunk(&mut self, data: &str) -> Result<(), EngineError> {
-        let chunk: Chunk = serde_json::from_str(data)
-            .map_err(|_| EngineError::Protocol { what: "an event that is not a chunk of JSON" })?;
-        if let Some(message) = chunk.failure() {
-            let message = crate::WorkerText::new(message);
-            return Err(EngineError::WorkerFailed { message });
-        }
-        if let Some(progress) = chunk.prompt_progress {
-            self.take_progress(progress);
-        }
-        let counted = chunk.timings.is_some();
-        if let Some(timings) = chunk.timings {
-            self.take_timings(timings);
-        }
-        if let Some(usage) = chunk.usage() {
-            self.usage = usage;
-            self.final_usage = Some(usage);
-        }
-        chunk.choices.into_iter().take(1).try_for_each(|choice| self.take_choice(choice, counted))
-    }
-
-    fn take_progress(&mut self, progress: Progress) {
-        self.usage.prompt_tokens = progress.total;
-        self.usage.cached_tokens = progress.cache;
-        if progress.processed >= progress.total {
-            self.prompt_computed();
-        }
-        if !std::mem::replace(&mut self.prompt_told, true) {
-            self.pending.push_back(EngineEvent::Prompt {
-                prompt_tokens: progress.total,
-                cached_tokens: progress.cache,
-            });
-        }
-    }
-
-    fn take_timings(&mut self, timings: Timings) {
-        if timings.predicted_n > 0 {
-            self.prompt_computed();
-        }
-        self.usage.completion_tokens = self.usage.completion_tokens.max(timings.predicted_n);
-        self.timings = timings;
-    }
-
-    fn prompt_computed(&mut self) {
-        if let Some(running) = self.running.as_mut() {
+        let fed = self.decoding.feed(bytes);
+        // Also when the bytes were not what they should be: the slot may hold the prompt by now.
+        if let Some(running) = self.running.as_mut().filter(|_| self.decoding.prompt_computed()) {
             running.lease.confirm();
         }
-    }
-
-    fn take_choice(&mut self, choice: Choice, counted: bool) -> Result<(), EngineError> {
-        let full = |text: &String| !text.is_empty();
-        let delta = choice.delta;
-        if let Some(text) = delta.reasoning_content.filter(full) {
-            let tokens = self.tokens_of_event(counted);
-            self.pending.push_back(EngineEvent::Reasoning { text, tokens });
+        if !fed? {
+            return Ok(());
         }
-        if let Some(text) = delta.content.or(choice.text).filter(full) {
-            let tokens = self.tokens_of_event(counted);
-            self.pending.push_back(EngineEvent::Content { text, tokens });
-        }
-        if let Some(calls) = delta.tool_calls.filter(Value::is_array) {
-            let tokens = self.tokens_of_event(counted);
-            self.pending.push_back(EngineEvent::ToolCalls { calls, tokens });
-        }
-        if let Some(logprobs) = choice.logprobs.filter(Value::is_object) {
-            self.pending.push_back(EngineEvent::Logprobs(logprobs));
-        }
-        if let Some(word) = choice.finish_reason {
-            let unknown = EngineError::Protocol { what: "an unknown finish_reason" };
-            self.reason = Some(finish_reason(&word).ok_or(unknown)?);
+        let another_follows = self.start_next_choice();
+        self.decoding.end_choice(another_follows)?;
+        if !another_follows {
+            self.running = None;
         }
         Ok(())
     }
 
-    /// Tokens since the last event that had any. A worker that does not count them sends one token
-    /// per chunk.
-    fn tokens_of_event(&mut self, counted: bool) -> u32 {
-        if !counted {
-            self.usage.completion_tokens += 1;
-        }
-        let tokens = self.usage.completion_tokens.saturating_sub(self.told_tokens);
-        self.told_tokens += tokens;
-        tokens
-    }
-
-    fn finish(&mut self) -> Result<(), EngineError> {
-        let (Some(reason), Some(usage)) = (self.reason, self.final_usage) else {
-            return Err(EngineError::Protocol { what: "an end without finish_reason and usage" });
-        };
-        self.pending.push_back(EngineEvent::Finished {
-            reason,
-            usage,
-            prompt_ms: self.timings.prompt_ms,
-            predicted_ms: self.timings.predicted_ms,
-        });
-        self.running = None;
-        Ok(())
+    /// Asks for the next choice, if there is one.
+    fn start_next_choice(&mut self) -> bool {
+        let Some(running) = self.running.as_mut() else { return false };
+        let Some(body) = running.choices.next_body() else { return false };
+        let path = running.choices.endpoint().path();
+        let start = begin(running.worker.clone(), path, body, self.stall_timeout);
+        running.source = Source::Starting(Box::pin(start));
+        true
     }
 }

@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use phallama_engine::{
-    Account, CompletionRequest, Engine, EngineConfig, EngineError, EngineEvent, Fault,
-    FinishReason, StartProgress, Usage, WorkerText, weights_digest,
+    Account, ChatRequest, CompanionFile, CompletionRequest, DetokeniseRequest, EmbeddingsRequest,
+    Engine, EngineConfig, EngineError, EngineEvent, Fault, FinishReason, Pooling, Serves,
+    StartProgress, TokeniseRequest, Usage, WorkerText, weights_digest,
 };
 use serde_json::{Value, json};
 use support::{ANNE, BOB, Collected, ask, collect};
@@ -166,6 +167,211 @@ async fn completes_a_raw_prompt() {
 }
 
 #[tokio::test]
+async fn several_choices_share_their_prompt_and_are_all_counted() {
+    let pod = pod_with(|config| config.slots = 1).await;
+    let body = json!({
+        "messages": [{ "role": "user", "content": "say one two" }], "n": 3, "max_tokens": 5,
+    });
+    let request = ChatRequest::parse(body.to_string().as_bytes()).unwrap();
+    let mut stream = pod.engine.chat(request, ANNE).await.unwrap();
+    let (mut texts, mut tokens) = (vec![String::new()], 0);
+    let usage = loop {
+        match stream.next().await.unwrap().unwrap() {
+            EngineEvent::Content { text, tokens: more } => {
+                texts.last_mut().unwrap().push_str(&text);
+                tokens += more;
+            }
+            EngineEvent::NextChoice { reason } => {
+                assert_eq!(reason, FinishReason::Stop);
+                texts.push(String::new());
+            }
+            EngineEvent::Finished { usage, prompt_ms, .. } => {
+                assert!((prompt_ms - 3.0).abs() < 0.1, "of all choices: {prompt_ms}");
+                break usage;
+            }
+            EngineEvent::Prompt { prompt_tokens, cached_tokens } => {
+                assert_eq!((prompt_tokens, cached_tokens, tokens), (3, 0, 0), "told once");
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((texts, tokens), (vec!["one two".to_owned(); 3], 6));
+    let expected = Usage { prompt_tokens: 3, completion_tokens: 6, cached_tokens: 0 };
+    assert_eq!((usage, stream.usage()), (expected, expected));
+    assert!(stream.next().await.is_none());
+    assert_eq!(pod.engine.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn a_model_without_tools_is_made_to_call_or_says_that_it_cannot() {
+    let pod = pod_with(|config| config.extra_args.push("--fake-toolless".into())).await;
+    let call = r#"{"name":"f","arguments":{"a":1}}"#;
+    let ask = async |message: String, choice: &str| {
+        let tools = json!([{ "type": "function", "function": { "name": "f" } }]);
+        let body = json!({
+            "messages": [{ "role": "user", "content": message }], "n": 2,
+            "tools": tools, "tool_choice": choice, "max_tokens": 50,
+        });
+        let request = ChatRequest::parse(body.to_string().as_bytes()).unwrap();
+        pod.engine.chat(request, ANNE).await
+    };
+    let all = collect(&mut ask(format!("say {call}"), "required").await.unwrap()).await;
+    let [
+        EngineEvent::ToolCalls { calls: first, tokens: 1 },
+        EngineEvent::NextChoice { reason: FinishReason::ToolCalls },
+        EngineEvent::ToolCalls { calls: second, tokens: 1 },
+    ] = &all.others[..]
+    else {
+        panic!("{all:?}")
+    };
+    assert_eq!(first[0]["function"]["arguments"], r#"{"a":1}"#);
+    assert_eq!((&first[0]["id"], &second[0]["id"]), (&json!("call_0"), &json!("call_1")));
+    assert_eq!((all.text.as_str(), all.end.unwrap().0), ("", FinishReason::ToolCalls));
+    let all = collect(&mut ask("say half a call".to_owned(), "required").await.unwrap()).await;
+    assert_eq!(
+        (all.text.as_str(), all.end.unwrap().0),
+        ("half a callhalf a call", FinishReason::Stop)
+    );
+    let error = ask("say no".to_owned(), "auto").await.err().unwrap();
+    assert!(matches!(error, EngineError::NotServed { .. }), "{error}");
+    let all = collect(&mut ask("say fine".to_owned(), "none").await.unwrap()).await;
+    assert_eq!(all.text, "finefine");
+}
+
+#[tokio::test]
+async fn a_choice_that_fails_ends_the_answer() {
+    let pod = pod().await;
+    for (message, choices_before) in [("die 1", 0), ("eof 2", 0)] {
+        let body = json!({ "messages": [{ "role": "user", "content": message }], "n": 2 });
+        let request = ChatRequest::parse(body.to_string().as_bytes()).unwrap();
+        let all = collect(&mut pod.engine.chat(request, ANNE).await.unwrap()).await;
+        assert!(matches!(all.error, Some(EngineError::Truncated { .. })), "{all:?}");
+        assert_eq!(all.others.len(), choices_before);
+        until("the worker is back", async || pod.engine.worker_pid().is_some()).await;
+    }
+}
+
+#[tokio::test]
+async fn fills_in_between_a_prompt_and_a_suffix() {
+    let pod = pod().await;
+    let complete = async |body: &[u8]| {
+        let request = CompletionRequest::parse(body).unwrap();
+        pod.engine.complete(request, ANNE).await
+    };
+    let mut stream = complete(br#"{"prompt":"say in between","suffix":"after it"}"#).await.unwrap();
+    let all = collect(&mut stream).await;
+    assert_eq!((all.text.as_str(), all.prompt), ("in between", Some((5, 0))));
+    let usage = Usage { prompt_tokens: 5, completion_tokens: 2, cached_tokens: 0 };
+    assert_eq!(all.end, Some((FinishReason::Stop, usage)));
+    let mut stream =
+        complete(br#"{"prompt":"logprobs 9","suffix":"x","max_tokens":2,"logprobs":1}"#)
+            .await
+            .unwrap();
+    let all = collect(&mut stream).await;
+    assert_eq!(all.end.unwrap().0, FinishReason::Length);
+    let EngineEvent::Logprobs(logprobs) = &all.others[0] else { panic!("{:?}", all.others) };
+    assert_eq!(logprobs["content"][0]["logprob"], -0.5);
+    let error = complete(br#"{"prompt":"unable","suffix":"x"}"#).await.err().unwrap();
+    assert!(matches!(error, EngineError::NotServed { .. }), "{error}");
+    assert_eq!(error.fault(), Fault::Request);
+}
+
+/// An engine for embeddings.
+async fn vectors(pooling: Option<Pooling>) -> Pod {
+    pod_with(|config| config.serves = Serves::Embeddings { pooling }).await
+}
+
+#[tokio::test]
+async fn makes_vectors_in_the_order_of_their_inputs() {
+    let pod = vectors(Some(Pooling::Mean)).await;
+    let inputs: Vec<Value> =
+        (1..=20).map(|words| json!("ab ".repeat(words))).chain([json!([7, 8])]).collect();
+    let body = json!({ "model": "m", "input": inputs }).to_string();
+    let request = EmbeddingsRequest::parse(body.as_bytes()).unwrap();
+    let made = pod.engine.embed(request, ANNE).await.unwrap();
+    assert_eq!(made.prompt_tokens, (1..=20).sum::<u32>() + 2);
+    let words: Vec<f32> = made.vectors.iter().map(|vector| vector[0]).collect();
+    let expected: Vec<f32> = (1..=20_u8).map(f32::from).chain([2.0]).collect();
+    assert_eq!(words, expected);
+    let body = br#"{"input":"a b","dimensions":2}"#;
+    let made = pod.engine.embed(EmbeddingsRequest::parse(body).unwrap(), BOB).await.unwrap();
+    let length: f32 = made.vectors[0].iter().map(|number| number * number).sum();
+    assert!(made.vectors[0].len() == 2 && (length - 1.0).abs() < 1e-6, "{length}");
+    let body = br#"{"input":"a b","dimensions":4}"#;
+    let error = pod.engine.embed(EmbeddingsRequest::parse(body).unwrap(), BOB).await.unwrap_err();
+    assert!(matches!(error, EngineError::NotServed { .. }), "{error}");
+    assert_eq!(pod.engine.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn a_worker_is_for_answers_or_for_vectors() {
+    let answers = pod().await;
+    let request = EmbeddingsRequest::parse(br#"{"input":"a"}"#).unwrap();
+    let error = answers.engine.embed(request, ANNE).await.unwrap_err().to_string();
+    assert!(error.contains("was not started for embeddings"), "{error}");
+    let vectors = vectors(None).await;
+    let error = vectors.engine.chat(ask("say no"), ANNE).await.err().unwrap().to_string();
+    assert_eq!(error, "this model is offered for embeddings, not for answers");
+    let error = start_error(|config| {
+        config.serves = Serves::Embeddings { pooling: None };
+        config.extra_args.push("--fake-unpooled".into());
+    })
+    .await;
+    assert!(matches!(error, EngineError::NoPooling), "{error}");
+    assert_eq!(error.fault(), Fault::Operator);
+}
+
+#[tokio::test]
+async fn tokens_and_texts_need_no_slot() {
+    let pod = pod_with(|config| (config.slots, config.queue_max) = (1, 0)).await;
+    let _busy = pod.engine.chat(ask("hang 1"), ANNE).await.unwrap();
+    let request = TokeniseRequest::parse(br#"{"content":"three little words"}"#).unwrap();
+    assert_eq!(pod.engine.tokenise(&request).await.unwrap(), [5, 6, 5]);
+    let request = DetokeniseRequest::parse(br#"{"tokens":[5,6]}"#).unwrap();
+    assert_eq!(pod.engine.detokenise(&request).await.unwrap(), "5 6");
+}
+
+#[tokio::test]
+async fn images_need_a_projector_whose_digest_is_checked() {
+    let image = "data:image/gif;base64,R0lGODlhAQABAAAAACw=";
+    let content = json!([{ "type": "image_url", "image_url": { "url": image } },
+                         { "type": "text", "text": "say seen" }]);
+    let body = json!({ "messages": [{ "role": "user", "content": content }] }).to_string();
+    let request = ChatRequest::parse(body.as_bytes()).unwrap();
+    let blind = pod().await;
+    let error = blind.engine.chat(request.clone(), ANNE).await.err().unwrap();
+    assert_eq!(error.to_string(), "this model takes no images as its pod runs it");
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mmproj.gguf");
+    std::fs::write(&path, b"projector").unwrap();
+    let sha256 = weights_digest(&path, |_, _| {}).unwrap();
+    let with = |sha256| {
+        let projector = Some(CompanionFile { path: path.clone(), sha256 });
+        Serves::Answers { projector, draft: None }
+    };
+    let seeing = pod_with(|config| config.serves = with(sha256)).await;
+    let pid = seeing.engine.worker_pid().unwrap();
+    let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+    assert!(line.contains(&format!("--mmproj\0{}\0", path.display())), "{line}");
+    let all = collect(&mut seeing.engine.chat(request, ANNE).await.unwrap()).await;
+    assert!(all.end.is_some());
+    let error = start_error(|config| config.serves = with([1; 32])).await;
+    assert!(matches!(error, EngineError::WeightsMismatch { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_prompt_of_too_many_tokens_never_reaches_the_worker() {
+    let pod = pod_with(|config| config.context_tokens = 8).await;
+    let request = CompletionRequest::parse(br#"{"prompt":[1,2,3,4,5,6,7,8]}"#).unwrap();
+    let error = pod.engine.complete(request, ANNE).await.err().unwrap();
+    assert!(
+        matches!(error, EngineError::PromptTooLong { prompt_tokens: 8, context_tokens: 8 }),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn the_worker_sees_slot_and_cache_of_ours_only() {
     let pod = pod_with(|config| config.slots = 1).await;
     for (account, reuse) in [(ANNE, false), (ANNE, true), (BOB, false), (ANNE, false)] {
@@ -308,15 +514,18 @@ async fn a_dropped_stream_frees_slot_and_worker() {
 async fn the_queue_is_bounded_first_come_first_served_and_can_be_left() {
     let pod = pod_with(|config| (config.slots, config.queue_max) = (1, 2)).await;
     let busy = pod.engine.chat(ask("hang 1"), ANNE).await.unwrap();
-    let wait = |message: &'static str| {
+    let wait = |message: &'static str, account| {
         let engine = pod.engine.clone();
-        tokio::spawn(async move { answer(&engine, message, BOB).await.text })
+        tokio::spawn(async move { answer(&engine, message, account).await.text })
     };
-    let first = wait("say first");
+    let first = wait("say first", BOB);
     until("one waits", async || pod.engine.queued() == 1).await;
-    let second = wait("say second");
+    let error = pod.engine.chat(ask("say more"), BOB).await.err().unwrap();
+    assert!(matches!(error, EngineError::ShareFull { queued: 1, .. }), "{error}");
+    assert_eq!((error.fault(), error.retry_after_ms().is_some()), (Fault::Busy, true));
+    let second = wait("say second", ANNE);
     until("two wait", async || pod.engine.queued() == 2).await;
-    let error = pod.engine.chat(ask("say third"), BOB).await.err().unwrap();
+    let error = pod.engine.chat(ask("say third"), [3; 20]).await.err().unwrap();
     assert!(matches!(error, EngineError::QueueFull { queued: 2, .. }), "{error}");
     assert!(error.retry_after_ms().unwrap() >= 250);
     first.abort();

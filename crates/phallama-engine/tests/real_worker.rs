@@ -16,8 +16,9 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use phallama_engine::{
-    ChatRequest, CompletionRequest, Engine, EngineConfig, EngineError, EngineEvent, FinishReason,
-    Load, Memory, ModelState, check_gguf, weights_digest,
+    Account, ChatRequest, CompanionFile, CompletionRequest, DetokeniseRequest, EmbeddingsRequest,
+    Engine, EngineConfig, EngineError, EngineEvent, Fault, FinishReason, Load, Memory, ModelState,
+    Pooling, Serves, TokeniseRequest, check_gguf, weights_digest,
 };
 use serde_json::{Value, json};
 use support::{ANNE, BOB, Collected, ask, collect};
@@ -201,17 +202,301 @@ fn answers_within_a_json_schema() {
     });
 }
 
-/// The chat template of this model knows no tools, so a call cannot be expected.
+/// The chat template of this model knows no tools: the grammar does.
 #[test]
-fn the_server_understands_the_tools_that_we_let_through() {
+fn a_required_call_is_made_within_its_schema() {
     with_engine(async |engine| {
-        let parameters = json!({ "type": "object", "required": ["day"],
-            "properties": { "day": { "type": "string", "enum": ["today", "tomorrow"] } } });
-        let function = json!({ "name": "weather", "description": "-", "parameters": parameters });
-        let tools = json!([{ "type": "function", "function": function }]);
-        let more = json!({ "tools": tools, "tool_choice": "auto", "max_tokens": 6 });
-        let all = chat(engine, say("Weather?", &more), ANNE).await;
-        assert!((1..=6).contains(&all.end.unwrap().1.completion_tokens));
+        let tool = |name: &str| {
+            let parameters = json!({ "type": "object", "required": ["day"],
+                "additionalProperties": false, "properties": { "day": { "$ref": "#/$defs/day" } },
+                "$defs": { "day": { "type": "string", "enum": ["today", "tomorrow"] } } });
+            json!({ "type": "function", "function": { "name": name, "parameters": parameters } })
+        };
+        let ask = |choice: Value| {
+            let tools = json!([tool("weather"), tool("tides")]);
+            say("Weather?", &json!({ "tools": tools, "tool_choice": choice, "max_tokens": 100 }))
+        };
+        let named = json!({ "type": "function", "function": { "name": "tides" } });
+        for (choice, names) in [(json!("required"), &["weather", "tides"][..]), (named, &["tides"])]
+        {
+            let all = chat(engine, ask(choice), ANNE).await;
+            assert_eq!((all.text.as_str(), all.end.unwrap().0), ("", FinishReason::ToolCalls));
+            let [EngineEvent::ToolCalls { calls, .. }] = &all.others[..] else {
+                panic!("{:?}", all.others)
+            };
+            let function = &calls[0]["function"];
+            assert!(names.contains(&function["name"].as_str().unwrap()), "{function}");
+            let arguments = function["arguments"].as_str().unwrap();
+            let arguments: Value = serde_json::from_str(arguments).unwrap();
+            assert!(["today", "tomorrow"].contains(&arguments["day"].as_str().unwrap()));
+        }
+        let error = engine.chat(ask(json!("auto")), ANNE).await.err().unwrap();
+        assert!(matches!(error, EngineError::NotServed { .. }), "{error}");
+    });
+}
+
+#[test]
+fn several_choices_count_their_prompt_once_and_all_their_tokens() {
+    with_engine(async |engine| {
+        let ask = |n: u32| {
+            let more = json!({ "n": n, "max_tokens": 8, "seed": 5, "temperature": 1.5 });
+            say("Write one odd word after another.", &more)
+        };
+        let one = chat(engine, ask(1), [0xC1; 20]).await.end.unwrap().1;
+        let all = chat(engine, ask(3), [0xC3; 20]).await;
+        let ends = all.others.iter().filter(|e| matches!(e, EngineEvent::NextChoice { .. }));
+        assert_eq!(ends.count(), 2);
+        let usage = all.end.unwrap().1;
+        assert_eq!((usage.prompt_tokens, usage.cached_tokens), (one.prompt_tokens, 0));
+        // The end of the last choice may be a token that no event stands for.
+        let untold = usage.completion_tokens - all.pieces.iter().sum::<u32>();
+        assert!(untold <= 1, "{untold} tokens were not told");
+        assert!(usage.completion_tokens > 8 && usage.completion_tokens <= 24, "{usage:?}");
+    });
+}
+
+#[test]
+fn texts_become_tokens_and_texts_again() {
+    with_engine(async |engine| {
+        let text = "Žluťoučký 🦙 said hello.";
+        let body = json!({ "content": text }).to_string();
+        let tokens =
+            engine.tokenise(&TokeniseRequest::parse(body.as_bytes()).unwrap()).await.unwrap();
+        assert!(tokens.len() > 4, "{tokens:?}");
+        let body = json!({ "tokens": tokens }).to_string();
+        let request = DetokeniseRequest::parse(body.as_bytes()).unwrap();
+        assert_eq!(engine.detokenise(&request).await.unwrap(), text);
+    });
+}
+
+#[test]
+fn a_model_that_cannot_fill_in_says_so() {
+    with_engine(async |engine| {
+        let request = CompletionRequest::parse(br#"{"prompt":"a","suffix":"b","max_tokens":3}"#);
+        let error = engine.complete(request.unwrap(), ANNE).await.err().unwrap();
+        assert!(matches!(error, EngineError::NotServed { .. }), "{error}");
+        assert_eq!(error.fault(), Fault::Request);
+    });
+}
+
+#[test]
+fn a_grammar_is_obeyed() {
+    with_engine(async |engine| {
+        let more = json!({ "grammar": "root ::= (\"yes\" | \"no\") \"!\"", "max_tokens": 9 });
+        let all = chat(engine, say("Is water wet?", &more), ANNE).await;
+        assert!(["yes!", "no!"].contains(&all.text.as_str()), "{}", all.text);
+    });
+}
+
+/// What has crashed this or another worker, or comes close to a limit of ours. Requests that our
+/// checks let through may be refused by the worker, or answered; it must be the same process after.
+#[test]
+fn hostile_requests_leave_the_worker_alive() {
+    with_engine(async |engine| {
+        let pid = engine.worker_pid();
+        let rules: Vec<String> = (0..500).map(|i| format!("r{i} ::= r{}", i + 1)).collect();
+        let nested = format!("root ::= {}\"a\"{}", "(".repeat(64), ")".repeat(64));
+        for grammar in [
+            "r ::= \"a\"",
+            "root ::= root | \"a\"",
+            "root ::= (\"a\"*)*",
+            "root ::= ((\"a\"{0,1000}){0,1000}){0,1000}",
+            "root ::= <[49152]>",
+            "root ::= undefined",
+            "root ::= [\\x00-\\U0010FFFF]{1000}",
+            &format!("root ::= r0\n{}\nr500 ::= \"a\"", rules.join("\n")),
+            &nested,
+        ] {
+            try_chat(engine, &json!({ "grammar": grammar })).await;
+        }
+        let optional: serde_json::Map<_, _> =
+            (0..256).map(|i| (format!("p{i}"), json!({ "type": "string" }))).collect();
+        for schema in [
+            json!({ "$ref": "#" }),
+            json!({ "$ref": "#/nowhere" }),
+            json!({ "properties": { "x": { "$ref": "#/properties/x" } } }),
+            json!({ "allOf": [{ "$ref": "#" }] }),
+            json!({ "enum": [] }),
+            json!({ "type": "nonsense" }),
+            json!({ "type": "string", "pattern": "^(a|b){1000}[c-d]{1000}$" }),
+            json!({ "type": "string", "pattern": format!("^{}a{}$", "(".repeat(16), ")".repeat(16)) }),
+            json!({ "type": "integer", "minimum": -1e308, "maximum": 1e308 }),
+            json!({ "type": "array", "items": { "type": "string", "maxLength": 2000 }, "maxItems": 2000 }),
+            json!({ "type": "object", "properties": optional }),
+            json!({ "type": "object", "properties": { "x".repeat(256): {} } }),
+        ] {
+            let format =
+                json!({ "type": "json_schema", "json_schema": { "name": "s", "schema": schema } });
+            try_chat(engine, &json!({ "response_format": format })).await;
+        }
+        for more in [
+            json!({ "logit_bias": { "4294967295": 100, "49152": -100, "0": 100 } }),
+            json!({ "top_k": 100_000, "typical_p": 0, "min_p": 1, "top_p": 0, "temperature": 2 }),
+            json!({ "repeat_penalty": 0.1, "repeat_last_n": -1, "mirostat": 2, "mirostat_tau": 0 }),
+            json!({ "dry_multiplier": 10, "dry_base": 10, "dry_allowed_length": 0,
+                    "dry_penalty_last_n": 65_536, "xtc_probability": 1, "xtc_threshold": 0 }),
+            json!({ "stop": ["\u{0}", "a", " "], "logprobs": true, "top_logprobs": 20 }),
+            json!({ "n": 8 }),
+            json!({ "reasoning_effort": "high", "chat_template_kwargs": { "enable_thinking": true } }),
+        ] {
+            try_chat(engine, &more).await;
+        }
+        for prompt in
+            [json!([2_147_483_647]), json!([0]), json!("\u{0}"), json!("\u{fffd}\u{202e}")]
+        {
+            let body = json!({ "prompt": prompt, "max_tokens": 2 }).to_string();
+            let request = CompletionRequest::parse(body.as_bytes()).unwrap();
+            if let Ok(mut stream) = engine.complete(request, ANNE).await {
+                collect(&mut stream).await;
+            }
+        }
+        let request = DetokeniseRequest::parse(br#"{"tokens":[2147483647]}"#).unwrap();
+        assert!(engine.detokenise(&request).await.is_err());
+        assert_eq!(engine.worker_pid(), pid, "the worker was restarted");
+        assert!(chat(engine, say("Hi", &json!({ "max_tokens": 2 })), ANNE).await.end.is_some());
+    });
+}
+
+async fn try_chat(engine: &Engine, more: &Value) {
+    let pid = engine.worker_pid();
+    let mut request =
+        json!({ "messages": [{ "role": "user", "content": "x\u{0}y" }], "max_tokens": 4 });
+    request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    match engine.chat(parse(&request), ANNE).await {
+        Ok(mut stream) => drop(collect(&mut stream).await),
+        // Anything else would be a worker that is gone.
+        Err(error) => assert!(
+            matches!(error, EngineError::WorkerRefused { .. } | EngineError::PromptTooLong { .. }),
+            "{more}: {error}"
+        ),
+    }
+    assert_eq!(engine.worker_pid(), pid, "{more}");
+}
+
+/// Milliseconds that the worker spent on the prompt, and what it took from the cache.
+async fn prefill(engine: &Engine, prompt: &str, account: Account) -> (f64, u32) {
+    let request = say(prompt, &json!({ "max_tokens": 1, "temperature": 0 }));
+    let mut stream = engine.chat(request, account).await.unwrap();
+    while let Some(event) = stream.next().await {
+        if let EngineEvent::Finished { prompt_ms, usage, .. } = event.unwrap() {
+            return (prompt_ms, usage.cached_tokens);
+        }
+    }
+    panic!("the answer has no end")
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// One slot, so that every account finds what the one before it left. How long a prompt takes must
+/// not tell an account whether another has just asked the same: it is held against a slot that
+/// holds something else, and against what a reuse looks like.
+#[test]
+fn an_account_cannot_tell_by_counts_or_time_what_another_has_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = EngineConfig { slots: 1, context_tokens: 1024, ..config(dir.path()) };
+    SHARED.runtime.block_on(async {
+        let _alone = SHARED.engine.lock().await;
+        let engine = Engine::start(config).await.unwrap();
+        let (secret, other) = ("llamas graze ".repeat(100), "tides turn ".repeat(100));
+        let (mut after_same, mut after_other, mut own) = (Vec::new(), Vec::new(), Vec::new());
+        for round in 0..5_u8 {
+            let account = |index: u8| [16 * round + index; 20];
+            prefill(&engine, &other, account(0)).await;
+            let (unrelated_ms, cached) = prefill(&engine, &secret, account(1)).await;
+            assert_eq!(cached, 0);
+            let (same_ms, cached) = prefill(&engine, &secret, account(2)).await;
+            assert_eq!(cached, 0, "what the account before has asked was reused");
+            let (own_ms, cached) = prefill(&engine, &secret, account(2)).await;
+            assert!(cached > 150, "the account's own prompt is reused: {cached}");
+            after_other.push(unrelated_ms);
+            after_same.push(same_ms);
+            own.push(own_ms);
+        }
+        let [other, same, own] = [after_other, after_same, own].map(median);
+        assert!(own < other / 4.0, "a reuse would show: {own} ms instead of {other} ms");
+        assert!(same > other / 2.0, "{same} ms after the same prompt, {other} ms after another");
+        engine.shutdown(Duration::ZERO).await;
+    });
+}
+
+#[test]
+fn a_long_prompt_lets_other_answers_go_on() {
+    with_engine(async |engine| {
+        let story =
+            say("Count to a thousand.", &json!({ "max_tokens": 500, "logit_bias": { "2": -100 } }));
+        let mut answer = engine.chat(story, ANNE).await.unwrap();
+        while answer.usage().completion_tokens == 0 {
+            answer.next().await.unwrap().unwrap();
+        }
+        let long = say(&"word ".repeat(700), &json!({ "max_tokens": 1 }));
+        let asked = engine.clone();
+        let mut prompt = tokio::spawn(async move { chat(&asked, long, BOB).await.end.unwrap().1 });
+        let mut meanwhile = 0;
+        let usage = loop {
+            tokio::select! {
+                usage = &mut prompt => break usage.unwrap(),
+                event = answer.next() => {
+                    event.unwrap().unwrap();
+                    meanwhile += 1;
+                }
+            }
+        };
+        // One for each batch of 128 tokens, but for those at both ends.
+        let batches = usage.prompt_tokens / 128;
+        assert!(usage.prompt_tokens > 600 && meanwhile + 2 >= batches, "{meanwhile} of {batches}");
+    });
+}
+
+#[test]
+fn makes_embeddings_of_texts_and_tokens() {
+    let dir = tempfile::tempdir().unwrap();
+    let serves = Serves::Embeddings { pooling: Some(Pooling::Mean) };
+    let config = EngineConfig { serves, context_tokens: 512, ..config(dir.path()) };
+    SHARED.runtime.block_on(async {
+        let _alone = SHARED.engine.lock().await;
+        let engine = Engine::start(config).await.unwrap();
+        let embed = async |body: &Value| {
+            engine.embed(EmbeddingsRequest::parse(body.to_string().as_bytes()).unwrap(), ANNE).await
+        };
+        let body = json!({ "content": "llamas graze" }).to_string();
+        let tokens =
+            engine.tokenise(&TokeniseRequest::parse(body.as_bytes()).unwrap()).await.unwrap();
+        let made = embed(&json!({ "input": ["llamas graze", tokens, "tides"] })).await.unwrap();
+        let [first, again, other] = &made.vectors[..] else { panic!("{made:?}") };
+        assert!(first.len() == 576 && made.prompt_tokens as usize > 2 * tokens.len());
+        let cosine = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        assert!((cosine(first, first) - 1.0).abs() < 1e-3, "of length 1");
+        assert!(cosine(first, again) > 0.999, "tokens are the text: {}", cosine(first, again));
+        assert!(cosine(first, other) < 0.999);
+        let shorter = embed(&json!({ "input": "llamas", "dimensions": 64 })).await.unwrap();
+        assert_eq!(shorter.vectors[0].len(), 64);
+        let long = embed(&json!({ "input": "word ".repeat(700) })).await.unwrap_err();
+        assert!(matches!(long, EngineError::PromptTooLong { .. }), "{long}");
+        let wrong = embed(&json!({ "input": [[2_147_483_647]] })).await.unwrap_err();
+        assert_eq!(wrong.fault(), Fault::Request, "{wrong}");
+        engine.shutdown(Duration::ZERO).await;
+    });
+}
+
+/// The model is its own draft: every guess is right, and nothing but the speed may change.
+#[test]
+fn speculative_decoding_gives_the_same_answer_and_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = config(dir.path());
+    let draft = CompanionFile { path: plain.model_path.clone(), sha256: plain.weights_sha256 };
+    let serves = Serves::Answers { projector: None, draft: Some(draft) };
+    let config = EngineConfig { serves, slots: 1, context_tokens: 512, ..plain };
+    let ask = || say("Count from one to ten.", &json!({ "max_tokens": 24, "temperature": 0 }));
+    SHARED.runtime.block_on(async {
+        let plain = SHARED.engine.lock().await;
+        let expected = chat(&plain, ask(), [0xD0; 20]).await;
+        let engine = Engine::start(config).await.unwrap();
+        let all = chat(&engine, ask(), [0xD0; 20]).await;
+        assert_eq!((all.text, all.end), (expected.text, expected.end));
+        engine.shutdown(Duration::ZERO).await;
     });
 }
 

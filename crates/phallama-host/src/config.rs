@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use phallama_chain::ChainConfig;
+use phallama_protocol::demand::Demand;
 use phallama_protocol::ids::{Address, Amount, Digest32};
 use phallama_protocol::keys::Signer;
 use phallama_protocol::offers::Offer;
@@ -17,8 +18,8 @@ use crate::settlement::Due;
 pub const SEALED_MAX_BYTES: usize = 16 + 1120 + 2_097_152 + 128 * 16;
 
 /// A small request: a few sentences either way.
-const SMALL_BODY_BYTES: usize = 2_048;
-const SMALL_MESSAGES: usize = 4;
+const SMALL_BODY_BYTES: u64 = 2_048;
+const SMALL_MESSAGES: u64 = 4;
 const SMALL_ANSWER_TOKENS: u32 = 1_024;
 
 /// Everything that a pod is started from.
@@ -95,7 +96,8 @@ impl Policy {
 fn small_request(offers: &[Offer]) -> Amount {
     let reserve = |offer: &Offer| {
         let max_tokens = SMALL_ANSWER_TOKENS.min(offer.max_output_tokens);
-        offer.reserve(SMALL_BODY_BYTES, SMALL_MESSAGES, max_tokens).unwrap_or(Amount::MAX)
+        let demand = Demand::of_chat(SMALL_BODY_BYTES, SMALL_MESSAGES, max_tokens);
+        offer.reserve(&demand).unwrap_or(Amount::MAX)
     };
     offers.iter().map(reserve).max().unwrap_or_default()
 }
@@ -141,6 +143,15 @@ pub struct ModelSettings {
     pub context_tokens: u32,
     /// Longest completion, tokens.
     pub max_output_tokens: u32,
+    /// The multimodal projector, for a model that takes images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projector: Option<FileSettings>,
+    /// A small model that guesses ahead (speculative decoding).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft: Option<FileSettings>,
+    /// Offers the model for embeddings, and for nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embeddings: Option<EmbeddingsSettings>,
     /// When it is loaded; absent: before the pod is ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<LoadSettings>,
@@ -158,6 +169,25 @@ pub enum LoadSettings {
     Start,
     /// By its first request.
     Request,
+}
+
+/// A file that a worker reads beside the weights.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileSettings {
+    /// The GGUF file.
+    pub path: PathBuf,
+    /// Its SHA-256.
+    pub sha256: Digest32,
+}
+
+/// How a model makes embeddings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddingsSettings {
+    /// `mean`, `cls` or `last`; absent: as the model's file says. The enclave checks it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pooling: Option<String>,
 }
 
 impl ModelSettings {

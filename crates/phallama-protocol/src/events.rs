@@ -4,6 +4,8 @@ use std::fmt;
 
 use zeroize::Zeroize as _;
 
+use crate::receipt::Finish;
+
 /// Longest payload of an event, bytes.
 pub const EVENT_PAYLOAD_MAX_LEN: usize = 65_535;
 
@@ -12,6 +14,12 @@ const REASONING: u8 = 2;
 const TOOL_CALLS: u8 = 3;
 const LOGPROBS: u8 = 4;
 const TIMINGS: u8 = 5;
+const NEXT_CHOICE: u8 = 6;
+const EMBEDDING: u8 = 7;
+const TOKENS: u8 = 8;
+
+/// Most numbers of four bytes in one event.
+const WORDS_MAX: usize = EVENT_PAYLOAD_MAX_LEN / 4;
 
 /// One step of an answer. Never logged: `Debug` shows lengths, not text.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,6 +39,13 @@ pub enum Event {
         /// Milliseconds for the completion.
         predicted_ms: u32,
     },
+    /// A choice has ended for this reason; what follows belongs to the next one. The last choice
+    /// ends with the answer, whose receipt states its reason.
+    NextChoice(Finish),
+    /// The embedding of the next input, in order: bit patterns of IEEE 754 binary32.
+    Embedding(Vec<u32>),
+    /// The next token ids of a text.
+    Tokens(Vec<u32>),
 }
 
 /// Why an event cannot be written or read.
@@ -56,6 +71,20 @@ pub enum EventError {
     /// Timings that do not have 8 bytes.
     #[error("timings have {0} bytes, not 8")]
     TimingsLength(usize),
+    /// The end of a choice does not have 1 byte.
+    #[error("the end of a choice has {0} bytes, not 1")]
+    ChoiceLength(usize),
+    /// No choice ends for this reason.
+    #[error("a choice ended for the reason {0}, not 1 to 3")]
+    ChoiceFinish(u8),
+    /// Numbers that do not have four bytes each.
+    #[error("event {tag} has {got} bytes, which is no number of four-byte words")]
+    WordsLength {
+        /// Tag of the event.
+        tag: u8,
+        /// Length received.
+        got: usize,
+    },
 }
 
 impl fmt::Debug for Event {
@@ -68,16 +97,20 @@ impl fmt::Debug for Event {
             Self::Timings { prompt_ms, predicted_ms } => {
                 write!(f, "Timings({prompt_ms} ms, {predicted_ms} ms)")
             }
+            Self::NextChoice(finish) => write!(f, "NextChoice({finish:?})"),
+            Self::Embedding(numbers) => write!(f, "Embedding({} numbers)", numbers.len()),
+            Self::Tokens(tokens) => write!(f, "Tokens({})", tokens.len()),
         }
     }
 }
 
 impl Event {
-    /// Appends the event to `out`. Empty text appends nothing; long content and reasoning are cut
-    /// into several events.
+    /// Appends the event to `out`. Empty text appends nothing; long content, reasoning and tokens
+    /// are cut into several events.
     ///
     /// # Errors
-    /// [`EventError::TooLong`] for tool calls or logprobs above 65,535 bytes.
+    /// [`EventError::TooLong`] for tool calls or logprobs above 65,535 bytes, and for an embedding
+    /// of more than 16,383 numbers.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), EventError> {
         match self {
             Self::Content(text) => put_text(out, CONTENT, text),
@@ -90,6 +123,11 @@ impl Event {
                     TIMINGS,
                     [prompt_ms.to_be_bytes(), predicted_ms.to_be_bytes()].as_flattened(),
                 )?;
+            }
+            Self::NextChoice(finish) => put(out, NEXT_CHOICE, &[finish.id()])?,
+            Self::Embedding(numbers) => put_words(out, EMBEDDING, numbers)?,
+            Self::Tokens(tokens) => {
+                tokens.chunks(WORDS_MAX).try_for_each(|part| put_words(out, TOKENS, part))?;
             }
         }
         Ok(())
@@ -114,9 +152,29 @@ impl Event {
                     predicted_ms: u32::from_be_bytes(predicted_ms),
                 })
             }
+            NEXT_CHOICE => {
+                let [id] = *payload else { return Err(EventError::ChoiceLength(payload.len())) };
+                let finish = Finish::from_u8(id).filter(|_| (1..=3).contains(&id));
+                finish.map(Self::NextChoice).ok_or(EventError::ChoiceFinish(id))
+            }
+            EMBEDDING => words(tag, payload).map(Self::Embedding),
+            TOKENS => words(tag, payload).map(Self::Tokens),
             other => Err(EventError::UnknownTag(other)),
         }
     }
+}
+
+fn words(tag: u8, payload: &[u8]) -> Result<Vec<u32>, EventError> {
+    match payload.as_chunks::<4>() {
+        ([], []) => Err(EventError::Empty(tag)),
+        (words, []) => Ok(words.iter().map(|word| u32::from_be_bytes(*word)).collect()),
+        _ => Err(EventError::WordsLength { tag, got: payload.len() }),
+    }
+}
+
+fn put_words(out: &mut Vec<u8>, tag: u8, words: &[u32]) -> Result<(), EventError> {
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+    put(out, tag, &bytes)
 }
 
 /// Text in events of at most 65,535 bytes, cut between characters.
@@ -158,7 +216,7 @@ impl EventDecoder {
         let mut events = Vec::new();
         let mut rest = self.buffer.as_slice();
         while let Some((&tag, after_tag)) = rest.split_first() {
-            if !(CONTENT..=TIMINGS).contains(&tag) {
+            if !(CONTENT..=TOKENS).contains(&tag) {
                 return Err(EventError::UnknownTag(tag));
             }
             let Some((len, after_len)) = after_tag.split_first_chunk::<2>() else { break };
@@ -246,7 +304,7 @@ mod tests {
 
     #[test]
     fn rejects_unknown_tag_before_its_payload_arrives() {
-        check_refused(&[6], EventError::UnknownTag(6));
+        check_refused(&[9], EventError::UnknownTag(9));
         check_refused(&[0], EventError::UnknownTag(0));
     }
 
@@ -255,6 +313,32 @@ mod tests {
         check_refused(&[1, 0, 0], EventError::Empty(1));
         check_refused(&[2, 0, 1, 0xff], EventError::NotUtf8(2));
         check_refused(&[5, 0, 1, 0], EventError::TimingsLength(1));
+    }
+
+    #[test]
+    fn rejects_a_choice_without_reason_and_words_that_are_cut() {
+        check_refused(&[6, 0, 0], EventError::ChoiceLength(0));
+        check_refused(&[6, 0, 2, 1, 1], EventError::ChoiceLength(2));
+        check_refused(&[6, 0, 1, 0], EventError::ChoiceFinish(0));
+        check_refused(&[6, 0, 1, 4], EventError::ChoiceFinish(4));
+        check_refused(&[7, 0, 0], EventError::Empty(7));
+        check_refused(&[7, 0, 3, 1, 2, 3], EventError::WordsLength { tag: 7, got: 3 });
+        check_refused(&[8, 0, 5, 1, 2, 3, 4, 5], EventError::WordsLength { tag: 8, got: 5 });
+    }
+
+    #[test]
+    fn many_tokens_are_cut_into_events_and_a_long_embedding_is_refused() {
+        let tokens: Vec<u32> = (0..40_000).collect();
+        let events =
+            EventDecoder::default().push(&encode(&[Event::Tokens(tokens.clone())])).unwrap();
+        assert_eq!(events.len(), 3);
+        let parts = events.into_iter().flat_map(|event| match event {
+            Event::Tokens(part) => part,
+            other => panic!("{other:?}"),
+        });
+        assert!(parts.eq(tokens));
+        let error = Event::Embedding(vec![0; 16_384]).encode(&mut Vec::new()).unwrap_err();
+        assert_eq!(error, EventError::TooLong { tag: EMBEDDING, got: 65_536 });
     }
 
     #[test]
@@ -270,6 +354,10 @@ mod tests {
             ".{1,40}".prop_map(Event::Logprobs),
             any::<(u32, u32)>()
                 .prop_map(|(prompt_ms, predicted_ms)| Event::Timings { prompt_ms, predicted_ms }),
+            prop::sample::select(vec![Finish::Stop, Finish::Length, Finish::ToolCalls])
+                .prop_map(Event::NextChoice),
+            prop::collection::vec(any::<u32>(), 1..9).prop_map(Event::Embedding),
+            prop::collection::vec(any::<u32>(), 1..9).prop_map(Event::Tokens),
         ]
     }
 

@@ -32,6 +32,7 @@ pub use hpke::rand_core;
 
 pub mod bundle;
 pub mod closing;
+pub mod demand;
 pub mod eip712;
 pub mod events;
 pub mod frames;

@@ -2,14 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::demand::Demand;
 use crate::eip712::word;
 use crate::hash::keccak256;
 use crate::ids::{Amount, AmountError, Digest32};
 
-/// Prompt tokens that a reserve adds for the chat template's frame of a request.
-pub const RESERVE_TOKENS_PER_REQUEST: u64 = 64;
-/// Prompt tokens that a reserve adds for the chat template's frame of a message.
-pub const RESERVE_TOKENS_PER_MESSAGE: u64 = 16;
 /// Longest model name, bytes.
 pub const MODEL_NAME_MAX_LEN: usize = 64;
 
@@ -70,31 +67,16 @@ impl Offer {
         )
     }
 
-    /// The most that an answer can cost, before the prompt is counted: one token per byte of the
-    /// body, 64 per request and 16 per message, and a completion of `max_tokens`.
-    ///
-    /// `body_len` is the length of the sealed JSON in bytes, `message_count` the number of its
-    /// messages (0 for a completion request).
+    /// The most that an answer can cost, before its prompt is counted.
     ///
     /// # Errors
     /// [`AmountError::TooLarge`] when the reserve is above 2^96 − 1.
-    pub fn reserve(
-        &self,
-        body_len: usize,
-        message_count: usize,
-        max_tokens: u32,
-    ) -> Result<Amount, AmountError> {
-        let prompt_tokens = u64::try_from(message_count)
-            .ok()
-            .and_then(|count| count.checked_mul(RESERVE_TOKENS_PER_MESSAGE))
-            .and_then(|tokens| tokens.checked_add(RESERVE_TOKENS_PER_REQUEST))
-            .and_then(|tokens| tokens.checked_add(u64::try_from(body_len).ok()?))
-            .ok_or(AmountError::TooLarge)?;
+    pub fn reserve(&self, demand: &Demand) -> Result<Amount, AmountError> {
         cost(
             self.input_price_per_mtok,
             self.output_price_per_mtok,
-            prompt_tokens,
-            max_tokens.into(),
+            demand.prompt_tokens,
+            demand.completion_tokens,
         )
     }
 }
@@ -181,16 +163,11 @@ mod tests {
     }
 
     #[test]
-    fn reserve_counts_bytes_request_and_messages() {
-        let expected = cost(Amount::from(200_000), Amount::from(800_000), 100 + 64 + 32, 512);
-        assert_eq!(offer().reserve(100, 2, 512), expected);
-    }
-
-    #[test]
     fn cost_above_96_bits_is_an_error() {
         let offer = Offer { input_price_per_mtok: Amount::MAX, ..offer() };
         assert_eq!(offer.cost(u32::MAX, 0), Err(AmountError::TooLarge));
-        assert_eq!(offer.reserve(usize::MAX, usize::MAX, 1), Err(AmountError::TooLarge));
+        let most = Demand { prompt_tokens: u64::MAX, completion_tokens: u64::MAX };
+        assert_eq!(offer.reserve(&most), Err(AmountError::TooLarge));
     }
 
     #[test]
@@ -217,14 +194,14 @@ mod tests {
     proptest! {
         #[test]
         fn reserve_covers_every_cost_it_was_made_for(
-            body in 0usize..10_000, messages in 0usize..20, max_tokens in 0u32..5_000,
+            prompt_tokens in 0u64..10_000, completion_tokens in 0u64..5_000,
             prompt_share in 0u64..=100, completion_share in 0u64..=100,
         ) {
-            let most_prompt = body as u64 + 64 + 16 * messages as u64;
-            let prompt = u32::try_from(most_prompt * prompt_share / 100).unwrap();
-            let completion = u32::try_from(u64::from(max_tokens) * completion_share / 100).unwrap();
+            let prompt = u32::try_from(prompt_tokens * prompt_share / 100).unwrap();
+            let completion = u32::try_from(completion_tokens * completion_share / 100).unwrap();
             let cost = offer().cost(prompt, completion).unwrap();
-            prop_assert!(cost <= offer().reserve(body, messages, max_tokens).unwrap());
+            let demand = Demand { prompt_tokens, completion_tokens };
+            prop_assert!(cost <= offer().reserve(&demand).unwrap());
         }
     }
 }

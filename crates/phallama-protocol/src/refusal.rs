@@ -119,6 +119,10 @@ codes! {
     LockNotSafe = 32, "lock_not_safe", 503, Frame;
     /// The pod has as much at risk as it may.
     RiskLimit = 33, "risk_limit", 503, Frame;
+    /// The account has as many requests waiting as one account may.
+    TooManyRequests = 34, "too_many_requests", 429, Frame;
+    /// The model is not served for this method, or cannot do what is asked.
+    NotSupported = 35, "not_supported", 400, Frame;
 }
 
 impl Code {

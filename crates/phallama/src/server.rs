@@ -8,6 +8,7 @@ mod answer;
 mod api_error;
 mod call;
 mod guard;
+mod lookup;
 mod ollama;
 mod openai;
 mod route;

@@ -1,13 +1,15 @@
 //! Complete answers in every class.
 
+use phallama_enclave::config::EmbeddingsConfig;
 use phallama_protocol::events::Event;
 use phallama_protocol::frames::{FrameClass, Message, ladder};
 use phallama_protocol::keys::recover;
 use phallama_protocol::receipt::Finish;
-use phallama_protocol::request::Method;
+use phallama_protocol::refusal::Code;
+use phallama_protocol::request::{Method, RequestPlain};
 use serde_json::json;
 
-use crate::driver::{MODEL, Pod, cost};
+use crate::driver::{Answer, MODEL, Pod, cost};
 
 async fn check_class(class: FrameClass) {
     let pod = Pod::start().await;
@@ -97,8 +99,7 @@ async fn long_answers_carry_interim_receipts() {
 async fn completion_reasoning_tools_and_logprobs_arrive_as_events() {
     let pod = Pod::start().await;
     let body = json!({ "model": MODEL, "max_tokens": 10, "prompt": "say raw" });
-    let mut request = pod.request_with_body(FrameClass::Unpaced, &body);
-    request.method = Method::Completion;
+    let request = pod.request_of(Method::Completion, FrameClass::Unpaced, &body);
     assert_eq!(pod.ask(&request).await.text().trim(), "raw");
 
     let answer = pod.ask(&pod.request(FrameClass::Unpaced, "think hard")).await;
@@ -127,4 +128,89 @@ async fn max_tokens_ends_an_answer_with_length() {
     let answer = pod.ask(&pod.request_with_body(FrameClass::Unpaced, &body)).await;
     let receipt = &answer.receipt().receipt;
     assert_eq!((receipt.finish, receipt.completion_tokens), (Finish::Length, 5));
+}
+
+/// The receipt of `answer` holds against what its client expects; returns its token counts.
+fn checked_tokens(pod: &Pod, request: &RequestPlain, answer: &Answer) -> (u32, u32) {
+    let signed = answer.receipt();
+    signed.check(&pod.expectation(request, answer), &pod.domain()).unwrap();
+    let receipt = &signed.receipt;
+    let (prompt, completion) = (receipt.prompt_tokens, receipt.completion_tokens);
+    assert_eq!(receipt.cost, cost(prompt.into(), completion.into()));
+    (prompt, completion)
+}
+
+#[tokio::test]
+async fn every_choice_is_metered_and_the_prompt_once() {
+    let pod = Pod::start().await;
+    let body = json!({
+        "model": MODEL, "max_tokens": 20, "n": 3,
+        "messages": [{ "role": "user", "content": "say one two" }],
+    });
+    for class in [FrameClass::Unpaced, FrameClass::Bulk] {
+        let before = pod.charged().await;
+        let request = pod.request_with_body(class, &body);
+        let answer = pod.ask(&request).await;
+        assert_eq!(answer.text(), "one twoone twoone two");
+        let ends = answer.events().filter(|event| **event == Event::NextChoice(Finish::Stop));
+        assert_eq!(ends.count(), 2);
+        let receipt = &answer.receipt().receipt;
+        assert_eq!((receipt.prompt_tokens, receipt.completion_tokens), (3, 6));
+        assert_eq!(receipt.cumulative, before.checked_add(cost(3, 6)).unwrap());
+        assert_eq!(answer.admit.unwrap().reserve, pod.reserve(&request));
+    }
+}
+
+#[tokio::test]
+async fn embeddings_are_metered_by_their_inputs() {
+    let pod = Pod::start_with(|config| {
+        config.models[0].embeddings = Some(EmbeddingsConfig { pooling: None });
+    })
+    .await;
+    let body = json!({ "model": MODEL, "input": ["one", "two words", [1, 2, 3]] });
+    let request = pod.request_of(Method::Embeddings, FrameClass::Bulk, &body);
+    let answer = pod.ask(&request).await;
+    let first = |event: &Event| match event {
+        Event::Embedding(bits) => f32::from_bits(bits[0]),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(answer.events().map(first).collect::<Vec<_>>(), [1.0, 2.0, 3.0]);
+    assert_eq!(checked_tokens(&pod, &request, &answer), (6, 0));
+
+    let chat = pod.ask(&pod.request(FrameClass::Unpaced, "ok")).await;
+    assert_eq!(chat.error().code, Code::NotSupported);
+    assert!(chat.claim.is_none());
+}
+
+#[tokio::test]
+async fn tokens_and_their_text_count_as_read() {
+    let pod = Pod::start().await;
+    let body = json!({ "model": MODEL, "content": "three little words" });
+    let request = pod.request_of(Method::Tokenise, FrameClass::Unpaced, &body);
+    let answer = pod.ask(&request).await;
+    assert_eq!(answer.events().collect::<Vec<_>>(), [&Event::Tokens(vec![5, 6, 5])]);
+    assert_eq!(checked_tokens(&pod, &request, &answer), (3, 0));
+
+    let body = json!({ "model": MODEL, "tokens": [5, 6] });
+    let request = pod.request_of(Method::Detokenise, FrameClass::Bulk, &body);
+    let answer = pod.ask(&request).await;
+    assert_eq!(answer.text(), "5 6");
+    assert_eq!(answer.receipt().receipt.prompt_tokens, 2);
+
+    let body = json!({ "model": MODEL, "input": "a" });
+    let request = pod.request_of(Method::Embeddings, FrameClass::Unpaced, &body);
+    let refused = pod.ask(&request).await;
+    assert_eq!(refused.error().code, Code::NotSupported);
+    assert!(refused.error().message.contains("was not started for embeddings"));
+}
+
+#[tokio::test]
+async fn fills_in_between_prompt_and_suffix() {
+    let pod = Pod::start().await;
+    let body =
+        json!({ "model": MODEL, "max_tokens": 9, "prompt": "say middle", "suffix": "the end" });
+    let request = pod.request_of(Method::Completion, FrameClass::Unpaced, &body);
+    let answer = pod.ask(&request).await;
+    assert_eq!(answer.text(), "middle");
+    assert_eq!(checked_tokens(&pod, &request, &answer), (4, 1));
 }

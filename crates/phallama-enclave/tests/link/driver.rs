@@ -15,6 +15,7 @@ use phallama_enclave::link_server;
 use phallama_enclave::policy::PolicyConfig;
 use phallama_enclave::random::os_rng;
 use phallama_protocol::bundle::SignedBundle;
+use phallama_protocol::demand::Demand;
 use phallama_protocol::eip712::{Domain, channel_id};
 use phallama_protocol::events::Event;
 use phallama_protocol::frames::{ClientExchange, FrameClass, Message, ResponseOpener};
@@ -89,6 +90,9 @@ pub(crate) fn config(dir: &Path) -> Config {
             max_output_tokens: 16_384,
             load: LoadConfig::Start,
             keep_alive_s: None,
+            projector: None,
+            draft: None,
+            embeddings: None,
         }],
         worker: WorkerConfig {
             path: fake_worker(),
@@ -168,8 +172,13 @@ impl Pod {
     }
 
     pub(crate) fn payment(&self, epoch: u32, cap: u64) -> Payment {
+        self.payment_by(&self.user, epoch, cap)
+    }
+
+    /// A payment by another account.
+    pub(crate) fn payment_by(&self, user: &Signer, epoch: u32, cap: u64) -> Payment {
         let mut payment = Payment {
-            user: self.user.address(),
+            user: user.address(),
             epoch,
             cap: Amount::from(cap),
             voucher_sig: Signature([0; 64]),
@@ -178,16 +187,24 @@ impl Pod {
         };
         let identity = self.enclave.identity_address();
         let digest = payment.voucher(self.config.pod_id, identity).digest(&self.domain());
-        payment.voucher_sig = self.user.sign(&digest);
+        payment.voucher_sig = user.sign(&digest);
         payment
+    }
+
+    /// A request of a method whose body is not a chat.
+    pub(crate) fn request_of(
+        &self,
+        method: Method,
+        class: FrameClass,
+        body: &Value,
+    ) -> RequestPlain {
+        RequestPlain { method, ..self.request_with_body(class, body) }
     }
 
     /// The most that `request` can cost.
     pub(crate) fn reserve(&self, request: &RequestPlain) -> Amount {
-        let body: Value = serde_json::from_slice(&request.body).unwrap();
-        let messages = body["messages"].as_array().map_or(0, Vec::len);
-        let max_tokens = u32::try_from(body["max_tokens"].as_u64().unwrap()).unwrap();
-        self.config.offers()[0].reserve(request.body.len(), messages, max_tokens).unwrap()
+        let demand = Demand::of(request.method, &request.body).unwrap();
+        self.config.offers()[0].reserve(&demand).unwrap()
     }
 
     /// Seals `request` to the current bundle and sends it on a new connection.

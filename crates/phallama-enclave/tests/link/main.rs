@@ -9,6 +9,7 @@ mod cancellation;
 mod driver;
 mod evidence;
 mod models;
+mod overload;
 mod payments;
 mod program;
 mod real_worker;

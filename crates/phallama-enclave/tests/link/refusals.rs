@@ -203,6 +203,38 @@ async fn refuses_a_field_of_the_worker() {
 }
 
 #[tokio::test]
+async fn refuses_what_has_crashed_workers_with_the_field_at_fault() {
+    let deep = format!("root ::= {}\"a\"{}", "(".repeat(30_000), ")".repeat(30_000));
+    let schema = json!({ "type": "json_schema", "json_schema": { "name": "s", "schema": {
+        "type": "string", "pattern": "^(?<=x)*$",
+    } } });
+    for (field, value) in [
+        ("n", json!(1_000_000_000)),
+        ("temperature", json!(1e6)),
+        ("top_k", json!(-1)),
+        ("grammar", json!(deep)),
+        ("response_format", schema),
+        ("stop", json!(vec!["x"; 17])),
+        ("logit_bias", json!({ "-1": 5 })),
+    ] {
+        let error = body_error(|body| body[field] = value).await;
+        assert_eq!(error.code, Code::InvalidRequest, "{field}");
+        assert!(error.message.contains(&format!("`{field}")), "{field}: {}", error.message);
+    }
+}
+
+#[tokio::test]
+async fn refuses_a_field_that_comes_twice() {
+    let error = error(|_, request| {
+        let body = String::from_utf8(request.body.clone()).unwrap();
+        request.body = body.replacen('{', "{\"max_tokens\":1,", 1).into_bytes();
+    })
+    .await;
+    assert_eq!(error.code, Code::InvalidRequest);
+    assert_eq!(error.message, "field `max_tokens` comes twice in one object");
+}
+
+#[tokio::test]
 async fn refuses_a_body_that_is_not_json() {
     let error = error(|_, request| request.body = b"{".to_vec()).await;
     assert_eq!(error.code, Code::InvalidRequest);

@@ -95,6 +95,9 @@ mod tests {
                     max_output_tokens: 50,
                     load: None,
                     keep_alive_s: None,
+                    projector: None,
+                    draft: None,
+                    embeddings: None,
                 }],
                 worker: WorkerSettings {
                     path: "/llama-server".into(),

@@ -1,5 +1,6 @@
 //! What a byte does: the lower five bits choose, the upper three say how much.
 
+use phallama_protocol::demand::Demand;
 use phallama_protocol::ids::{Amount, Digest32};
 use phallama_protocol::offers::Offer;
 use phallama_protocol::refusal::Code;
@@ -271,5 +272,6 @@ fn reserve(size: usize) -> Result<Amount, phallama_protocol::ids::AmountError> {
         context_tokens: 8_192,
         max_output_tokens: 2_048,
     };
-    offer.reserve(8 * size, 1, 1 + u32::try_from(size * 9).unwrap_or(0))
+    let body_bytes = u64::try_from(8 * size).unwrap_or(u64::MAX);
+    offer.reserve(&Demand::of_chat(body_bytes, 1, 1 + u32::try_from(size * 9).unwrap_or(0)))
 }

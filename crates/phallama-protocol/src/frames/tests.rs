@@ -249,7 +249,7 @@ fn message_cases() -> Vec<Case> {
             mismatch(|r| r.data_frames -= 1),
             OpenError::ReceiptMismatch("number of DATA frames"),
         ),
-        ("unknown event", edited(|f| f[1][3] = 6), OpenError::Events(EventError::UnknownTag(6))),
+        ("unknown event", edited(|f| f[1][3] = 9), OpenError::Events(EventError::UnknownTag(9))),
         (
             "END inside an event",
             edited(|f| f[6] = std(2, &second[..second.len() - 1])),

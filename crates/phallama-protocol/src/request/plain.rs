@@ -73,6 +73,12 @@ pub enum Method {
     Chat = 1,
     /// JSON of an OpenAI completion request.
     Completion = 2,
+    /// JSON of an OpenAI embeddings request.
+    Embeddings = 3,
+    /// JSON with the text whose tokens are asked for.
+    Tokenise = 4,
+    /// JSON with the tokens whose text is asked for.
+    Detokenise = 5,
 }
 
 /// A method id that does not exist.
@@ -94,6 +100,9 @@ impl TryFrom<u16> for Method {
         match id {
             1 => Ok(Self::Chat),
             2 => Ok(Self::Completion),
+            3 => Ok(Self::Embeddings),
+            4 => Ok(Self::Tokenise),
+            5 => Ok(Self::Detokenise),
             other => Err(UnknownMethod(other)),
         }
     }
@@ -160,7 +169,7 @@ pub struct RequestPlain {
     pub payment: Payment,
     /// What the body is.
     pub method: Method,
-    /// JSON, at most [`BODY_MAX_LEN`] bytes; it states `max_tokens`.
+    /// JSON, at most [`BODY_MAX_LEN`] bytes; where tokens are generated it states `max_tokens`.
     pub body: Vec<u8>,
 }
 

@@ -65,7 +65,7 @@ pub(crate) fn plain_cases() -> Vec<(&'static str, Edit, PlainError)> {
             PlainError::Deadline(1 << 40),
         ),
         ("method 0", set(1490, &[0, 0]), PlainError::Method(UnknownMethod(0))),
-        ("method 3", set(1490, &[0, 3]), PlainError::Method(UnknownMethod(3))),
+        ("method 6", set(1490, &[0, 6]), PlainError::Method(UnknownMethod(6))),
         (
             "body longer than the bucket",
             set(1492, &2601u32.to_be_bytes()),

@@ -139,11 +139,15 @@ fn valid_exchange_is_committed() {
 
 fn event_cases() -> Vec<(&'static str, Vec<u8>, EventError)> {
     vec![
-        ("unknown tag", vec![6], EventError::UnknownTag(6)),
+        ("unknown tag", vec![9], EventError::UnknownTag(9)),
         ("tag 0", vec![0], EventError::UnknownTag(0)),
         ("no payload", vec![1, 0, 0], EventError::Empty(1)),
         ("not UTF-8", vec![2, 0, 1, 0xff], EventError::NotUtf8(2)),
         ("short timings", vec![5, 0, 1, 0], EventError::TimingsLength(1)),
+        ("a choice without end", vec![6, 0, 0], EventError::ChoiceLength(0)),
+        ("a choice cancelled", vec![6, 0, 1, 4], EventError::ChoiceFinish(4)),
+        ("a cut embedding", vec![7, 0, 3, 1, 2, 3], EventError::WordsLength { tag: 7, got: 3 }),
+        ("no tokens", vec![8, 0, 0], EventError::Empty(8)),
     ]
 }
 

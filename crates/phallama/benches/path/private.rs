@@ -156,6 +156,9 @@ fn pod_config(setting: &Setting, chain: ChainConfig, folder: &Path) -> Result<Po
         max_output_tokens: CONTEXT_TOKENS / 2,
         load: None,
         keep_alive_s: None,
+        projector: None,
+        draft: None,
+        embeddings: None,
     };
     let worker = WorkerSettings {
         path: setting.llama_server.clone(),

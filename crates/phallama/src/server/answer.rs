@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use axum::Json;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, header};
 use phallama_client::{Answer, AnswerEvent, ClientError, FinishedAnswer};
+use phallama_protocol::receipt::Finish;
 use serde_json::{Value, json};
 
 use super::api_error::{Api, ApiError};
@@ -44,28 +44,37 @@ impl Shape {
         }
     }
 
-    /// What OpenAI's clients see first: an empty delta that names the role.
-    fn opening(&self) -> Option<Value> {
+    /// What OpenAI's clients see first of a choice: an empty delta that names the role.
+    fn opening(&self, choice: usize) -> Option<Value> {
         match self {
-            Self::OpenAi { envelope, .. } => {
+            Self::OpenAi { envelope, .. } if !envelope.completion => {
                 let delta = json!({"role": "assistant", "content": ""});
-                Some(envelope.delta(delta, Value::Null, None))
+                Some(envelope.delta(choice, delta, Value::Null, None))
             }
-            Self::Ollama { .. } => None,
+            _ => None,
         }
     }
 
-    fn piece(&self, piece: &Piece, logprobs: Value) -> Value {
+    fn piece(&self, choice: usize, piece: &Piece, logprobs: Value) -> Value {
         match self {
-            Self::OpenAi { envelope, .. } => envelope.delta(delta(piece), logprobs, None),
-            Self::Ollama { line } => line.piece(piece),
+            Self::OpenAi { envelope, .. } => envelope.delta(choice, delta(piece), logprobs, None),
+            Self::Ollama { line } => line.piece(piece, &logprobs),
         }
     }
 
-    fn closing(&self, answer: &FinishedAnswer, began: Instant) -> Vec<Bytes> {
+    /// The end of a choice and the beginning of the next.
+    fn between(&self, ended: usize, finish: Finish) -> Vec<Bytes> {
+        let Self::OpenAi { envelope, .. } = self else { return Vec::new() };
+        let end = envelope.delta(ended, json!({}), Value::Null, Some(finish_reason(finish)));
+        let next = self.opening(ended + 1);
+        [Some(end), next].iter().flatten().map(|value| self.encode(value)).collect()
+    }
+
+    fn closing(&self, choice: usize, answer: &FinishedAnswer, began: Instant) -> Vec<Bytes> {
         match self {
             Self::OpenAi { envelope, include_usage } => {
-                let mut last = envelope.delta(json!({}), Value::Null, Some(finish_reason(answer)));
+                let reason = finish_reason(answer.finish);
+                let mut last = envelope.delta(choice, json!({}), Value::Null, Some(reason));
                 last["phallama"] = proof(answer);
                 let mut chunks = vec![self.encode(&last)];
                 chunks.extend(include_usage.then(|| self.encode(&envelope.usage(answer))));
@@ -73,19 +82,27 @@ impl Shape {
                 chunks
             }
             Self::Ollama { line } => {
-                let mut last = line.last(&Piece::default(), answer, elapsed_ns(began));
+                let none = Value::Null;
+                let mut last = line.last(&Piece::default(), &none, answer, elapsed_ns(began));
                 last["phallama"] = proof(answer);
                 vec![self.encode(&last)]
             }
         }
     }
 
-    fn whole(&self, collected: &Collected, answer: &FinishedAnswer, began: Instant) -> Value {
+    fn whole(&self, collected: Collected, answer: &FinishedAnswer, began: Instant) -> Value {
         match self {
             Self::OpenAi { envelope, .. } => {
-                envelope.completion(collected.message(), collected.logprobs(), answer)
+                let choices = collected.ended.into_iter().chain([(collected.last, answer.finish)]);
+                let told = choices
+                    .map(|(choice, finish)| (choice.message(), choice.logprobs(), finish))
+                    .collect();
+                envelope.whole(told, answer)
             }
-            Self::Ollama { line } => line.last(&collected.piece, answer, elapsed_ns(began)),
+            Self::Ollama { line } => {
+                let last = &collected.last;
+                line.last(&last.piece, &last.logprobs(), answer, elapsed_ns(began))
+            }
         }
     }
 }
@@ -125,11 +142,24 @@ fn proof(answer: &FinishedAnswer) -> Value {
 /// The whole of an answer, gathered.
 #[derive(Default)]
 struct Collected {
+    /// The choices before the last, with why they ended.
+    ended: Vec<(Choice, Finish)>,
+    last: Choice,
+}
+
+#[derive(Default)]
+struct Choice {
     piece: Piece,
     logprobs: Vec<Value>,
 }
 
 impl Collected {
+    fn end_choice(&mut self, finish: Finish) {
+        self.ended.push((std::mem::take(&mut self.last), finish));
+    }
+}
+
+impl Choice {
     fn add(&mut self, piece: Piece, logprobs: Value) {
         self.piece.content.push_str(&piece.content);
         self.piece.thinking.push_str(&piece.thinking);
@@ -189,7 +219,12 @@ fn visible(event: AnswerEvent) -> Option<(Piece, Value)> {
             _ => None,
         },
         AnswerEvent::Logprobs(logprobs) => Some((Piece::default(), text(logprobs))),
-        AnswerEvent::Started(_) | AnswerEvent::Timings { .. } | AnswerEvent::Finished(_) => None,
+        AnswerEvent::Started(_)
+        | AnswerEvent::NextChoice(_)
+        | AnswerEvent::Embedding(_)
+        | AnswerEvent::Tokens(_)
+        | AnswerEvent::Timings { .. }
+        | AnswerEvent::Finished(_) => None,
     }
 }
 
@@ -211,7 +246,7 @@ pub(crate) async fn respond(mut answer: Answer, shape: Shape, stream: bool) -> R
         }
     };
     let headers = stream_headers(&answer, &shape);
-    let opening = shape.opening().map(|value| Ok(shape.encode(&value)));
+    let opening = shape.opening(0).map(|value| Ok(shape.encode(&value)));
     let rest = stream::iter(first).chain(answer);
     let body = stream::iter(opening).chain(lines(rest, shape, began));
     (headers, Body::from_stream(body)).into_response()
@@ -237,15 +272,20 @@ fn lines(
     shape: Shape,
     began: Instant,
 ) -> impl Stream<Item = Result<Bytes, Aborted>> {
-    let mut ended = false;
+    let (mut ended, mut choice) = (false, 0);
     events.map(Some).chain(stream::iter([None])).flat_map(move |event| {
         let (lines, aborted) = match event {
             Some(Ok(AnswerEvent::Finished(answer))) => {
                 ended = true;
-                (shape.closing(&answer, began), false)
+                (shape.closing(choice, &answer, began), false)
+            }
+            Some(Ok(AnswerEvent::NextChoice(finish))) => {
+                choice += 1;
+                (shape.between(choice - 1, finish), false)
             }
             Some(Ok(event)) => {
-                let encode = |(piece, logprobs)| shape.encode(&shape.piece(&piece, logprobs));
+                let encode =
+                    |(piece, logprobs)| shape.encode(&shape.piece(choice, &piece, logprobs));
                 (visible(event).map(encode).into_iter().collect(), false)
             }
             Some(Err(error)) => {
@@ -276,11 +316,13 @@ async fn whole(
     while let Some(event) = answer.next().await {
         match event? {
             AnswerEvent::Finished(finished) => {
-                return Ok(finished_response(&collected, &finished, shape, began));
+                let body = shape.whole(collected, &finished, began);
+                return Ok(super::lookup::respond(body, &finished));
             }
+            AnswerEvent::NextChoice(finish) => collected.end_choice(finish),
             event => {
                 if let Some((piece, logprobs)) = visible(event) {
-                    collected.add(piece, logprobs);
+                    collected.last.add(piece, logprobs);
                 }
             }
         }
@@ -289,13 +331,9 @@ async fn whole(
     Err(ClientError::Truncated { pod, frames: 0, reason })
 }
 
-fn finished_response(
-    collected: &Collected,
-    answer: &FinishedAnswer,
-    shape: &Shape,
-    began: Instant,
-) -> Response {
-    let mut response = Json(shape.whole(collected, answer, began)).into_response();
+/// What a whole answer says about itself in headers.
+pub(crate) fn proof_headers(answer: &FinishedAnswer) -> HeaderMap {
+    let mut headers = HeaderMap::new();
     for (name, value) in [
         ("x-phallama-pod", answer.pod_id.to_string()),
         ("x-phallama-receipt", answer.receipt_hash.to_string()),
@@ -303,7 +341,7 @@ fn finished_response(
         ("x-phallama-verified", "true".to_owned()),
     ] {
         let value = HeaderValue::from_str(&value);
-        response.headers_mut().extend(value.ok().map(|v| (http::HeaderName::from_static(name), v)));
+        headers.extend(value.ok().map(|value| (http::HeaderName::from_static(name), value)));
     }
-    response
+    headers
 }

@@ -1,23 +1,25 @@
 //! The endpoints.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Uri};
-use phallama_client::{AskOptions, Client, ClientError, Method as Asked, ModelListing};
+use http::{HeaderMap, HeaderValue, Uri};
+use phallama_client::{Answer, AskOptions, Client, ClientError, Method, ModelListing};
 use serde_json::{Value, json};
 
 use super::answer::{Shape, respond};
 use super::api_error::{Api, ApiError};
 use super::call::Call;
 use super::guard::guard;
+use super::lookup::Gathered;
+use super::ollama::Asked;
 use super::openai::Envelope;
-use super::{ollama, openai};
+use super::{lookup, ollama, openai};
 use crate::clock;
 
 /// Larger than the largest bucket: what is too large is refused by name further on.
@@ -36,16 +38,22 @@ pub(crate) fn router(client: Arc<Client>) -> Router {
         .route("/api/show", post(show))
         .route("/api/chat", post(ollama_chat))
         .route("/api/generate", post(ollama_generate))
+        .route("/api/embed", post(ollama_embed))
+        .route("/api/embeddings", post(ollama_embeddings))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
         .route("/v1/chat/completions", post(chat_completions))
+        .route("/v1/completions", post(completions))
+        .route("/v1/embeddings", post(embeddings))
+        .route("/tokenize", post(tokenize))
+        .route("/detokenize", post(detokenize))
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .layer(middleware::from_fn(guard))
         .with_state(client)
 }
 
-async fn unknown(method: Method, uri: Uri) -> Response {
+async fn unknown(method: http::Method, uri: Uri) -> Response {
     ApiError::no_route(&method, uri.path()).respond(Api::of(uri.path()))
 }
 
@@ -99,7 +107,7 @@ async fn shown(client: &Client, body: &[u8]) -> Result<Value, ApiError> {
             "phallama.max_output_tokens": listing.max_output_tokens,
             "phallama.pods": listing.pods,
         },
-        "capabilities": ["completion"],
+        "capabilities": ["completion", "tools"],
         "modified_at": clock::rfc3339(listing.updated_at_unix_s),
     }))
 }
@@ -139,36 +147,55 @@ async fn model(State(client): Shared, Path(id): Path<String>) -> Response {
 }
 
 async fn chat_completions(State(client): Shared, headers: HeaderMap, body: Bytes) -> Response {
-    let call = match openai::parse_chat(&body) {
+    openai_answer(&client, &headers, openai::parse_chat(&body)).await
+}
+
+async fn completions(State(client): Shared, headers: HeaderMap, body: Bytes) -> Response {
+    openai_answer(&client, &headers, openai::parse_completion(&body)).await
+}
+
+async fn openai_answer(
+    client: &Client,
+    headers: &HeaderMap,
+    call: Result<Call, ApiError>,
+) -> Response {
+    let call = match call {
         Ok(call) => call,
         Err(error) => return error.respond(Api::OpenAi),
     };
+    let completion = call.method == Method::Completion;
+    let kind = if completion { "cmpl" } else { "chatcmpl" };
     let envelope = Envelope {
-        id: format!("chatcmpl-{}", unique_id()),
+        id: format!("{kind}-{}", unique_id()),
         created_unix_s: clock::now_unix_s(),
         model: call.model.clone(),
+        completion,
     };
     let shape = Shape::OpenAi { envelope, include_usage: call.include_usage };
-    ask(&client, call, shape, &headers).await
+    ask(client, headers, call, shape).await
 }
 
 async fn ollama_chat(State(client): Shared, headers: HeaderMap, body: Bytes) -> Response {
-    match ollama::parse_chat(&body) {
-        Ok(call) => {
-            let line = line(&call.model, false);
-            ask(&client, call, Shape::Ollama { line }, &headers).await
-        }
-        Err(error) => error.respond(Api::Ollama),
-    }
+    ollama_answer(&client, &headers, ollama::parse_chat(&body), false).await
 }
 
 async fn ollama_generate(State(client): Shared, headers: HeaderMap, body: Bytes) -> Response {
-    match ollama::parse_generate(&body) {
-        Ok((model, Some(call))) => {
-            ask(&client, call, Shape::Ollama { line: line(&model, true) }, &headers).await
+    ollama_answer(&client, &headers, ollama::parse_generate(&body), true).await
+}
+
+async fn ollama_answer(
+    client: &Client,
+    headers: &HeaderMap,
+    asked: Result<Asked, ApiError>,
+    generate: bool,
+) -> Response {
+    match asked {
+        Ok(Asked::Answer(call)) => {
+            let line = line(&call.model, generate);
+            ask(client, headers, call, Shape::Ollama { line }).await
         }
-        Ok((model, None)) => match find(&client, &model).await {
-            Ok(_) => Json(line(&model, true).loaded()).into_response(),
+        Ok(Asked::Loaded { model, unload }) => match find(client, &model).await {
+            Ok(_) => Json(line(&model, generate).loaded(unload)).into_response(),
             Err(error) => error.respond(Api::Ollama),
         },
         Err(error) => error.respond(Api::Ollama),
@@ -180,24 +207,102 @@ fn line(model: &str, generate: bool) -> ollama::Line {
     ollama::Line { model: model.to_owned(), created_at, generate }
 }
 
-async fn ask(client: &Client, call: Call, shape: Shape, headers: &HeaderMap) -> Response {
-    let listing = match find(client, &call.model).await {
-        Ok(listing) => listing,
-        Err(error) => return error.respond(shape.api()),
+async fn embeddings(State(client): Shared, headers: HeaderMap, body: Bytes) -> Response {
+    let (call, base64) = match openai::parse_embeddings(&body) {
+        Ok(parsed) => parsed,
+        Err(error) => return error.respond(Api::OpenAi),
     };
-    let method = if call.completion { Asked::Completion } else { Asked::Chat };
-    let (model, body, options) = (&listing.model, Value::Object(call.body), AskOptions::default());
+    let model = call.model.clone();
+    match look_up(&client, &headers, call).await {
+        Ok(found) => lookup::respond(openai::embeddings(&model, &found, base64), &found.finished),
+        Err(error) => error.respond(Api::OpenAi),
+    }
+}
+
+async fn ollama_embed(State(client): Shared, headers: HeaderMap, body: Bytes) -> Response {
+    let began = Instant::now();
+    let elapsed_ns = || u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    match ollama::parse_embed(&body) {
+        Ok((model, Some(call))) => match look_up(&client, &headers, call).await {
+            Ok(found) => {
+                let body = ollama::embeddings(&model, Some(&found), elapsed_ns());
+                lookup::respond(body, &found.finished)
+            }
+            Err(error) => error.respond(Api::Ollama),
+        },
+        Ok((model, None)) => Json(ollama::embeddings(&model, None, elapsed_ns())).into_response(),
+        Err(error) => error.respond(Api::Ollama),
+    }
+}
+
+async fn ollama_embeddings(State(client): Shared, headers: HeaderMap, body: Bytes) -> Response {
+    let found = match ollama::parse_embeddings(&body) {
+        Ok(call) => look_up(&client, &headers, call).await,
+        Err(error) => Err(error),
+    };
+    match found {
+        Ok(found) => {
+            let body = json!({"embedding": found.vectors.first()});
+            lookup::respond(body, &found.finished)
+        }
+        Err(error) => error.respond(Api::Ollama),
+    }
+}
+
+/// llama-server's own endpoint, with the model's name beside the text.
+async fn tokenize(State(client): Shared, headers: HeaderMap, body: Bytes) -> Response {
+    let passed = &["content", "add_special", "parse_special"];
+    match of_body(&client, &headers, &body, Method::Tokenise, passed).await {
+        Ok(found) => lookup::respond(json!({"tokens": found.tokens}), &found.finished),
+        Err(error) => error.respond(Api::OpenAi),
+    }
+}
+
+async fn detokenize(State(client): Shared, headers: HeaderMap, body: Bytes) -> Response {
+    match of_body(&client, &headers, &body, Method::Detokenise, &["tokens"]).await {
+        Ok(found) => lookup::respond(json!({"content": found.text}), &found.finished),
+        Err(error) => error.respond(Api::OpenAi),
+    }
+}
+
+async fn of_body(
+    client: &Client,
+    headers: &HeaderMap,
+    body: &[u8],
+    method: Method,
+    passed: &[&str],
+) -> Result<Gathered, ApiError> {
+    look_up(client, headers, openai::lookup(&openai::object(body)?, method, passed)?).await
+}
+
+async fn look_up(client: &Client, headers: &HeaderMap, call: Call) -> Result<Gathered, ApiError> {
+    let asked = put(client, headers, call).await?;
+    Ok(lookup::gather(asked).await?)
+}
+
+async fn ask(client: &Client, headers: &HeaderMap, call: Call, shape: Shape) -> Response {
+    let stream = call.stream;
+    match put(client, headers, call).await {
+        Ok(answer) => respond(answer, shape, stream).await,
+        Err(error) => error.respond(shape.api()),
+    }
+}
+
+/// Puts the question to a pod.
+async fn put(client: &Client, headers: &HeaderMap, call: Call) -> Result<Answer, ApiError> {
+    let listing = find(client, &call.model).await?;
+    let (method, model, body) = (call.method, &listing.model, Value::Object(call.body));
+    let options = AskOptions::default();
     let asked = match headers.get(NAME).map(HeaderValue::to_str) {
         None => client.ask(method, model, body, options).await,
         Some(Ok(name)) => client.ask_once(name, method, model, body, options).await,
         Some(Err(_)) => {
-            let error = ApiError::invalid(NAME, "`Idempotency-Key` must be visible ASCII.");
-            return error.respond(shape.api());
+            return Err(ApiError::invalid(NAME, "`Idempotency-Key` must be visible ASCII."));
         }
     };
     match asked {
-        Ok(answer) => respond(answer, shape, call.stream).await,
-        Err(error) => ApiError::told(&error, client.token().await.ok()).respond(shape.api()),
+        Ok(answer) => Ok(answer),
+        Err(error) => Err(ApiError::told(&error, client.token().await.ok())),
     }
 }
 

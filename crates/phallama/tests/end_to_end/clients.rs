@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::stack::{MODEL, Options, Stack};
+use crate::stack::{MODEL, Options, Stack, VECTORS};
 
 /// Python with the client packages; `tools/setup.sh clients` makes it.
 fn python() -> Option<std::path::PathBuf> {
@@ -32,6 +32,7 @@ async fn run(stack: &Stack, file: &str) -> bool {
         .env("OPENAI_API_KEY", "none")
         .env("OLLAMA_HOST", stack.url(""))
         .env("PHALLAMA_TEST_MODEL", MODEL)
+        .env("PHALLAMA_TEST_VECTORS", VECTORS)
         .env("NO_PROXY", "*")
         .output()
         .await
@@ -44,7 +45,7 @@ async fn run(stack: &Stack, file: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_clients_get_whole_answers_from_a_real_model() {
-    let stack = Stack::start(Options::real()).await;
+    let stack = Stack::start(Options { vectors: true, ..Options::real() }).await;
     run(&stack, "test_answers.py").await;
 }
 

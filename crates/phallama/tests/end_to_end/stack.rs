@@ -15,7 +15,8 @@ use phallama_client::{
 };
 use phallama_devchain::{ChainOptions, DevChain, dev_account};
 use phallama_host::config::{
-    CollateralSettings, EnclaveSettings, ModelSettings, Policy, TeeSettings, WorkerSettings,
+    CollateralSettings, EmbeddingsSettings, EnclaveSettings, ModelSettings, Policy, TeeSettings,
+    WorkerSettings,
 };
 use phallama_host::{Pod, PodConfig};
 use phallama_protocol::eip712::OpenAccount;
@@ -27,6 +28,8 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 pub(crate) const MODEL: &str = "test-model";
+/// The same model, offered for embeddings.
+pub(crate) const VECTORS: &str = "smollm2:vectors";
 pub(crate) const DEPOSIT: u64 = 5_000_000;
 const LOOPBACK: &str = "127.0.0.1:0";
 
@@ -49,6 +52,8 @@ pub(crate) struct Options {
     /// Whether the user has approved the enclave program.
     pub(crate) approved: bool,
     pub(crate) class: FrameClass,
+    /// Whether the model is offered for embeddings too, as [`VECTORS`].
+    pub(crate) vectors: bool,
     pub(crate) slots: u32,
     pub(crate) queue_max: usize,
     pub(crate) policy: Policy,
@@ -62,6 +67,7 @@ impl Options {
             deposit: DEPOSIT,
             approved: true,
             class: FrameClass::Unpaced,
+            vectors: false,
             slots: 2,
             queue_max: 8,
             policy: Policy::default(),
@@ -383,7 +389,19 @@ pub(crate) fn pod_config(dir: &Path, chain: &ChainConfig, options: &Options) -> 
         max_output_tokens: 1024,
         load: None,
         keep_alive_s: None,
+        projector: None,
+        draft: None,
+        embeddings: None,
     };
+    let pooling = Some("mean".to_owned());
+    let vectors = ModelSettings {
+        model: VECTORS.to_owned(),
+        context_tokens: 512,
+        max_output_tokens: 1,
+        embeddings: Some(EmbeddingsSettings { pooling }),
+        ..model.clone()
+    };
+    let models = if options.vectors { vec![model, vectors] } else { vec![model] };
     let worker = WorkerSettings {
         path: worker,
         args: Vec::new(),
@@ -403,7 +421,7 @@ pub(crate) fn pod_config(dir: &Path, chain: &ChainConfig, options: &Options) -> 
         enclave: EnclaveSettings {
             program: program("phallama-enclave"),
             program_args: Vec::new(),
-            models: vec![model],
+            models,
             worker,
             tee: TeeSettings::Simulated { platform_seed: "end to end".to_owned() },
             danger_accept_simulated_tee: true,

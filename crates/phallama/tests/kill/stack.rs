@@ -12,6 +12,7 @@ use phallama_chain::{Chain, ChainConfig, Channel};
 use phallama_client::{Client, ClientConfig, Keystore, ScryptCost, StoredReceipt, TrustPolicy};
 use phallama_devchain::{ChainOptions, DevChain, FaultyRpc, dev_account};
 use phallama_host::journal::{ChannelRecord, Journal};
+use phallama_protocol::demand::Demand;
 use phallama_protocol::eip712::OpenAccount;
 use phallama_protocol::ids::{Amount, PodId};
 use phallama_protocol::keys::Signer;
@@ -28,7 +29,7 @@ pub(crate) const MODEL: &str = "test-model";
 const TINY: &[u8] = include_bytes!("../../../../vectors/gguf/tiny.gguf");
 const DEPOSIT: u64 = 100_000_000;
 /// A sealed request of the apps is shorter.
-const BODY_BYTES_MAX: usize = 400;
+const BODY_BYTES_MAX: u64 = 400;
 const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// Everything. It ends with the value.
@@ -181,7 +182,7 @@ impl Stack {
     /// What an answer of the apps can cost at most.
     pub(crate) async fn reserve(&self) -> u128 {
         let record = self.chain.pod(self.pod_id).await.expect("read").expect("registered");
-        let reserve = record.offers[0].reserve(BODY_BYTES_MAX, 1, MAX_TOKENS);
+        let reserve = record.offers[0].reserve(&Demand::of_chat(BODY_BYTES_MAX, 1, MAX_TOKENS));
         reserve.expect("a small amount").value()
     }
 

@@ -1,4 +1,4 @@
-//! Writes an answer in llama-server's stream format, for chat and for raw completion.
+//! Writes an answer in llama-server's stream formats.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -7,10 +7,19 @@ use serde_json::{Value, json};
 
 use crate::http;
 
+/// The format that goes with an endpoint.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Chat,
+    Completion,
+    /// The server's own, for text that is filled in.
+    Infill,
+}
+
 /// One streamed answer.
 pub(crate) struct Answer<'a> {
     stream: &'a UnixStream,
-    chat: bool,
+    shape: Shape,
     prompt: usize,
     cached: usize,
     sent: u64,
@@ -21,12 +30,12 @@ impl<'a> Answer<'a> {
     /// Starts the stream with the report of a prompt of so many tokens.
     pub(crate) fn start(
         stream: &'a UnixStream,
-        chat: bool,
+        shape: Shape,
         prompt: usize,
         cached: usize,
         max_tokens: u64,
     ) -> io::Result<Self> {
-        let answer = Self { stream, chat, prompt, cached, sent: 0, max_tokens };
+        let answer = Self { stream, shape, prompt, cached, sent: 0, max_tokens };
         http::start_stream(stream)?;
         for processed in [cached, prompt] {
             let mut chunk = answer.chunk(&answer.delta(&json!({ "content": null })));
@@ -60,8 +69,12 @@ impl<'a> Answer<'a> {
         let Some(mut chunk) = self.token_chunk(1, &json!({ "content": text })) else {
             return Ok(());
         };
-        chunk["choices"][0]["logprobs"] =
-            json!({ "content": [{ "token": text, "logprob": -0.5, "top_logprobs": [] }] });
+        let probabilities = json!([{ "token": text, "logprob": -0.5, "top_logprobs": [] }]);
+        if self.shape == Shape::Infill {
+            chunk["completion_probabilities"] = probabilities;
+        } else {
+            chunk["choices"][0]["logprobs"] = json!({ "content": probabilities });
+        }
         self.send(&chunk)
     }
 
@@ -79,9 +92,17 @@ impl<'a> Answer<'a> {
     /// The proper end: reason, usage, `[DONE]`.
     pub(crate) fn finish(self, reason: &str) -> io::Result<()> {
         let reason = if self.is_full() && reason == "stop" { "length" } else { reason };
+        if self.shape == Shape::Infill {
+            let stop_type = if reason == "length" { "limit" } else { "eos" };
+            self.send(&json!({
+                "content": "", "stop": true, "stop_type": stop_type,
+                "tokens_evaluated": self.prompt, "timings": self.timings(),
+            }))?;
+            return http::end_stream(self.stream);
+        }
         let mut last = self.chunk(&self.delta(&json!({})));
         last["choices"][0]["finish_reason"] = json!(reason);
-        if self.chat {
+        if self.shape == Shape::Chat {
             self.send(&last)?;
             last = self.chunk(&json!([]));
         }
@@ -112,21 +133,26 @@ impl<'a> Answer<'a> {
     }
 
     fn delta(&self, delta: &Value) -> Value {
-        if self.chat {
-            json!([{ "index": 0, "finish_reason": null, "delta": delta }])
-        } else {
-            let text = delta.get("content").and_then(Value::as_str).unwrap_or_default();
-            json!([{ "index": 0, "finish_reason": null, "text": text, "logprobs": null }])
+        if self.shape == Shape::Chat {
+            return json!([{ "index": 0, "finish_reason": null, "delta": delta }]);
         }
+        let text = delta.get("content").and_then(Value::as_str).unwrap_or_default();
+        json!([{ "index": 0, "finish_reason": null, "text": text, "logprobs": null }])
     }
 
     fn chunk(&self, choices: &Value) -> Value {
-        let object = if self.chat { "chat.completion.chunk" } else { "text_completion" };
+        let object = match self.shape {
+            Shape::Chat => "chat.completion.chunk",
+            Shape::Completion => "text_completion",
+            Shape::Infill => return json!({ "content": choices[0]["text"], "stop": false }),
+        };
         json!({ "object": object, "model": "fake", "choices": choices })
     }
 
     fn timings(&self) -> Value {
-        json!({ "predicted_n": self.sent, "prompt_ms": 1.0, "predicted_ms": 2.0 })
+        json!({
+            "cache_n": self.cached, "predicted_n": self.sent, "prompt_ms": 1.0, "predicted_ms": 2.0,
+        })
     }
 
     fn send(&self, chunk: &Value) -> io::Result<()> {

@@ -22,21 +22,27 @@
 //! - `garbage`: an event that is not JSON. `binary`: one that is not UTF-8. `flood`: one without
 //!   end.
 //! - `error N`: N tokens, then an error event.
-//! - `refuse STATUS`: an error answer with that status. `long`: the prompt is too long.
+//! - `refuse STATUS`: an error answer with that status. `long`: the prompt is too long. `unable`:
+//!   the model cannot do it.
 //! - `reflect`: the JSON of all fields of the request but the prompt, as one token.
 //! - `running`: the number of other answers in progress.
 //!
 //! Anything else is answered with `ok`.
 //!
+//! Started with `--embeddings` it makes vectors: words, bytes, 1. The tokens of a text are the
+//! lengths of its words, and the text of tokens is their numbers.
+//!
 //! Command line beyond llama-server's, for `extra_args`: `--fake-load-ms MS` answers `/health` with
 //! 503 for that long, `--fake-fail-start` ends at once with a message on stderr, `--fake-slots N`
-//! says that it has N slots whatever it was told.
+//! says that it has N slots whatever it was told, `--fake-unpooled` makes no vectors of texts,
+//! `--fake-toolless` has a chat template without tools.
 //!
 //! Prompt tokens are the words of all messages. A slot remembers the words of its last prompt, so
 //! `cached_tokens` shows what `id_slot` and `cache_prompt` did.
 
 mod answer;
 mod http;
+mod inputs;
 mod script;
 
 use std::collections::HashMap;
@@ -56,6 +62,13 @@ pub(crate) struct Shared {
     running: AtomicUsize,
     /// Words of the last prompt, by slot.
     slots: Mutex<HashMap<i64, Vec<String>>>,
+    arguments: Vec<String>,
+}
+
+impl Shared {
+    pub(crate) fn was_told(&self, argument: &str) -> bool {
+        self.arguments.iter().any(|told| told == argument)
+    }
 }
 
 fn main() -> ExitCode {
@@ -82,6 +95,7 @@ fn main() -> ExitCode {
         props: props(&arguments),
         running: AtomicUsize::new(0),
         slots: Mutex::new(HashMap::new()),
+        arguments,
     });
     for stream in listener.incoming().map_while(Result::ok) {
         let shared = Arc::clone(&shared);
@@ -104,10 +118,11 @@ fn props(arguments: &[String]) -> String {
     let parallel = number("--parallel").unwrap_or(1).max(1);
     let context = number("--ctx-size").unwrap_or(0) / parallel;
     let slots = number("--fake-slots").unwrap_or(parallel);
+    let tools = !arguments.iter().any(|argument| argument == "--fake-toolless");
     format!(
         r#"{{"total_slots":{slots},"default_generation_settings":{{"n_ctx":{context}}},
             "build_info":"b1-fake","modalities":{{"vision":false,"audio":false}},
-            "chat_template":"none"}}"#
+            "chat_template":"none","chat_template_caps":{{"supports_tools":{tools}}}}}"#
     )
 }
 
@@ -119,7 +134,10 @@ fn serve(shared: &Shared, stream: &UnixStream) -> std::io::Result<()> {
     match request.path.as_str() {
         "/health" => http::json_response(stream, 200, r#"{"status":"ok"}"#),
         "/props" => http::json_response(stream, 200, &shared.props),
-        "/v1/chat/completions" | "/v1/completions" => {
+        "/v1/embeddings" => inputs::embeddings(shared, stream, &request),
+        "/tokenize" => inputs::tokens(stream, &request),
+        "/detokenize" => inputs::text(stream, &request),
+        "/v1/chat/completions" | "/v1/completions" | "/infill" => {
             shared.running.fetch_add(1, Ordering::SeqCst);
             let result = script::run(shared, stream, &request);
             shared.running.fetch_sub(1, Ordering::SeqCst);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::Shared;
-use crate::answer::Answer;
+use crate::answer::{Answer, Shape};
 use crate::http::{self, Request};
 
 /// Longer than any line the engine accepts.
@@ -22,6 +22,10 @@ pub(crate) fn run(shared: &Shared, stream: &UnixStream, request: &Request) -> io
     let words: Vec<&str> = words.collect();
     match command {
         "mute" => return http::wait_for_close(stream),
+        "unable" => {
+            let error = r#"{"error":{"message":"told to","type":"not_supported_error"}}"#;
+            return http::json_response(stream, 501, error);
+        }
         "refuse" => {
             let status = number(&words, 0).try_into().unwrap_or(500);
             let error = r#"{"error":{"message":"told to refuse"}}"#;
@@ -36,8 +40,12 @@ pub(crate) fn run(shared: &Shared, stream: &UnixStream, request: &Request) -> io
     let prompt = prompt_words(&body);
     let cached = cached_words(shared, &body, &prompt);
     let max_tokens = body["max_tokens"].as_u64().unwrap_or(u64::MAX);
-    let chat = request.path.ends_with("/chat/completions");
-    let answer = Answer::start(stream, chat, prompt.len(), cached, max_tokens)?;
+    let shape = match request.path.as_str() {
+        "/infill" => Shape::Infill,
+        path if path.ends_with("/chat/completions") => Shape::Chat,
+        _ => Shape::Completion,
+    };
+    let answer = Answer::start(stream, shape, prompt.len(), cached, max_tokens)?;
     if is_fault(command) {
         return fault(answer, stream, command, &words);
     }
@@ -134,14 +142,16 @@ fn number(words: &[&str], index: usize) -> u64 {
 fn last_message(body: &Value) -> &str {
     let messages = body["messages"].as_array();
     let user = messages.into_iter().flatten().rfind(|message| message["role"] == "user");
-    let content = user.map_or(&body["prompt"], |message| &message["content"]);
+    let raw = [&body["prompt"], &body["input_prefix"]].into_iter().find(|raw| raw.is_string());
+    let content = user.map(|message| &message["content"]).or(raw).unwrap_or(&Value::Null);
     content.as_str().or_else(|| content[0]["text"].as_str()).unwrap_or_default()
 }
 
 fn prompt_words(body: &Value) -> Vec<String> {
     let mut words = Vec::new();
     let messages = body["messages"].as_array().into_iter().flatten();
-    for text in messages.map(|message| &message["content"]).chain([&body["prompt"]]) {
+    let raw = ["prompt", "input_prefix", "input_suffix"].map(|name| &body[name]);
+    for text in messages.map(|message| &message["content"]).chain(raw) {
         words.extend(text.as_str().unwrap_or_default().split_whitespace().map(str::to_owned));
     }
     words
@@ -161,7 +171,8 @@ fn cached_words(shared: &Shared, body: &Value, prompt: &[String]) -> usize {
 
 fn reflection(body: &Value) -> String {
     let mut fields = body.as_object().cloned().unwrap_or_default();
-    fields.remove("messages");
-    fields.remove("prompt");
+    for prompt in ["messages", "prompt", "input_prefix", "input_suffix"] {
+        fields.remove(prompt);
+    }
     Value::Object(fields).to_string()
 }

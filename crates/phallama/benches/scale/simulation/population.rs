@@ -2,6 +2,7 @@
 //! chat services show (use per user and lengths with long tails, few services with most users), the
 //! numbers are assumptions, written down here and in `docs/scale.md`.
 
+use phallama_protocol::demand::Demand;
 use phallama_protocol::ids::{Amount, Digest32};
 use phallama_protocol::offers::Offer;
 
@@ -41,7 +42,7 @@ const COMPLETION_SIGMA: f64 = 0.9;
 /// Of English text and JSON.
 const BYTES_PER_TOKEN: f64 = 4.2;
 /// A system prompt, a question and an earlier answer.
-const MESSAGES: usize = 3;
+const MESSAGES: u64 = 3;
 
 /// How many take part.
 #[derive(Clone, Copy, Debug)]
@@ -172,9 +173,10 @@ impl Query {
         let prompt = prompt.clamp(1, CONTEXT_TOKENS - OUTPUT_TOKENS_MAX);
         let completion = whole(rng.lognormal(COMPLETION_MEDIAN, COMPLETION_SIGMA));
         let completion = completion.clamp(1, OUTPUT_TOKENS_MAX);
-        let body_bytes = whole(f64::from(prompt) * BYTES_PER_TOKEN) as usize + 120;
+        let body_bytes = u64::from(whole(f64::from(prompt) * BYTES_PER_TOKEN)) + 120;
         let cost = offer.cost(prompt, completion).expect("fits");
-        let reserve = offer.reserve(body_bytes, MESSAGES, OUTPUT_TOKENS_MAX).expect("fits");
+        let demand = Demand::of_chat(body_bytes, MESSAGES, OUTPUT_TOKENS_MAX);
+        let reserve = offer.reserve(&demand).expect("fits");
         Self { cost: units(cost), reserve: units(reserve) }
     }
 }

@@ -10,6 +10,7 @@ use phallama_chain::{Channel, LockRow};
 use phallama_host::admission::{Ask, Decision, Facts, Grant, Limits, Standing, decide};
 use phallama_host::journal::Condition;
 use phallama_host::locks;
+use phallama_protocol::demand::Demand;
 use phallama_protocol::ids::{Address, Amount, Digest32};
 use phallama_protocol::keys::Signature;
 
@@ -71,7 +72,8 @@ impl Attack {
     /// On a pod of this speed at the default prices. The longest answers to a short question.
     pub(crate) fn on(accounts: u32, tokens_per_s: f64) -> Self {
         let offer = offer(1.0);
-        let reserve = offer.reserve(200, 1, offer.max_output_tokens).expect("fits");
+        let reserve =
+            offer.reserve(&Demand::of_chat(200, 1, offer.max_output_tokens)).expect("fits");
         let per_s = tokens_per_s * offer.output_price_per_mtok.value() as f64 / 1_000_000.0;
         let sells_per_block = rng::whole(per_s * BLOCK_S as f64).into();
         Self { accounts, reserve: units(reserve), sells_per_block }

@@ -99,6 +99,9 @@ fn settings(model: &PodModel, is_only: bool, place: &Place) -> Result<ModelSetti
         max_output_tokens: model.max_output,
         load: model.lazy.then_some(LoadSettings::Request),
         keep_alive_s: model.keep_alive,
+        projector: None,
+        draft: None,
+        embeddings: None,
     })
 }
 
