@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use crate::admin::{AdminServer, Desk};
 use crate::attestation::CollateralKeeper;
 use crate::books::Books;
+use crate::clock;
 use crate::config::{PodConfig, Policy, SEALED_MAX_BYTES};
 use crate::enclave::{EnclaveClient, EnclaveProcess, EnclaveState, Report};
 use crate::error::PodError;
@@ -32,7 +33,7 @@ use crate::reserves::Reserves;
 use crate::settlement::{Memory, Settlement, Settler};
 use crate::status::{PodStatus, StatusSource};
 use crate::view::{ChainView, Patience};
-use crate::watcher::Watcher;
+use crate::watcher::{WRITE_OFF_AFTER, Watcher};
 
 /// The enclave waits 30 s for an answer about a payment.
 const LOCK_WAIT_MAX_MS: u64 = 25_000;
@@ -347,9 +348,8 @@ impl Inside {
             lock_wait: ms(config.policy.lock_wait_ms),
             metrics,
         });
-        for record in journal.unsettled() {
-            gate.reserves.charge(record.key.user, record.key.epoch, record.cumulative);
-        }
+        let given_up = clock::now_unix_s().saturating_sub(WRITE_OFF_AFTER.as_secs());
+        gate.reserves.restore(&journal.unsettled(), given_up);
         let client = EnclaveClient::new(places.link_socket.clone());
         let keeper = CollateralKeeper::open(config, client.clone(), &places.collateral)?;
         Ok(Self { on_chain, gate, client, keeper: Arc::new(keeper), books, report })

@@ -2,14 +2,17 @@
 //!
 //! A user's *exposure* is what its channel was charged, and what its open exchanges may still cost,
 //! beyond what is locked at the chain's `safe` head. It does not end with an exchange: it ends when
-//! the lock is safe, or the channel closed.
+//! the lock is safe, or the channel closed, or when nothing has covered it for so long that it
+//! counts as lost.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use phallama_chain::Channel;
 use phallama_protocol::ids::{Address, Amount};
 
+use crate::journal::ChannelRecord;
 use crate::money::{minus, plus, total};
 
 /// One user's side of the balance.
@@ -23,19 +26,47 @@ pub struct Position {
     pub in_flight: Amount,
     /// Locked at the `safe` head, cumulative.
     pub safe_locked: Amount,
+    /// What counts as lost, cumulative like `charged`.
+    lost: Amount,
+    /// What was charged when it was first seen that not all of it is covered.
+    uncovered: Option<(Instant, Amount)>,
 }
 
 impl Position {
-    /// What the user owes or may come to owe beyond what is locked for good.
+    /// What the user owes or may come to owe beyond what is locked for good, and is not given up.
     pub fn exposure(&self) -> Amount {
-        minus(plus(self.charged, self.in_flight), self.safe_locked)
+        minus(plus(self.charged, self.in_flight), self.safe_locked.max(self.lost))
+    }
+
+    /// Whether the channel owes something, be it given up.
+    fn owes(&self) -> bool {
+        plus(self.charged, self.in_flight) > self.safe_locked
+    }
+
+    /// Gives up what was charged at a look at least `after` ago and is not covered yet. What was
+    /// charged since has not waited as long.
+    fn give_up(&mut self, now: Instant, after: Duration) {
+        if self.charged <= self.safe_locked.max(self.lost) {
+            self.uncovered = None;
+            return;
+        }
+        let (since, charged) = *self.uncovered.get_or_insert((now, self.charged));
+        if now.duration_since(since) >= after {
+            self.lost = charged;
+            self.uncovered = (self.charged > charged).then_some((now, self.charged));
+        }
+    }
+
+    fn begin(&mut self, epoch: u32) {
+        (self.epoch, self.charged) = (epoch, Amount::ZERO);
+        (self.lost, self.uncovered) = (Amount::ZERO, None);
     }
 
     /// Takes over what the chain says of the channel. What an earlier generation was charged beyond
     /// what was paid is lost, and no longer at risk.
     fn see(&mut self, channel: &Channel, safe_locked: Amount) {
         if channel.epoch != self.epoch {
-            (self.epoch, self.charged) = (channel.epoch, Amount::ZERO);
+            self.begin(channel.epoch);
         }
         self.charged = self.charged.max(channel.claimed);
         self.safe_locked = safe_locked.min(channel.locked);
@@ -71,7 +102,7 @@ impl Book {
         self.at_risk = self.at_risk.saturating_sub(position.exposure().value());
         change(&mut position);
         self.at_risk = self.at_risk.saturating_add(position.exposure().value());
-        if position.in_flight == Amount::ZERO && position.exposure() == Amount::ZERO {
+        if position.in_flight == Amount::ZERO && !position.owes() {
             self.positions.remove(&user);
         } else {
             self.positions.insert(user, position);
@@ -130,7 +161,7 @@ impl Reserves {
     pub fn charge(&self, user: Address, epoch: u32, cumulative: Amount) {
         self.book().change(user, |position| {
             if epoch > position.epoch {
-                (position.epoch, position.charged) = (epoch, Amount::ZERO);
+                position.begin(epoch);
             }
             if epoch == position.epoch {
                 position.charged = position.charged.max(cumulative);
@@ -146,17 +177,35 @@ impl Reserves {
         }
     }
 
-    /// Counts what a user owes as lost instead of at risk, unless an exchange is open.
-    pub fn write_off(&self, user: Address) {
+    /// Counts as lost, instead of at risk, what was charged `after` ago at the latest and nothing
+    /// has covered since.
+    pub fn write_off(&self, now: Instant, after: Duration) {
         let mut book = self.book();
-        if book.of(user).in_flight == Amount::ZERO {
-            book.change(user, |position| *position = Position::default());
+        let users: Vec<_> = book.positions.keys().copied().collect();
+        for user in users {
+            book.change(user, |position| position.give_up(now, after));
+        }
+    }
+
+    /// Takes up what was unsettled at the last end; of that, what has been so since before
+    /// `given_up_unix_s` counts as lost.
+    pub fn restore(&self, unsettled: &[ChannelRecord], given_up_unix_s: u64) {
+        for record in unsettled {
+            let (user, charged) = (record.key.user, record.cumulative);
+            self.charge(user, record.key.epoch, charged);
+            if record.unsettled_since_unix_s <= given_up_unix_s {
+                self.book().change(user, |position| position.lost = charged);
+            }
         }
     }
 
     /// Users with something in flight or at risk.
     pub fn users(&self) -> Vec<Address> {
-        self.book().positions.keys().copied().collect()
+        let book = self.book();
+        let open = book.positions.iter().filter(|(_, position)| {
+            position.in_flight > Amount::ZERO || position.exposure() > Amount::ZERO
+        });
+        open.map(|(user, _)| *user).collect()
     }
 
     /// Sum of the reserves of open exchanges.
@@ -245,8 +294,47 @@ mod tests {
         assert_eq!(reserves.at_risk(), 80.into());
         drop(open);
         assert_eq!(reserves.at_risk(), 50.into());
-        reserves.write_off(USER);
-        assert_eq!(reserves.at_risk(), Amount::ZERO);
+    }
+
+    #[test]
+    fn what_nothing_covered_for_a_day_is_given_up_and_nothing_charged_since() {
+        let (reserves, begin) = (Reserves::default(), Instant::now());
+        let day = Duration::from_hours(24);
+        let write_off = |hours| reserves.write_off(begin + Duration::from_hours(hours), day);
+        reserves.charge(USER, 1, 1.into());
+        write_off(0);
+        // The full credit, shortly before the unit has waited for a day.
+        reserves.charge(USER, 1, 50.into());
+        write_off(23);
+        assert_eq!(reserves.at_risk(), 50.into());
+        for hours in 24..48 {
+            write_off(hours);
+            assert_eq!(reserves.at_risk(), 49.into(), "at hour {hours}");
+        }
+        write_off(48);
+        assert_eq!((reserves.at_risk(), reserves.users()), (Amount::ZERO, vec![]));
+        // Whoever comes back is not counted for it again, but for what is new.
+        let open = take(&reserves, USER, 30, seen(0, 0, 50));
+        assert_eq!(reserves.at_risk(), 30.into());
+        drop(open);
+        // And a lock first pays for what was given up.
+        reserves.charge(USER, 1, 60.into());
+        reserves.see(USER, &channel(55), 55.into());
+        assert_eq!(reserves.at_risk(), 5.into());
+    }
+
+    #[test]
+    fn what_is_covered_in_time_is_not_given_up() {
+        let (reserves, begin) = (Reserves::default(), Instant::now());
+        let day = Duration::from_hours(24);
+        let open = take(&reserves, USER, 5, seen(0, 0, 50));
+        reserves.write_off(begin, day);
+        reserves.see(USER, &channel(50), 50.into());
+        reserves.write_off(begin + day / 2, day);
+        reserves.charge(USER, 1, 70.into());
+        reserves.write_off(begin + day, day);
+        assert_eq!(reserves.at_risk(), 25.into(), "20 charged for half a day, and 5 open");
+        drop(open);
     }
 
     #[test]

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use phallama_chain::ChainError;
 use tokio::sync::watch;
 
-use crate::clock;
 use crate::enclave::{EnclaveClient, EnclaveState};
 use crate::journal::Journal;
 use crate::reserves::Reserves;
@@ -16,9 +15,9 @@ use crate::view::{Advance, ChainView};
 
 /// Channels per call of the contract's view.
 const CHANNELS_PER_CALL: usize = 500;
-/// What nothing has covered for this long counts as lost, and no longer as at risk, in seconds:
-/// within this time, accounts that take credit and do not pay cost no more than the total limit.
-const WRITE_OFF_AFTER_S: u64 = 86_400;
+/// What nothing has covered for this long counts as lost, and no longer as at risk: within this
+/// time, accounts that take credit and do not pay cost no more than the total limit.
+pub(crate) const WRITE_OFF_AFTER: Duration = Duration::from_hours(24);
 
 /// Follows the chain for one pod.
 pub(crate) struct Watcher {
@@ -89,7 +88,7 @@ impl Watcher {
                 self.settler.wake.notify_one();
             }
         }
-        self.write_off();
+        self.reserves.write_off(Instant::now(), WRITE_OFF_AFTER);
         for users in self.reserves.users().chunks(CHANNELS_PER_CALL) {
             let channels = self.view.channels(users).await?;
             let safe = self.view.safe_channels(users).await?;
@@ -98,14 +97,6 @@ impl Watcher {
             }
         }
         Ok(())
-    }
-
-    fn write_off(&self) {
-        let before = clock::now_unix_s().saturating_sub(WRITE_OFF_AFTER_S);
-        let unsettled = self.journal.unsettled();
-        for record in unsettled.iter().take_while(|it| it.unsettled_since_unix_s <= before) {
-            self.reserves.write_off(record.key.user);
-        }
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use phallama_chain::Channel;
 use phallama_protocol::ids::{Address, Amount};
 
-use super::{Settler, locked};
+use super::{RowsSignedBy, Settler, locked, plan};
 use crate::clock;
 use crate::journal::{ChannelRecord, Condition};
-use crate::money::total;
+use crate::money::plus;
 
 /// Gas of a settlement transaction beside its rows, and of one row (docs/figures.json).
 const GAS_PER_TRANSACTION: u128 = 30_000;
@@ -35,26 +36,27 @@ pub struct Due {
 }
 
 impl Due {
-    /// Whether `unsettled`, oldest first, should be settled now, at this price per gas. A user who
-    /// is `leaving` can take everything unclaimed away when the exit ends.
+    /// Whether claims for which the contract would pay `value` in all should be settled now,
+    /// oldest first, at this price per gas. A user who is `leaving` can take everything unclaimed
+    /// away when the exit ends.
     pub fn is_due(
         &self,
-        unsettled: &[ChannelRecord],
+        payable: &[ChannelRecord],
+        value: Amount,
         now_unix_s: u64,
         gas_price_wei: Option<u128>,
         leaving: impl Fn(Address) -> bool,
     ) -> bool {
-        let (Some(oldest), Some(newest)) = (unsettled.first(), unsettled.last()) else {
+        let (Some(oldest), Some(newest)) = (payable.first(), payable.last()) else {
             return false;
         };
         let age_s = now_unix_s.saturating_sub(oldest.unsettled_since_unix_s);
         // After the clock was set back an age says nothing any more.
         let set_back = newest.unsettled_since_unix_s > now_unix_s.saturating_add(CLOCK_SKEW_MAX_S);
-        let value = total(unsettled.iter().map(ChannelRecord::unsettled));
         set_back
             || age_s >= self.max_age_s
-            || value >= self.worth_it(unsettled.len(), gas_price_wei)
-            || unsettled.iter().any(|record| leaving(record.key.user))
+            || value >= self.worth_it(payable.len(), gas_price_wei)
+            || payable.iter().any(|record| leaving(record.key.user))
     }
 
     /// The value from which settling this many rows is worth its gas.
@@ -104,22 +106,56 @@ impl Waiting {
 impl Settler {
     /// Whether enough has gathered, something has waited long enough, or a user is leaving.
     pub(super) fn is_due(&self) -> bool {
-        let unsettled = self.journal.unsettled();
+        let (payable, value) = self.payable();
         if self.journal.condition() == Condition::Stopped {
             // What is known is in memory only.
-            return !unsettled.is_empty();
+            return !payable.is_empty();
         }
         let leaving = |user| self.view.last_channel(user).is_some_and(|c| c.exit_at_unix_s != 0);
         // The time of day can be set back; then this says how long it has been.
-        let waited = locked(&self.memory.waiting).age(!unsettled.is_empty(), Instant::now());
+        let waited = locked(&self.memory.waiting).age(!payable.is_empty(), Instant::now());
+        let (now_unix_s, gas_price) = (clock::now_unix_s(), self.view.gas_price_wei());
         waited >= Duration::from_secs(self.due.max_age_s)
-            || self.due.is_due(&unsettled, clock::now_unix_s(), self.view.gas_price_wei(), leaving)
+            || self.due.is_due(&payable, value, now_unix_s, gas_price, leaving)
     }
 
-    /// Whether a key that signed something unsettled will soon not be accepted any more.
+    /// Claims that a settlement would be paid for, oldest first, and how much, as far as is known.
+    /// What is owed beyond what is locked makes nothing due, however old it is: whoever does not
+    /// pay would have every claim of everybody else settled by itself.
+    fn payable(&self) -> (Vec<ChannelRecord>, Amount) {
+        let identity = self.identity();
+        let mut value = Amount::ZERO;
+        let mut payable = self.journal.unsettled();
+        payable.retain(|record| {
+            let amount = match self.view.last_channel(record.key.user) {
+                Some(channel) if self.is_passed_over(record, &channel, identity) => Amount::ZERO,
+                Some(channel) => plan::payable(record, &channel),
+                // Settling reads it.
+                None => record.unsettled(),
+            };
+            value = plus(value, amount);
+            amount > Amount::ZERO
+        });
+        (payable, value)
+    }
+
+    /// Whether a row would not be sent, or be passed over in every way to send it.
+    fn is_passed_over(
+        &self,
+        record: &ChannelRecord,
+        channel: &Channel,
+        identity: Option<Address>,
+    ) -> bool {
+        let (skipped, now) = (locked(&self.memory.skipped), Instant::now());
+        let holds = |way| skipped.holds(way, record, channel, now);
+        let by_enclave = Some(record.identity) == identity && !holds(RowsSignedBy::Enclave);
+        channel.epoch != record.key.epoch || !by_enclave && holds(RowsSignedBy::Receipts)
+    }
+
+    /// Whether a key that signed something payable will soon not be accepted any more.
     pub(super) async fn key_ends_soon(&self) -> bool {
         let mut identities: Vec<_> =
-            self.journal.unsettled().iter().map(|record| record.identity).collect();
+            self.payable().0.iter().map(|record| record.identity).collect();
         identities.sort_unstable();
         identities.dedup();
         for identity in identities {
@@ -188,11 +224,12 @@ mod tests {
     fn settlement_is_due_by_value_by_age_and_by_exit() {
         let (due, one, two) = (due(), [record(1)], [record(1), record(2)]);
         let nobody = |_| false;
-        assert!(!due.is_due(&[], u64::MAX, None, nobody));
-        assert!(!due.is_due(&one, 1_049, None, nobody));
-        assert!(due.is_due(&one, 1_050, None, nobody));
-        assert!(due.is_due(&two, 1_000, None, nobody));
-        assert!(due.is_due(&one, 1_000, None, |user| user == Address([1; 20])));
+        assert!(!due.is_due(&[], Amount::ZERO, u64::MAX, None, nobody));
+        assert!(!due.is_due(&one, 60.into(), 1_049, None, nobody));
+        assert!(due.is_due(&one, 60.into(), 1_050, None, nobody));
+        assert!(!due.is_due(&two, 119.into(), 1_000, None, nobody));
+        assert!(due.is_due(&two, 120.into(), 1_000, None, nobody));
+        assert!(due.is_due(&one, 60.into(), 1_000, None, |user| user == Address([1; 20])));
     }
 
     #[test]

@@ -299,11 +299,16 @@ impl Settler {
                 }
             }
         }
-        Ok(())
+        let mut ended = self.journal.unsettled();
+        ended.retain(|record| {
+            self.view.last_channel(record.key.user).is_some_and(|it| it.epoch > record.key.epoch)
+        });
+        let ended: Vec<_> = ended.iter().map(|record| record.key).collect();
+        self.note_ended(&ended).await
     }
 
     /// Notes which channels have moved on in blocks that stay.
-    async fn note_ended(&self, ended: &[ChannelKey]) -> Result<(), SettleError> {
+    async fn note_ended(&self, ended: &[ChannelKey]) -> Result<(), ChainError> {
         for keys in ended.chunks(CHANNELS_PER_CALL) {
             let users: Vec<_> = keys.iter().map(|key| key.user).collect();
             let safe = self.view.safe_channels(&users).await?;

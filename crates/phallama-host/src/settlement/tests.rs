@@ -246,6 +246,40 @@ async fn settles_by_itself_when_enough_is_unsettled() {
 }
 
 #[tokio::test]
+async fn who_does_not_pay_has_no_claim_of_others_settled_early() {
+    let world = World::new(0).await;
+    let (payer, deadbeat) = (locked_user(&world, 1).await, user(2));
+    world.open(&deadbeat, 500).await;
+    world.lock(&deadbeat, 20).await;
+    std::fs::remove_file(world.enclave.socket()).unwrap();
+    let mut settler = world.settler();
+    settler.due.min_value = 100.into();
+    charge(&world, &deadbeat, 20).await;
+    assert_eq!(settler.settle_now().await.unwrap().len(), 1);
+    // It took credit long ago, has nothing locked for it, and leaves.
+    charge_at(&world, &deadbeat, 80, clock::now_unix_s() - settler.due.max_age_s).await;
+    world.start_exit(&deadbeat).await;
+    world.view.channels(&[deadbeat.address(), payer.address()]).await.unwrap();
+    let sent = || world.endpoint.arrivals("eth_sendRawTransaction");
+    let before = sent();
+    while_running(&settler, async {
+        for cumulative in [40, 80, 120] {
+            charge(&world, &payer, cumulative).await;
+            next_look().await;
+            while settler.memory.turn.try_lock().is_err() {
+                tokio::task::yield_now().await;
+            }
+        }
+        while world.journal.unsettled().len() > 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(sent() - before, 1, "one settlement, of what was worth it");
+    assert_eq!(credit(&world).await, 140.into());
+}
+
+#[tokio::test]
 async fn settles_by_itself_what_has_waited_long_enough() {
     let world = World::new(0).await;
     let (first, second) = (locked_user(&world, 1).await, locked_user(&world, 2).await);

@@ -5,6 +5,7 @@ use phallama_protocol::refusal::Code;
 use serde_json::json;
 
 use super::*;
+use crate::clock;
 use crate::testing::{World, charge, charge_at, user};
 
 fn watcher(world: &World) -> Watcher {
@@ -44,16 +45,18 @@ async fn charge_is_at_risk_until_its_lock_is_safe() {
 }
 
 #[tokio::test]
-async fn debt_that_nothing_covered_for_a_day_is_lost_and_no_longer_at_risk() {
-    let user = user(1);
-    let day_ago = clock::now_unix_s() - WRITE_OFF_AFTER_S;
-    for (at_unix_s, left) in [(day_ago + 600, 70.into()), (day_ago, Amount::ZERO)] {
-        let world = World::new(0).await;
-        charge_at(&world, &user, 70, at_unix_s).await;
-        world.gate.reserves.charge(user.address(), 0, 70.into());
-        watcher(&world).refresh().await.unwrap();
-        assert_eq!(world.gate.reserves.at_risk(), left);
-    }
+async fn debt_that_nothing_covered_for_a_day_stays_lost_through_a_restart_and_erases_no_other() {
+    let (world, old, new) = (World::new(0).await, user(1), user(2));
+    let day_ago = clock::now_unix_s() - WRITE_OFF_AFTER.as_secs();
+    charge_at(&world, &old, 70, day_ago).await;
+    charge_at(&world, &new, 50, day_ago + 600).await;
+    let reserves = &world.gate.reserves;
+    reserves.restore(&world.journal.unsettled(), day_ago);
+    assert_eq!(reserves.at_risk(), 50.into());
+    // One who left something unpaid for a day takes credit again.
+    reserves.charge(old.address(), 0, 100.into());
+    watcher(&world).refresh().await.unwrap();
+    assert_eq!(reserves.at_risk(), 80.into());
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ impl World {
             if pod.settling == 0 && pod.unsettled > 0 && pod.paused_until <= self.block {
                 let leaving = pod.leaving > 0;
                 let all = [record(0, pod.unsettled, 0, seconds(pod.oldest))];
-                if due.is_due(&all, self.now(), None, |_| leaving) {
+                if due.is_due(&all, all[0].unsettled(), self.now(), None, |_| leaving) {
                     self.settle(id);
                 }
             }
