@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use phallama_protocol::ids::{Address, Amount};
 use tokio::sync::OwnedMutexGuard;
 
-/// Most channels of one boot. A channel exists only after the host admitted a payment in it.
+/// Most channels of one boot. A channel exists only after the host admitted a payment in it and its
+/// cap covered that.
 const CHANNELS_MAX: usize = 262_144;
 
 /// One generation of a user's channel with this pod.
@@ -30,8 +31,6 @@ struct Channel {
     /// Cumulative amount: own charges on top of the highest claim that the host knew when the first
     /// request was reserved.
     charged: Amount,
-    /// Whether a request was reserved in this boot: from then on the host's number says nothing.
-    begun: bool,
     /// Highest cumulative amount of a claim that the host stored: what a batch may contain.
     claimed: Amount,
     /// Sum of the reserves of open requests.
@@ -77,8 +76,9 @@ pub enum CloseError {
     /// Requests are still open.
     #[error("{0} requests of this channel are still open")]
     Open(u32),
-    /// Nothing was charged in this channel since this enclave started.
-    #[error("this enclave has charged nothing in this channel")]
+    /// No request was reserved in this channel since this enclave started: what it owes from before
+    /// is not known.
+    #[error("this enclave has served nothing in this channel")]
     Unknown,
 }
 
@@ -136,23 +136,25 @@ impl Ledger {
         reserve: Amount,
     ) -> Result<Reservation, ReserveError> {
         let mut channels = self.lock();
-        if channels.len() >= CHANNELS_MAX && !channels.contains_key(&key) {
+        let known = channels.get(&key);
+        if known.is_none() && channels.len() >= CHANNELS_MAX {
             return Err(ReserveError::Full);
         }
-        let channel = channels.entry(key).or_default();
-        if channel.closed {
-            return Err(ReserveError::Closed { charged: channel.charged });
+        let (charged, reserved) = known
+            .map_or((known_by_host, Amount::ZERO), |channel| (channel.charged, channel.reserved));
+        if known.is_some_and(|channel| channel.closed) {
+            return Err(ReserveError::Closed { charged });
         }
-        let charged = if channel.begun { channel.charged } else { known_by_host };
-        let reserved = channel.reserved;
         let now_reserved = reserved.checked_add(reserve);
         let needed = now_reserved.and_then(|sum| sum.checked_add(charged));
         let Some(now_reserved) = now_reserved.filter(|_| needed.is_some_and(|sum| sum <= cap))
         else {
             return Err(ReserveError::CapTooLow { cap, charged, reserved, reserve });
         };
-        // Only now: what is charged and reserved stays within a cap that the user has signed.
-        (channel.charged, channel.begun) = (charged, true);
+        // Only now: a refusal leaves no channel behind, which could be closed or would fill the table,
+        // and what is charged and reserved stays within a cap that the user has signed.
+        let first = || Channel { charged, ..Channel::default() };
+        let channel = channels.entry(key).or_insert_with(first);
         channel.reserved = now_reserved;
         channel.open_requests += 1;
         Ok(Reservation { ledger: Arc::clone(self), key, reserve, held: true })
@@ -362,6 +364,34 @@ mod tests {
         drop(reserve(&ledger, 100, 20).unwrap());
         drop(ledger.reserve(KEY, amount(70), amount(100), amount(20)).unwrap());
         assert_eq!(ledger.charged(KEY), Amount::ZERO);
+    }
+
+    #[test]
+    fn a_refused_request_leaves_no_channel_that_could_be_closed() {
+        let ledger = Arc::new(Ledger::default());
+        let refused = ledger.reserve(KEY, amount(1_000), amount(1), amount(10)).err();
+        let expected = ReserveError::CapTooLow {
+            cap: amount(1),
+            charged: amount(1_000),
+            reserved: Amount::ZERO,
+            reserve: amount(10),
+        };
+        assert_eq!(refused, Some(expected));
+        assert_eq!(ledger.close(KEY), Err(CloseError::Unknown), "1,000 is owed from before");
+        drop(ledger.reserve(KEY, amount(1_000), amount(1_010), amount(10)).unwrap());
+        assert_eq!(ledger.close(KEY), Ok(amount(1_000)));
+    }
+
+    #[test]
+    fn strangers_without_money_take_no_room() {
+        let ledger = Arc::new(Ledger::default());
+        for number in 0..2 * u32::try_from(CHANNELS_MAX).unwrap() {
+            let key = ChannelKey { epoch: number, ..KEY };
+            let refused = ledger.reserve(key, Amount::ZERO, Amount::ZERO, amount(1)).err();
+            assert!(matches!(refused, Some(ReserveError::CapTooLow { .. })), "{refused:?}");
+        }
+        reserve(&ledger, 100, 60).unwrap();
+        assert_eq!(ledger.lock().len(), 1);
     }
 
     #[test]
