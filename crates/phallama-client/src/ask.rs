@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use phallama_protocol::frames::{ClientExchange, FrameClass, Message};
-use phallama_protocol::ids::{PodId, RequestId};
+use phallama_protocol::ids::{Amount, PodId, RequestId};
 use phallama_protocol::offers::Offer;
 use phallama_protocol::rand_core::UnwrapErr;
 use phallama_protocol::refusal::{Code, Refusal};
@@ -164,24 +164,35 @@ impl Client {
     ) -> Result<Answer, ClientError> {
         let mut pod = self.verified(&candidate.record).await?;
         // The same id on every attempt, so that no attempt can be charged beside another.
-        let request_id = request_id.unwrap_or_else(|| RequestId(random_bytes()));
-        let (mut key_may_be_stale, mut amount_may_be_stale, mut repeats) = (true, true, false);
+        let (is_named, mut request_id) =
+            (request_id.is_some(), request_id.unwrap_or_else(|| RequestId(random_bytes())));
+        let (mut key_may_be_stale, mut amount_may_be_stale, mut before) = (true, true, None);
         loop {
             // Terms are those of the verified record, which may be newer than the list.
             let offer = offer_of(&pod, &candidate.offer.model)?;
-            let (sized, mut promise) =
-                self.promise_sized(&pod, &offer, question, request_id).await?;
+            let promised = self.promise_sized(&pod, &offer, question, request_id, before).await;
+            let (sized, mut promise) = match promised {
+                // At new prices it is another request, beside which the first stays at risk.
+                Err(ClientError::RequestRepeated { how: Repeated::Larger, .. })
+                    if before.is_some() && !is_named =>
+                {
+                    (request_id, before) = (RequestId(random_bytes()), None);
+                    continue;
+                }
+                promised => promised?,
+            };
             promise.tells(fate);
-            if repeats {
+            if before.is_some() {
                 promise.repeats();
             }
             match self.attempt(&pod, offer, question.method, class, sized, promise).await? {
                 Attempt::Begun(begun) => return Ok(answer::start(*begun)),
                 Attempt::UnknownKey(first) if key_may_be_stale => {
-                    (key_may_be_stale, repeats) = (false, true);
+                    (key_may_be_stale, before) = (false, Some(first.reserve()));
+                    // Anybody could have said so: it may have been charged. The retry has the same
+                    // id and takes the same money back.
+                    first.finish(lost()).await?;
                     pod = self.with_fresh_bundle(&pod).await?;
-                    // The retry has the same id: its promise stands for both.
-                    first.finish(Outcome::NotCharged).await?;
                 }
                 Attempt::UnknownKey(second) => {
                     second.finish(lost()).await?;
@@ -197,15 +208,20 @@ impl Client {
     }
 
     /// Sizes the question for the pod's offer and promises its reserve. A question that leaves the
-    /// number of tokens open is cut to what limits and balance allow.
+    /// number of tokens open is cut to what limits and balance allow, and to what was promised
+    /// before.
     async fn promise_sized(
         &self,
         pod: &VerifiedPod,
         offer: &Offer,
         question: &Question,
         request_id: RequestId,
+        before: Option<Amount>,
     ) -> Result<(SizedQuestion, Promise), ClientError> {
-        let sized = question.sized(offer)?;
+        let mut sized = question.sized(offer)?;
+        if let Some(before) = before.filter(|before| sized.reserve > *before) {
+            sized = question.within(offer, before.value())?.unwrap_or(sized);
+        }
         let refused = match self.promise(pod, &sized, request_id).await {
             Ok(promise) => return Ok((sized, promise)),
             Err(refused) => refused,

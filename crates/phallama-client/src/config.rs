@@ -131,6 +131,10 @@ pub struct PaymentPolicy {
     /// How long a signed allocation may be submitted, in seconds. Until then its amount counts as
     /// given away.
     pub allocation_life_s: u64,
+    /// Most that the chain may say was claimed in a channel that this wallet has no records of. An
+    /// endpoint that lies about it takes this much, with the help of the pod's host. Above zero for
+    /// a wallet that was restored without its records.
+    pub unrecorded_max: Amount,
 }
 
 /// How much to allocate when `needs` is missing and `available` is free: a chunk, at most half of
@@ -142,7 +146,7 @@ pub fn lock_size(chunk: u128, needs: u128, available: u128, room: u128) -> u128 
 impl Default for PaymentPolicy {
     fn default() -> Self {
         let lock_chunk = Amount::new(1_000_000).expect("a million fits 96 bits");
-        Self { lock_chunk, allocation_life_s: 600 }
+        Self { lock_chunk, allocation_life_s: 600, unrecorded_max: Amount::ZERO }
     }
 }
 

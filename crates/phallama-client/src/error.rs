@@ -164,6 +164,21 @@ pub enum ClientError {
         /// Proven costs, and the reserves of requests that are open or were lost.
         allowed: Amount,
     },
+    /// This wallet has no records of what was claimed in the channel before: the endpoint or the
+    /// pod is wrong about it, or another wallet uses the same key, or the records were lost.
+    /// Nothing was taken over, and nobody is accused.
+    #[error(
+        "{claimed} is said to have been claimed by pod `{pod}`; this wallet has records of \
+         {allowed}"
+    )]
+    RecordsMissing {
+        /// The pod.
+        pod: PodId,
+        /// What the endpoint or the pod says.
+        claimed: Amount,
+        /// What the records explain, or what is believed without them.
+        allowed: Amount,
+    },
     /// Nothing can be signed in the token's name.
     #[error("the token {token} takes no deposits by signature")]
     TokenWithoutSignatures {
@@ -306,6 +321,7 @@ impl ClientError {
             Self::ReceiptRejected { .. } => of(Exit::Payment, 502, "receipt_rejected", false),
             Self::ClaimTooHigh { .. } => of(Exit::Payment, 502, "claim_too_high", false),
             Self::PodOverclaimed { .. } => of(Exit::Payment, 502, "pod_overclaimed", false),
+            Self::RecordsMissing { .. } => of(Exit::Payment, 409, "records_missing", false),
             Self::TokenWithoutSignatures { .. } => {
                 of(Exit::Payment, 409, "token_without_signatures", false)
             }
@@ -349,6 +365,7 @@ impl ClientError {
             | Self::ReceiptRejected { .. }
             | Self::ClaimTooHigh { .. }
             | Self::PodOverclaimed { .. }
+            | Self::RecordsMissing { .. }
             | Self::LimitExceeded { limit: SpendLimit::PerPod, .. } => true,
             Self::PodRefused { code, .. } => {
                 !matches!(code, Code::InvalidRequest | Code::PromptTooLong)
@@ -379,6 +396,7 @@ fn repeated(how: &Repeated) -> String {
             format!("was sent to pod {pod}, which may have charged it")
         }
         Repeated::Larger => "was sent before with a smaller reserve".to_owned(),
+        Repeated::Charged => "was lost, and the pod has charged for lost requests since".to_owned(),
     }
 }
 

@@ -121,6 +121,19 @@ impl ClientError {
                 effect: Some("Nothing more is promised to the pod."),
                 hint: Some(leave(*pod)),
             },
+            Self::RecordsMissing { pod, claimed, allowed } => Explanation {
+                title: format!("this wallet has no records of what pod `{}` claimed", short(*pod)),
+                facts: vec![
+                    fact("claimed", money(claimed), "as the endpoint or the pod says"),
+                    fact("believed", money(allowed), "records, or limits.unrecorded"),
+                ],
+                effect: Some("Nothing of it was accepted; nothing is promised to the pod."),
+                hint: Some(
+                    "Other pods can be asked. If the wallet was restored without its records and \
+                     the amount is right, set `unrecorded` under [limits] in config.toml to it"
+                        .to_owned(),
+                ),
+            },
             Self::Repeated(error) => error.explain(token),
             _ => self.explain_without_money(),
         }
@@ -426,6 +439,21 @@ hint: To test it alone, run `phallama verify 0x7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7
     }
 
     #[test]
+    fn missing_records_name_the_amount_and_the_setting() {
+        let (pod, claimed, allowed) = (PodId([0x7c; 32]), 998.into(), 0.into());
+        let expected = "\
+this wallet has no records of what pod `0x7c7c…7c7c` claimed
+  claimed   998 units  (as the endpoint or the pod says)
+  believed  0 units    (records, or limits.unrecorded)
+  Nothing of it was accepted; nothing is promised to the pod.
+
+hint: Other pods can be asked. If the wallet was restored without its records and the amount is right, \
+set `unrecorded` under [limits] in config.toml to it";
+        let error = ClientError::RecordsMissing { pod, claimed, allowed };
+        assert_eq!(error.explain(None).to_string(), expected);
+    }
+
+    #[test]
     fn a_limit_says_what_counts_against_it_and_how_to_raise_it() {
         let error = ClientError::LimitExceeded {
             limit: SpendLimit::PerPod,
@@ -468,6 +496,7 @@ hint: Ask it anything and close again, or to take back what is locked, run `phal
             (Repeated::Open, "is being answered"),
             (Repeated::Answered, "was answered and paid before"),
             (Repeated::Larger, "was sent before with a smaller reserve"),
+            (Repeated::Charged, "was lost, and the pod has charged for lost requests since"),
         ] {
             let text = ClientError::RequestRepeated { request_id, how }.explain(None).to_string();
             assert_eq!(text, format!("request {request_id} {what}\n  No prompt was sent."));

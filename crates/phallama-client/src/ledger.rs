@@ -22,8 +22,8 @@ mod file;
 mod kept;
 mod rows;
 
-use again::LOST;
 pub use again::Repeated;
+use again::{CHARGED, LOST};
 use rows::{
     ACCOUNT_BYTES, CHANNEL_BYTES, ChannelRow, DAY_BYTES, FLIGHT_BYTES, FlightRow, from_row, joined,
     load, save, within,
@@ -36,6 +36,9 @@ const CHANNELS: TableDefinition<[u8; CHANNEL_BYTES], ChannelRow> =
     TableDefinition::new("channels_3");
 const FLIGHTS: TableDefinition<[u8; FLIGHT_BYTES], FlightRow> = TableDefinition::new("in_flight_3");
 const DAYS: TableDefinition<[u8; DAY_BYTES], u128> = TableDefinition::new("days");
+/// Channels that had been claimed in before there were records of them, and how much.
+const UNRECORDED: TableDefinition<[u8; CHANNEL_BYTES], u128> = TableDefinition::new("unrecorded");
+
 /// Why the records cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -153,7 +156,7 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(crate) fn open(dir: &Path) -> Result<Self, LedgerError> {
-        std::fs::create_dir_all(dir)?;
+        file::make_folder(dir)?;
         let path = dir.join(FILE_NAME);
         Self::on(file::open(&path)?, path)
     }
@@ -166,6 +169,8 @@ impl Ledger {
             txn.open_table(FLIGHTS).map_err(storage)?;
             txn.open_table(DAYS).map_err(storage)?;
             txn.open_table(LOST).map_err(storage)?;
+            txn.open_table(CHARGED).map_err(storage)?;
+            txn.open_table(UNRECORDED).map_err(storage)?;
             kept::create(txn)
         })?;
         Ok(ledger)
@@ -195,7 +200,7 @@ impl Ledger {
                 Ok(lost) => lost.filter(|(_, epoch, ..)| *epoch == record.epoch),
                 Err(repeated) => return Ok(Err(NotReserved::Repeated(repeated))),
             };
-            let others = others(&flights, &key, record.epoch, id)?;
+            let others = others(&flights, &key, record.epoch, Some(id))?;
             if let Err(above) = record.consistent(others.open) {
                 return Ok(Err(NotReserved::Inconsistent(above)));
             }
@@ -271,10 +276,13 @@ impl Ledger {
                 Outcome::Settled { cumulative, cost, receipt } => {
                     refund = made.reserve.saturating_sub(*cost);
                     let (epoch, losses_before) = (made.plan.epoch, made.losses_before);
-                    let others = others(&flights, &key, record.epoch, made.request_id)?;
+                    let others = others(&flights, &key, record.epoch, Some(made.request_id))?;
                     let (cumulative, cost) = (*cumulative, *cost);
                     let settling = Settling { epoch, cumulative, cost, losses_before };
                     lost = record.settle(&settling, others);
+                    if lost.adopted > 0 {
+                        again::charged(txn, (&key, epoch), now_unix_s)?;
+                    }
                     again::found(txn, &made.account, made.request_id)?;
                     kept::keep_receipt(txn, receipt)?;
                 }
@@ -297,37 +305,68 @@ impl Ledger {
             let before_cost = made.charged_before;
             return Ok(Bounds { cap_highest: made.plan.cap, before_cost });
         };
-        let others = others(&flights, &key, record.epoch, made.request_id)?;
+        let others = others(&flights, &key, record.epoch, Some(made.request_id))?;
         Ok(Bounds {
             cap_highest: record.highest_cap.max(made.plan.cap),
             before_cost: record.bound(others.open),
         })
     }
 
-    /// Takes over what the chain says about a channel.
+    /// Takes over what the chain says about a channel; `believed` is the most that it may say was
+    /// claimed in one without records.
     pub(crate) fn observe(
         &self,
         account: &AccountKey,
         pod: PodId,
         view: &ChannelView,
+        (believed, now_unix_s): (u128, u64),
     ) -> Result<Result<(), NotObserved>, LedgerError> {
         let key = account.channel(pod);
         self.write(|txn| {
             let flights = txn.open_table(FLIGHTS).map_err(storage)?;
             let mut channels = txn.open_table(CHANNELS).map_err(storage)?;
-            let record = match load(&channels, &key)? {
-                None => ChannelRecord::new(view),
-                Some(mut record) => {
-                    let others = others(&flights, &key, record.epoch, NO_REQUEST)?;
-                    if let Err(refused) = record.observe(view, others.open) {
-                        return Ok(Err(refused));
-                    }
-                    record
+            let Some(mut record) = load(&channels, &key)? else {
+                let record = match ChannelRecord::unrecorded(view, believed) {
+                    Ok(record) => record,
+                    Err(refused) => return Ok(Err(refused)),
+                };
+                if view.claimed > 0 {
+                    let mut unrecorded = txn.open_table(UNRECORDED).map_err(storage)?;
+                    unrecorded.insert(key, view.claimed).map_err(storage)?;
                 }
+                save(&mut channels, &key, &record)?;
+                return Ok(Ok(()));
             };
+            let others = others(&flights, &key, record.epoch, None)?;
+            let before = record;
+            if let Err(refused) = record.observe(view, others.open) {
+                return Ok(Err(refused));
+            }
+            // What the former epoch was paid beyond receipts was for requests that were lost.
+            if record.epoch != before.epoch && view.claimed > before.proven {
+                again::charged(txn, (&key, before.epoch), now_unix_s)?;
+            }
             save(&mut channels, &key, &record)?;
             Ok(Ok(()))
         })
+    }
+
+    /// Whether the channel had been used before there were records of it.
+    pub(crate) fn is_unrecorded(
+        &self,
+        account: &AccountKey,
+        pod: PodId,
+    ) -> Result<bool, LedgerError> {
+        let txn = self.db.begin_read().map_err(storage)?;
+        let unrecorded = txn.open_table(UNRECORDED).map_err(storage)?;
+        Ok(unrecorded.get(account.channel(pod)).map_err(storage)?.is_some())
+    }
+
+    /// Whether something of the channel's amount is confirmed, by a receipt or otherwise.
+    pub(crate) fn has_proof(&self, account: &AccountKey, pod: PodId) -> Result<bool, LedgerError> {
+        let txn = self.db.begin_read().map_err(storage)?;
+        let record = load(&txn.open_table(CHANNELS).map_err(storage)?, &account.channel(pod))?;
+        Ok(record.is_some_and(|record| record.proven > 0))
     }
 
     /// Accepts the pod's word about its amount in `epoch`, as far as lost requests explain it. What
@@ -349,13 +388,16 @@ impl Ledger {
                 return Ok(Ok(()));
             }
             end_flights(txn, &mut flights, &key, &mut record, now_unix_s)?;
-            let others = others(&flights, &key, epoch, NO_REQUEST)?;
+            let others = others(&flights, &key, epoch, None)?;
             let adopted = record.adopt(claimed, others.open);
             save(&mut channels, &key, &record)?;
             let lost = match adopted {
                 Ok(adopted) => LostCost { adopted, cleared: 0 },
                 Err(above) => return Ok(Err(above)),
             };
+            if lost.adopted > 0 {
+                again::charged(txn, (&key, epoch), now_unix_s)?;
+            }
             let mut days = txn.open_table(DAYS).map_err(storage)?;
             account_for(&mut days, account, &record, now_unix_s / SECONDS_PER_DAY, lost)?;
             Ok(Ok(()))
@@ -375,7 +417,7 @@ impl Ledger {
         let flights = txn.open_table(FLIGHTS).map_err(storage)?;
         let record = load(&txn.open_table(CHANNELS).map_err(storage)?, &key)?;
         let record = record.filter(|record| record.epoch == epoch).unwrap_or_default();
-        let others = others(&flights, &key, epoch, NO_REQUEST)?;
+        let others = others(&flights, &key, epoch, None)?;
         Ok(record.bounded(claimed, others.open))
     }
 
@@ -415,7 +457,7 @@ impl Ledger {
         let txn = self.db.begin_read().map_err(storage)?;
         let flights = txn.open_table(FLIGHTS).map_err(storage)?;
         let of_pod = |(pod, record): (PodId, ChannelRecord)| {
-            let others = others(&flights, &account.channel(pod), record.epoch, NO_REQUEST)?;
+            let others = others(&flights, &account.channel(pod), record.epoch, None)?;
             Ok((pod, record.used(others.in_flight())))
         };
         self.channels(account)?.into_iter().map(of_pod).collect()
@@ -465,9 +507,6 @@ fn day_spent(
 ) -> Result<u128, LedgerError> {
     Ok(days.get(account.day(day)).map_err(storage)?.map_or(0, |value| value.value()))
 }
-
-/// No request has this id: it leaves nothing out.
-const NO_REQUEST: RequestId = RequestId([0; 16]);
 
 /// Takes an amount off a day's account.
 fn give_back(
@@ -525,13 +564,13 @@ fn others(
     flights: &impl redb::ReadableTable<[u8; FLIGHT_BYTES], FlightRow>,
     channel: &[u8; CHANNEL_BYTES],
     epoch: u32,
-    but: RequestId,
+    but: Option<RequestId>,
 ) -> Result<Others, LedgerError> {
     let mut others = Others::default();
     for row in flights.range(within::<FLIGHT_BYTES>(channel)).map_err(storage)? {
         let (key, value) = row.map_err(storage)?;
         let (of_epoch, reserve, _, lost, _) = value.value();
-        if of_epoch != epoch || key.value().ends_with(&but.0) {
+        if of_epoch != epoch || but.is_some_and(|id| key.value().ends_with(&id.0)) {
             continue;
         }
         let sum = if lost { &mut others.just_lost } else { &mut others.open };
@@ -705,9 +744,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(dir.path()).unwrap();
         let view = |epoch| ChannelView { epoch, locked: 40, claimed: 40 };
-        ledger.observe(&account(), POD, &view(0)).unwrap().unwrap();
+        ledger.observe(&account(), POD, &view(0), (40, NOW)).unwrap().unwrap();
         lose(&ledger, &reserved(&ledger, &request(1, 100)));
-        ledger.observe(&account(), POD, &view(1)).unwrap().unwrap();
+        ledger.observe(&account(), POD, &view(1), (0, NOW)).unwrap().unwrap();
         assert_eq!(ledger.adopt(&account(), POD, 0, 90, NOW).unwrap(), Ok(()));
         let record = ledger.channel(&account(), POD).unwrap().unwrap();
         assert_eq!((record.charged, record.proven, record.at_risk), (40, 40, 0));
@@ -748,6 +787,68 @@ mod tests {
         let mut tomorrow = limited(3, 100);
         tomorrow.wish.now_unix_s = NOW + SECONDS_PER_DAY;
         reserved(&ledger, &tomorrow);
+    }
+
+    #[test]
+    fn no_id_leaves_a_request_out_of_the_bounds() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        reserved(&ledger, &request(0, 100));
+        assert_eq!(ledger.hold(&account(), POD, 0, 100).unwrap(), Ok(()));
+        assert_eq!(ledger.used(&account()).unwrap(), [(POD, 100)]);
+        assert_eq!(ledger.adopt(&account(), POD, 0, 100, NOW).unwrap(), Ok(()));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_channel_whose_claim_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let view = ChannelView { epoch: 0, locked: 998, claimed: 998 };
+        let refused = ledger.observe(&account(), POD, &view, (997, NOW)).unwrap();
+        let above = AboveBound { claimed: 998, allowed: 997 };
+        assert_eq!(refused, Err(NotObserved::Unrecorded(above)));
+        assert_eq!(ledger.channel(&account(), POD).unwrap(), None);
+        assert!(!ledger.is_unrecorded(&account(), POD).unwrap());
+        ledger.observe(&account(), POD, &view, (998, NOW)).unwrap().unwrap();
+        assert!(ledger.is_unrecorded(&account(), POD).unwrap());
+    }
+
+    #[test]
+    fn an_id_whose_charge_was_adopted_is_not_promised_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path()).unwrap();
+        let charged = Err(NotReserved::Repeated(Repeated::Charged));
+        let again = |id| ledger.reserve(&later(id, 100, 60)).unwrap().map(|_| ());
+        // The enclave was started again and says where the channel stands: the id is in there.
+        lose(&ledger, &reserved(&ledger, &request(1, 100)));
+        ledger.adopt(&account(), POD, 0, 40, NOW + 60).unwrap().unwrap();
+        assert_eq!(again(1), charged);
+        // A receipt shows it as well.
+        lose(&ledger, &reserved(&ledger, &later(2, 100, 60)));
+        let next = reserved(&ledger, &later(3, 100, 100));
+        ledger.finish(&next, &settled(75, 10), NOW + 101).unwrap();
+        assert_eq!(again(2), charged);
+        // So does the end of the channel's epoch.
+        lose(&ledger, &reserved(&ledger, &later(4, 100, 101)));
+        let view = ChannelView { epoch: 1, locked: 80, claimed: 80 };
+        ledger.observe(&account(), POD, &view, (0, NOW + 102)).unwrap().unwrap();
+        assert_eq!(again(4), charged);
+        assert_eq!(again(5), Ok(()), "another id is as good as ever");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn records_are_for_their_owner_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("wallet/state");
+        let ledger = Ledger::open(&folder).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&folder), mode(ledger.path())), (0o700, 0o600));
+        // Records of before are taken from others' sight.
+        std::fs::set_permissions(ledger.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
+        drop(ledger);
+        assert_eq!(mode(Ledger::open(&folder).unwrap().path()), 0o600);
     }
 
     #[test]

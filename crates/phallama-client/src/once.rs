@@ -6,7 +6,9 @@
 //! nothing. A request that has certainly cost nothing is asked anew; one that may have been charged
 //! is not, whatever became of its answer.
 //!
-//! Names live in this process: they are forgotten when it ends.
+//! Names live in this process: they are forgotten when it ends. Their request ids follow from
+//! account and name, so that the records know an earlier process's request when its name comes
+//! again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -22,6 +24,7 @@ use crate::answer::{Answer, AnswerEvent};
 use crate::ask::AskOptions;
 use crate::client::{Client, lock};
 use crate::error::ClientError;
+use crate::ledger::AccountKey;
 use crate::promise::Fate;
 
 /// Longest name, bytes.
@@ -76,7 +79,7 @@ impl Client {
         method: Method,
         model: &str,
         body: Value,
-        options: AskOptions,
+        mut options: AskOptions,
     ) -> Result<Answer, ClientError> {
         if name.is_empty() || name.len() > NAME_MAX_BYTES {
             return Err(unusable(format!("a name has 1 to {NAME_MAX_BYTES} bytes")));
@@ -84,6 +87,7 @@ impl Client {
         let content = content(method, model, &body, options);
         let (attempt, is_new) = self.attempt_named(name, content)?;
         if is_new {
+            options.request_id.get_or_insert(request_id(&self.account_key()?, name));
             let (client, attempt) = (self.clone(), Arc::clone(&attempt));
             let model = model.to_owned();
             tokio::spawn(async move { attempt.run(&client, method, &model, body, options).await });
@@ -119,6 +123,17 @@ impl Client {
 fn unusable(reason: String) -> ClientError {
     let reason = format!("the request's name cannot be used: {reason}");
     ClientError::InvalidRequest { reason, field: Some("Idempotency-Key") }
+}
+
+/// The one id of a name. It is as hard to guess as the name, and shows nothing of it.
+fn request_id(account: &AccountKey, name: &str) -> RequestId {
+    let mut hash = Sha256::new_with_prefix(b"phallama named request\0");
+    hash.update(account.chain_id.to_be_bytes());
+    hash.update(account.escrow.0);
+    hash.update(account.user.0);
+    hash.update(name);
+    let digest: [u8; 32] = hash.finalize().into();
+    RequestId(*digest.first_chunk().expect("16 of 32 bytes"))
 }
 
 fn content(method: Method, model: &str, body: &Value, options: AskOptions) -> [u8; 32] {

@@ -84,7 +84,15 @@ impl Promise {
     /// Keeps what the pod did, with the exchange that shows it: it is not asked again unless it is
     /// named.
     pub(crate) async fn accuse(&self, domain: Domain, accusation: Accusation, shown: Evidence) {
-        let (user, pod) = (self.payment.user, self.reservation().pod);
+        let (user, pod, account) =
+            (self.payment.user, self.reservation().pod, self.reservation().account);
+        let unrecorded = move |ledger: &Ledger| ledger.is_unrecorded(&account, pod);
+        if matches!(accusation, Accusation::Claim { .. })
+            && on_ledger(Arc::clone(&self.ledger), unrecorded).await.is_ok_and(|is| is)
+        {
+            tracing::warn!("pod {pod} {accusation}, as far as this wallet's records go");
+            return;
+        }
         let dispute = Dispute::new(domain, user, pod, accusation, Some(shown));
         accuse(&self.ledger, &self.misbehaved, dispute).await;
     }
@@ -216,11 +224,26 @@ impl Client {
         }
     }
 
-    /// The pod is remembered for it.
+    /// The pod is remembered for it, unless it is the records that may be wrong.
     async fn claim_too_high(&self, pod: PodId, above: AboveBound) -> ClientError {
         let (claimed, allowed) = (amount(above.claimed), amount(above.allowed));
+        match self.may_miss_records(pod).await {
+            Ok(false) => {}
+            Ok(true) => return ClientError::RecordsMissing { pod, claimed, allowed },
+            Err(error) => return error,
+        }
         self.accuse(pod, Accusation::Claim { claimed, allowed }).await;
         ClientError::ClaimTooHigh { pod, claimed, allowed }
+    }
+
+    /// Whether the channel may have been used without records here: by another wallet with the same
+    /// key, or before the records were lost.
+    async fn may_miss_records(&self, pod: PodId) -> Result<bool, ClientError> {
+        let account = self.account_key()?;
+        let missing = move |ledger: &Ledger| {
+            Ok(ledger.is_unrecorded(&account, pod)? || !ledger.has_proof(&account, pod)?)
+        };
+        self.ledger(missing).await
     }
 
     /// Keeps what a pod did, without an exchange that shows it.
@@ -264,8 +287,17 @@ impl Client {
             NotObserved::Overclaimed(AboveBound { claimed, allowed }) => {
                 lock(&self.inner.observed).remove(&pod);
                 let (claimed, allowed) = (amount(claimed), amount(allowed));
+                match self.may_miss_records(pod).await {
+                    Ok(false) => {}
+                    Ok(true) => return ClientError::RecordsMissing { pod, claimed, allowed },
+                    Err(error) => return error,
+                }
                 self.accuse(pod, Accusation::Chain { claimed, allowed }).await;
                 ClientError::PodOverclaimed { pod, claimed, allowed }
+            }
+            NotObserved::Unrecorded(AboveBound { claimed, allowed }) => {
+                let (claimed, allowed) = (amount(claimed), amount(allowed));
+                ClientError::RecordsMissing { pod, claimed, allowed }
             }
         }
     }
@@ -293,7 +325,8 @@ impl Client {
             locked: channel.locked.value(),
             claimed: channel.claimed.value(),
         };
-        let seen = self.ledger(move |ledger| ledger.observe(&account, pod, &view)).await?;
+        let known = (self.inner.config.payment.unrecorded_max.value(), now_unix_s());
+        let seen = self.ledger(move |ledger| ledger.observe(&account, pod, &view, known)).await?;
         match seen {
             Ok(()) => Ok(channel),
             Err(refused) => Err(self.not_observed(pod, refused).await),
@@ -309,7 +342,11 @@ impl Client {
         for other in self.promised_elsewhere(account, pod).await? {
             match self.observe(&account, other.0).await {
                 Ok(())
-                | Err(ClientError::ChannelExiting { .. } | ClientError::PodOverclaimed { .. }) => {}
+                | Err(
+                    ClientError::ChannelExiting { .. }
+                    | ClientError::PodOverclaimed { .. }
+                    | ClientError::RecordsMissing { .. },
+                ) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -140,6 +140,8 @@ pub(crate) enum NotObserved {
     Behind { got: u32, seen: u32 },
     /// More was claimed than this wallet's requests can have cost.
     Overclaimed(AboveBound),
+    /// There are no records of the channel, and more was claimed than is believed without them.
+    Unrecorded(AboveBound),
 }
 
 /// An amount that cannot be right: more than every request can have cost.
@@ -169,22 +171,28 @@ impl ChannelRecord {
         }
     }
 
-    /// A channel that nothing was remembered of.
-    pub(crate) fn new(view: &ChannelView) -> Self {
-        Self::first_seen(view, 0)
+    /// A channel that nothing was remembered of. Caps begin at what was claimed, so that an
+    /// invented amount could be drawn: no more than `believed` is taken over.
+    pub(crate) fn unrecorded(view: &ChannelView, believed: u128) -> Result<Self, NotObserved> {
+        let (claimed, allowed) = (view.claimed, believed);
+        if claimed > allowed {
+            return Err(NotObserved::Unrecorded(AboveBound { claimed, allowed }));
+        }
+        Ok(Self::first_seen(view, 0))
     }
 
     /// Takes over what the chain says: a new epoch and what is locked, never an amount that the
-    /// wallet's own requests cannot have cost. `open` are the reserves of open requests.
+    /// wallet's own requests cannot have cost; a new epoch goes on from what the one before it was
+    /// paid. `open` are the reserves of open requests.
     pub(crate) fn observe(&mut self, view: &ChannelView, open: u128) -> Result<(), NotObserved> {
         if view.epoch < self.epoch {
             return Err(NotObserved::Behind { got: view.epoch, seen: self.epoch });
         }
+        self.bounded(view.claimed, open).map_err(NotObserved::Overclaimed)?;
         if view.epoch > self.epoch {
             *self = Self::first_seen(view, self.unreceipted);
             return Ok(());
         }
-        self.bounded(view.claimed, open).map_err(NotObserved::Overclaimed)?;
         self.locked = view.locked;
         Ok(())
     }
@@ -380,7 +388,7 @@ mod tests {
 
     #[test]
     fn a_locked_channel_needs_no_allocation_and_no_chain() {
-        let mut record = ChannelRecord::new(&locked(500, 100, 3));
+        let mut record = ChannelRecord::unrecorded(&locked(500, 100, 3), 100).unwrap();
         let plan = record.plan(&wish(400), None).unwrap();
         assert_eq!(plan, Plan { epoch: 3, cap: 500, allocation: None });
         assert_eq!(record.plan(&wish(401), None), Err(NoPlan::FundsUnknown));
@@ -417,7 +425,7 @@ mod tests {
 
     #[test]
     fn no_cap_and_no_allocation_goes_beyond_the_limit_per_pod() {
-        let mut record = ChannelRecord::new(&locked(100, 100, 3));
+        let mut record = ChannelRecord::unrecorded(&locked(100, 100, 3), 100).unwrap();
         let limited = |reserve| Wish { pod_max: Some(80), lock_chunk: 500, ..wish(reserve) };
         let plan = record.plan(&limited(30), Some(&funds(1_000))).unwrap();
         assert_eq!((plan.cap, plan.allocation.unwrap().total), (130, 180));
@@ -472,15 +480,40 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_cannot_invent_a_claim_for_a_channel_without_records() {
+        // Nothing is locked or claimed in truth. A cap and an allocation above 5,000 would let the
+        // contract move all of that out of the free balance and pay it to the pod.
+        let lie = locked(5_000, 5_000, 0);
+        let above = |allowed| NotObserved::Unrecorded(AboveBound { claimed: 5_000, allowed });
+        assert_eq!(ChannelRecord::unrecorded(&lie, 0), Err(above(0)));
+        assert_eq!(ChannelRecord::unrecorded(&lie, 4_999), Err(above(4_999)));
+        // What it says of `locked` alone moves nothing: the cap is the request's reserve.
+        let mut record = ChannelRecord::unrecorded(&locked(5_000, 0, 7), 0).unwrap();
+        let plan = record.plan(&wish(70), Some(&funds(1_000_000))).unwrap();
+        assert_eq!(plan, Plan { epoch: 7, cap: 70, allocation: None });
+    }
+
+    #[test]
+    fn a_new_epoch_begins_with_no_more_than_the_one_before_can_have_cost() {
+        let known = ChannelRecord { charged: 10, proven: 10, at_risk: 30, ..Default::default() };
+        let mut record = known;
+        let above = AboveBound { claimed: 61, allowed: 60 };
+        let refused = record.observe(&locked(5_000, 61, 1), 20);
+        assert_eq!(refused, Err(NotObserved::Overclaimed(above)));
+        assert_eq!(record, known, "nothing is taken over");
+        record.observe(&locked(5_000, 60, 1), 20).unwrap();
+        assert_eq!((record.epoch, record.proven, record.bound(0)), (1, 60, 60));
+    }
+
+    #[test]
     fn an_allocation_adds_no_more_than_the_days_limit() {
         let limited = |reserve| Wish { lock_max: Some(100), lock_chunk: 500, ..wish(reserve) };
-        // The endpoint names any claimed amount for a channel that was forgotten here.
-        let mut record = ChannelRecord::new(&locked(0, 5_000, 0));
+        let mut record = ChannelRecord::unrecorded(&locked(0, 50, 0), 50).unwrap();
         let refused = record.plan(&limited(70), Some(&funds(1_000_000)));
-        assert_eq!(refused, Err(NoPlan::LockTooLarge { adds: 5_070, allowed: 100 }));
-        let mut record = ChannelRecord::new(&locked(5_000, 5_000, 0));
+        assert_eq!(refused, Err(NoPlan::LockTooLarge { adds: 120, allowed: 100 }));
+        let mut record = ChannelRecord::unrecorded(&locked(50, 50, 0), 50).unwrap();
         let plan = record.plan(&limited(70), Some(&funds(1_000_000))).unwrap();
-        assert_eq!(plan.allocation.unwrap().total, 5_100, "the chunk is cut to the limit");
+        assert_eq!(plan.allocation.unwrap().total, 150, "the chunk is cut to the limit");
     }
 
     #[test]

@@ -80,3 +80,23 @@ async fn name_of_another_request_is_refused() {
     }
     assert_eq!(pod.posts(), 1);
 }
+
+#[tokio::test]
+async fn name_stands_for_one_request_after_a_crash_too() {
+    let (world, pod, client) = scripted([Act::Truncate]).await;
+    text(&client, "a").await.unwrap_err();
+    drop(client);
+    // A new process knows the name no more; its id follows from account and name.
+    let client = world.client().await;
+    pod.script([Act::Error(Code::DuplicateRequest, 0)]);
+    let error = text(&client, "a").await.unwrap_err();
+    assert_eq!(error.class().code, "duplicate_request");
+    assert_eq!(text(&client, "b").await.unwrap(), "hello world");
+    let seen: Vec<_> = pod.seen().iter().map(|plain| plain.request_id).collect();
+    assert_eq!((seen.len(), seen[0]), (3, seen[1]), "one id for the name");
+    assert_ne!(seen[1], seen[2], "and another one for another name");
+    drop(client);
+    let error = text(&world.client().await, "b").await.unwrap_err();
+    assert_eq!(error.class().code, "request_repeated", "answered and paid by the process before");
+    assert_eq!(pod.posts(), 3);
+}

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use phallama_chain::{ChainError, LockRow, SettleRow, settle_rows_bytes};
 use phallama_client::{
-    Accusation, AnswerEvent, AskOptions, Client, ClientError, Dispute, Method, ReceiptFault,
-    Repeated, SignedAction, SpendLimit, Timeouts, UserKey,
+    Accusation, AnswerEvent, AskOptions, Client, ClientConfig, ClientError, Dispute, Method,
+    ReceiptFault, Repeated, SignedAction, SpendLimit, Timeouts, UserKey,
 };
 use phallama_protocol::eip712::{Batch, rows_hash};
 use phallama_protocol::frames::FrameClass;
@@ -279,25 +279,9 @@ async fn a_pod_that_settled_more_than_it_earned_gets_no_further_voucher() {
     let (world, pod, client) = scripted([]).await;
     ask(&client, 8).await.unwrap();
     drop(client);
-    let paid = pod.seen()[0].payment;
-    let grant = paid.allocation.expect("nothing is locked yet");
-    let row = LockRow {
-        total: grant.total,
-        deadline_unix_s: grant.deadline_unix_s,
-        terms_hash: paid.terms_hash,
-        epoch: paid.epoch,
-        signature: grant.signature,
-    };
-    world.operator.lock(pod.id(), &[row]).await.unwrap();
     // The enclave is broken and signs what its host wants: the voucher is settled at its cap.
-    let (cap, epoch, voucher_sig) = (paid.cap, paid.epoch, paid.voucher_sig);
-    let rows = [SettleRow { cap, claimed: cap, epoch, voucher_sig }];
-    let batch = Batch { pod_id: pod.id(), rows_hash: rows_hash(&settle_rows_bytes(&rows)) };
-    let mut signature = None;
-    pod.change(|fixture| {
-        signature = Some(fixture.identity.sign(&batch.digest(&world.chain.domain())));
-    });
-    world.operator.settle(pod.id(), &rows, &signature.unwrap()).await.unwrap();
+    let cap = pod.seen()[0].payment.cap;
+    locked_and_settled(&world, &pod, cap).await;
     let client = world.client().await;
     for _ in 0..2 {
         match failed(&client).await {
@@ -314,6 +298,104 @@ async fn a_pod_that_settled_more_than_it_earned_gets_no_further_voucher() {
     assert_eq!((&disputes[0].accusation, disputes[0].distrusts()), (&chain, false));
     let channel = client.balance().await.unwrap().channels[0].clone();
     assert_eq!((channel.charged, channel.voucher_cap), (COST.into(), cap), "nothing is taken over");
+}
+
+/// What the first request promised is locked, and `claimed` settled under its voucher.
+async fn locked_and_settled(world: &World, pod: &ScriptedPod, claimed: Amount) {
+    let paid = pod.seen()[0].payment;
+    let grant = paid.allocation.expect("nothing is locked yet");
+    let row = LockRow {
+        total: grant.total,
+        deadline_unix_s: grant.deadline_unix_s,
+        terms_hash: paid.terms_hash,
+        epoch: paid.epoch,
+        signature: grant.signature,
+    };
+    world.operator.lock(pod.id(), &[row]).await.expect("locked");
+    let (cap, epoch, voucher_sig) = (paid.cap, paid.epoch, paid.voucher_sig);
+    let rows = [SettleRow { cap, claimed, epoch, voucher_sig }];
+    let batch = Batch { pod_id: pod.id(), rows_hash: rows_hash(&settle_rows_bytes(&rows)) };
+    let mut signature = None;
+    pod.change(|fixture| {
+        signature = Some(fixture.identity.sign(&batch.digest(&world.chain.domain())));
+    });
+    let signature = signature.expect("signed");
+    world.operator.settle(pod.id(), &rows, &signature).await.expect("settled");
+}
+
+/// What an endpoint says of a channel without records may be invented: it is the same to the client
+/// whether this chain's `claimed` is true.
+#[tokio::test]
+async fn a_claim_without_records_gets_no_voucher_and_accuses_nobody() {
+    let (world, pod, client) = scripted([]).await;
+    ask(&client, 8).await.unwrap();
+    drop(client);
+    locked_and_settled(&world, &pod, COST.into()).await;
+    let without = tempfile::tempdir().unwrap();
+    let restored = async |believed: u64| {
+        let change = |config: &mut ClientConfig| {
+            config.state_dir = without.path().to_owned();
+            config.payment.unrecorded_max = believed.into();
+        };
+        world.client_with(change).await
+    };
+    for believed in [0, COST - 1] {
+        match failed(&restored(believed).await).await {
+            ClientError::RecordsMissing { claimed, allowed, .. } => {
+                assert_eq!((claimed, allowed), (COST.into(), believed.into()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(pod.posts(), 1, "nothing was signed");
+    // The user knows the amount. What the pod has not settled yet is missing all the same, and
+    // nobody is accused of it.
+    let client = restored(COST).await;
+    pod.script([Act::Error(Code::CapTooLow, COST + 1)]);
+    match failed(&client).await {
+        ClientError::RecordsMissing { claimed, allowed, .. } => {
+            assert_eq!((claimed, allowed), ((COST + 1).into(), COST.into()));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(client.disputes().await.unwrap(), []);
+    ask(&client, 8).await.unwrap();
+    assert_eq!(client.balance().await.unwrap().channels[0].charged, (2 * COST).into());
+}
+
+#[tokio::test]
+async fn an_id_that_was_charged_before_the_enclave_forgot_it_is_not_sent_again() {
+    let (_world, pod, client) = scripted([Act::Truncate]).await;
+    let options = AskOptions { request_id: Some(RequestId([7; 16])), ..AskOptions::default() };
+    let again = async || client.ask(Method::Chat, MODEL, chat(8), options).await;
+    again().await.unwrap().text().await.expect_err("cut");
+    // The enclave was started again: it knows from its host what the channel stands at, and no id.
+    pod.script([Act::Error(Code::CapTooLow, COST)]);
+    for _ in 0..2 {
+        match again().await.expect_err("charged") {
+            ClientError::RequestRepeated { how: Repeated::Charged, .. } => {}
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(pod.posts(), 2, "not sent for a second charge");
+    }
+    assert_eq!(client.balance().await.unwrap().channels[0].charged, COST.into());
+}
+
+#[tokio::test]
+async fn a_request_that_anybody_refused_stays_at_risk_when_the_retry_is_not_made() {
+    let (world, pod, client) = scripted([]).await;
+    ask(&client, 8).await.unwrap();
+    let before = client.balance().await.unwrap().spent_today;
+    raise_prices(&world, &pod).await;
+    let options = AskOptions { request_id: Some(RequestId([7; 16])), ..AskOptions::default() };
+    // Named, it is not promised beside itself at the new prices.
+    match client.ask(Method::Chat, MODEL, chat(8), options).await.expect_err("dearer") {
+        ClientError::RequestRepeated { how: Repeated::Larger, .. } => {}
+        other => panic!("{other:?}"),
+    }
+    assert_eq!((pod.posts(), pod.seen().len()), (2, 1), "the refused one, and no other");
+    let spent = client.balance().await.unwrap().spent_today;
+    assert!(spent > before, "{spent}: it may have been charged");
 }
 
 #[tokio::test]
@@ -669,17 +751,22 @@ async fn an_answer_that_takes_too_long_ends() {
     assert!(reason.contains("longer"), "{reason}");
 }
 
-#[tokio::test]
-async fn new_prices_hold_as_soon_as_the_enclave_names_them() {
-    let (world, pod, client) = scripted([]).await;
-    ask(&client, 8).await.unwrap();
+/// Twice the price for output, and the next epoch's key.
+async fn raise_prices(world: &World, pod: &ScriptedPod) {
     let mut offers = vec![offer()];
     offers[0].output_price_per_mtok = 4_000_000.into();
-    world.operator.update_offers(pod.id(), &offers).await.unwrap();
+    world.operator.update_offers(pod.id(), &offers).await.expect("updated");
     pod.change(|fixture| {
         fixture.record.offers = offers;
         fixture.epoch_id = 2;
     });
+}
+
+#[tokio::test]
+async fn new_prices_hold_as_soon_as_the_enclave_names_them() {
+    let (world, pod, client) = scripted([]).await;
+    ask(&client, 8).await.unwrap();
+    raise_prices(&world, &pod).await;
     let mut answer = client.chat(MODEL, chat(8)).await.unwrap();
     let (_, finished) = answer.text().await.unwrap();
     assert_eq!(finished.cost, Amount::from(10 + 2 * 4));
@@ -935,6 +1022,7 @@ async fn an_amount_that_cannot_be_is_disputed_with_its_receipt() {
     assert!(disputes[0].evidence.is_some());
     // Its own word about it shows nothing, and is kept once.
     client.forgive(pod.id()).await.unwrap();
+    ask(&client, 8).await.unwrap();
     for _ in 0..2 {
         pod.script([Act::Error(Code::CapTooLow, 1_000_000)]);
         let named = AskOptions { pod: Some(pod.id()), ..AskOptions::default() };

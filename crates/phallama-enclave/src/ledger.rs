@@ -151,8 +151,8 @@ impl Ledger {
         else {
             return Err(ReserveError::CapTooLow { cap, charged, reserved, reserve });
         };
-        // Only now: a refusal leaves no channel behind, which could be closed or would fill the table,
-        // and what is charged and reserved stays within a cap that the user has signed.
+        // Only now: a refusal leaves no channel behind, which could be closed or would fill the
+        // table, and what is charged and reserved stays within a cap that the user has signed.
         let first = || Channel { charged, ..Channel::default() };
         let channel = channels.entry(key).or_insert_with(first);
         channel.reserved = now_reserved;

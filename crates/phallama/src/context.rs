@@ -133,6 +133,7 @@ impl Context {
         let mut config = ClientConfig::new(chain.config().clone(), self.trust_policy()?, state);
         config.class = class(&self.config.serve.class)?;
         config.limits = limits(&self.config.limits, decimals)?;
+        config.payment.unrecorded_max = units::parse(&self.config.limits.unrecorded, decimals)?;
         Ok(Client::on(chain, config, user)?)
     }
 

@@ -127,6 +127,8 @@ pub struct LimitsConfig {
     pub per_day: String,
     /// Most one pod can draw in one epoch of its channel.
     pub per_pod: String,
+    /// Most that is believed to have been claimed in a channel that this wallet has no records of.
+    pub unrecorded: String,
 }
 
 /// How the configuration says that there is no limit.
@@ -144,8 +146,8 @@ pub struct ServeConfig {
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        let (per_request, per_day) = ("1".to_owned(), "10".to_owned());
-        Self { per_request, per_day, per_pod: NO_LIMIT.to_owned() }
+        let [per_request, per_day, unrecorded] = ["1", "10", "0"].map(str::to_owned);
+        Self { per_request, per_day, per_pod: NO_LIMIT.to_owned(), unrecorded }
     }
 }
 

@@ -15,6 +15,10 @@ use super::{AccountKey, FLIGHTS, Ledger, LedgerError, SECONDS_PER_DAY, storage};
 /// Requests whose end is unknown.
 pub(super) const LOST: TableDefinition<[u8; LOST_BYTES], LostRow> =
     TableDefinition::new("lost_requests");
+/// Requests without a receipt that were charged, as far as anybody can tell, and since when that is
+/// known (unix seconds).
+pub(super) const CHARGED: TableDefinition<[u8; LOST_BYTES], u64> =
+    TableDefinition::new("charged_requests");
 /// How long an id stays with its pod after it was lost.
 const REMEMBERED_S: u64 = SECONDS_PER_DAY;
 
@@ -29,6 +33,8 @@ pub enum Repeated {
     Elsewhere(PodId),
     /// It was sent with a smaller reserve: it is another request.
     Larger,
+    /// Its end was lost, and the pod's amount has shown since that lost requests were charged.
+    Charged,
 }
 
 fn lost_key(account: &AccountKey, id: RequestId) -> [u8; LOST_BYTES] {
@@ -51,6 +57,10 @@ pub(super) fn earlier(
     let answered = txn.open_table(RECEIPT_IDS).map_err(storage)?;
     if answered.get(id.0).map_err(storage)?.is_some() {
         return Ok(Err(Repeated::Answered));
+    }
+    let charged = txn.open_table(CHARGED).map_err(storage)?;
+    if charged.get(lost_key(account, id)).map_err(storage)?.is_some() {
+        return Ok(Err(Repeated::Charged));
     }
     for row in flights.range(within::<FLIGHT_BYTES>(&account.bytes())).map_err(storage)? {
         let (key, value) = row.map_err(storage)?;
@@ -88,6 +98,28 @@ pub(super) fn lose(
     lost.retain(|_, (.., at)| at.saturating_add(REMEMBERED_S) >= now_unix_s).map_err(storage)?;
     let row = (pod_of(flight).0, epoch, reserve, day, now_unix_s);
     lost.insert(joined::<LOST_BYTES>(&[account, id]), row).map_err(storage)?;
+    Ok(())
+}
+
+/// Some of a channel's lost requests were charged. Which of them only the pod knows: none is sent
+/// again, or one might be charged twice.
+pub(super) fn charged(
+    txn: &WriteTransaction,
+    (channel, epoch): (&[u8; CHANNEL_BYTES], u32),
+    now_unix_s: u64,
+) -> Result<(), LedgerError> {
+    let (account, pod) = channel.split_at(ACCOUNT_BYTES);
+    let mut lost = txn.open_table(LOST).map_err(storage)?;
+    let mut charged = txn.open_table(CHARGED).map_err(storage)?;
+    let current = |at: u64| at.saturating_add(REMEMBERED_S) >= now_unix_s;
+    charged.retain(|_, at| current(at)).map_err(storage)?;
+    let of_channel = |(at, of_epoch, ..): &LostRow| at == pod && *of_epoch == epoch;
+    let range = within::<LOST_BYTES>(account);
+    let ended = lost.extract_from_if(range, |_, row| of_channel(&row)).map_err(storage)?;
+    for row in ended {
+        let (key, _) = row.map_err(storage)?;
+        charged.insert(key.value(), now_unix_s).map_err(storage)?;
+    }
     Ok(())
 }
 

@@ -15,12 +15,30 @@ pub(super) fn builder() -> redb::Builder {
     builder
 }
 
+/// Makes the folder, for its owner alone, if there is none.
+pub(super) fn make_folder(dir: &Path) -> io::Result<()> {
+    let mut folder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
+    folder.recursive(true).create(dir)
+}
+
 /// Opens the file, or makes it.
 pub(super) fn open(path: &Path) -> Result<Database, LedgerError> {
     if !path.exists() {
         make(path)?;
     }
+    keep_private(path)?;
     builder().create(path).map_err(storage)
+}
+
+/// Takes the file out of others' reach: it says which pods were asked, when, and for how much.
+fn keep_private(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
 }
 
 /// Makes empty records that appear whole or not at all: redb makes a database in several writes,
@@ -32,6 +50,7 @@ fn make(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => drop(builder().create(&new).map_err(io::Error::other)?),
     }
+    keep_private(&new)?;
     File::open(&new)?.sync_all()?;
     match fs::hard_link(&new, path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),

@@ -110,6 +110,9 @@ impl Model {
             NotReserved::Repeated(Repeated::Larger) => {
                 prop_assert!(self.lost.get(&id).is_some_and(|first| reserve > *first));
             }
+            NotReserved::Repeated(Repeated::Charged) => {
+                prop_assert!(self.lost.contains_key(&id), "only a lost one");
+            }
             NotReserved::Repeated(Repeated::Elsewhere(_)) | NotReserved::Inconsistent(_) => {
                 prop_assert!(false, "{refused:?}");
             }

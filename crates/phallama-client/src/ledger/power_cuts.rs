@@ -40,7 +40,7 @@ fn seen(ledger: &Ledger) -> Seen {
     let channel = ledger.channel(&account(), POD).unwrap();
     let txn = ledger.db.begin_read().unwrap();
     let flights = txn.open_table(FLIGHTS).unwrap();
-    let others = others(&flights, &account().channel(POD), 0, NO_REQUEST).unwrap();
+    let others = others(&flights, &account().channel(POD), 0, None).unwrap();
     Seen {
         channel,
         open: others.open,

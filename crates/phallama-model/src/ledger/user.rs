@@ -76,11 +76,14 @@ impl User {
         let view =
             ChannelView { epoch: channel.epoch, locked: channel.locked, claimed: channel.claimed };
         let open = self.others(None).open;
-        let record = self.record.get_or_insert_with(|| ChannelRecord::new(&view));
-        match record.observe(&view, open) {
+        let observed = match &mut self.record {
+            Some(record) => record.observe(&view, open),
+            None => ChannelRecord::unrecorded(&view, 0).map(|record| self.record = Some(record)),
+        };
+        match observed {
             Ok(()) => channel.exit_at_unix_s == 0,
             Err(NotObserved::Behind { .. }) => false,
-            Err(NotObserved::Overclaimed(above)) => {
+            Err(NotObserved::Overclaimed(above) | NotObserved::Unrecorded(above)) => {
                 self.distrust(format!("the chain shows {above:?}"));
                 false
             }
