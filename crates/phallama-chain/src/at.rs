@@ -1,7 +1,7 @@
 //! Reading one block that the endpoints agree on.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use alloy::eips::{BlockId, BlockNumberOrTag, RpcBlockHash};
 use alloy::primitives::Bytes;
@@ -15,7 +15,7 @@ use crate::attestation::MachineHolder;
 use crate::contracts::{self, Escrow, PodRegistry};
 use crate::convert::{from_address, from_u40, from_u96, head, to_address};
 use crate::endpoint::{Endpoint, Failure, Said};
-use crate::endpoints::together;
+use crate::endpoints::{Answered, together};
 use crate::error::{ChainError, Disagreement, revert_reason};
 use crate::record::{Account, BlockTag, Channel, Head, PodRecord};
 
@@ -288,10 +288,11 @@ impl Chain {
     /// same moment.
     ///
     /// With two or more endpoints, those whose head is far from every other one's are left out,
-    /// and of the rest the lowest head is taken, so that all of them have it.
+    /// and of the rest the lowest head that two of them have is taken, so that all of them have it.
     ///
     /// # Errors
     /// [`ChainError::HeadsApart`] when no two heads are near each other,
+    /// [`ChainError::BlockGone`] when no two endpoints have the same block,
     /// [`ChainError::Unavailable`] when too few endpoints answer.
     pub async fn at(&self, tag: BlockTag) -> Result<AtBlock, ChainError> {
         let began = Instant::now();
@@ -312,9 +313,43 @@ impl Chain {
             }
             answered = blocks;
         }
-        let lowest = answered.iter().min_by_key(|(_, head)| head.number);
-        let head = lowest.expect("a quorum answered").1;
-        let asked = answered.into_iter().map(|(endpoint, _)| endpoint).collect();
-        Ok(AtBlock::new(self.clone(), head, asked))
+        let limit = self.endpoints.timeout().saturating_sub(began.elapsed());
+        self.confirmed(answered, limit).await
+    }
+
+    /// The lowest head that another endpoint has, too. Whoever answered with a lower one that
+    /// nobody else knows is left out: at its block the others could not answer anything.
+    async fn confirmed(
+        &self,
+        answered: Vec<Answered>,
+        limit: Duration,
+    ) -> Result<AtBlock, ChainError> {
+        let mut answered = answered;
+        loop {
+            let numbers =
+                answered.iter().enumerate().map(|(index, (_, head))| (head.number, index));
+            let (_, lowest) = numbers.min().expect("a quorum answered");
+            let (supplier, head) = answered.remove(lowest);
+            if self.is_confirmed(&head, &answered, limit).await {
+                let others = answered.into_iter().map(|(endpoint, _)| endpoint);
+                let asked = std::iter::once(supplier).chain(others).collect();
+                return Ok(AtBlock::new(self.clone(), head, asked));
+            }
+            supplier.set_apart(true);
+            if answered.len() < self.endpoints.quorum() {
+                let (what, url) = ("eth_getBlockByNumber", supplier.name.clone());
+                return Err(ChainError::BlockGone { what, url, number: head.number });
+            }
+        }
+    }
+
+    async fn is_confirmed(&self, head: &Head, others: &[Answered], limit: Duration) -> bool {
+        if self.endpoints.quorum() == 1 || others.iter().any(|(_, other)| other == head) {
+            return true;
+        }
+        let others: Vec<Arc<Endpoint>> =
+            others.iter().map(|(endpoint, _)| Arc::clone(endpoint)).collect();
+        let (blocks, _) = self.endpoints.blocks(&others, head.number.into(), limit).await;
+        blocks.iter().any(|(_, block)| block == head)
     }
 }

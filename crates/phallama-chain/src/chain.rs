@@ -130,7 +130,7 @@ impl Chain {
     /// # Errors
     /// As [`Chain::at`].
     pub async fn head(&self, tag: BlockTag) -> Result<Head, ChainError> {
-        Ok(*self.at(tag).await?.head())
+        self.agreed(tag, |at| async move { Ok(*at.head()) }).await
     }
 
     /// What is held against each endpoint now, in the order of the configuration; `None` where
@@ -143,7 +143,7 @@ impl Chain {
 
     /// Reads at the newest block of a kind; once more where that was reorganised away or had not
     /// arrived everywhere.
-    async fn agreed<T, Fut>(
+    pub(crate) async fn agreed<T, Fut>(
         &self,
         tag: BlockTag,
         read: impl Fn(AtBlock) -> Fut,

@@ -42,8 +42,8 @@ fn default_timeout_ms() -> u64 {
 }
 
 /// The most that is offered per gas unless configured, in gwei: far above what a rollup asks, and
-/// what Ethereum asks in a rush.
-pub(crate) const FEE_CEILING_GWEI: u64 = 500;
+/// what Ethereum asks on a busy day.
+pub(crate) const FEE_CEILING_GWEI: u64 = 50;
 
 fn default_fee_ceiling_gwei() -> u64 {
     FEE_CEILING_GWEI
@@ -61,7 +61,7 @@ mod tests {
         let text = format!(r#"{{"rpc_urls":["http://127.0.0.1:1","http://127.0.0.1:2"],{REST}}}"#);
         let config = serde_json::from_str::<ChainConfig>(&text).unwrap();
         assert_eq!(config.rpc_urls, ["http://127.0.0.1:1", "http://127.0.0.1:2"]);
-        assert_eq!((config.timeout_ms, config.fee_ceiling_gwei), (10_000, 500));
+        assert_eq!((config.timeout_ms, config.fee_ceiling_gwei), (10_000, 50));
     }
 
     #[test]

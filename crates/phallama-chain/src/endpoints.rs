@@ -100,18 +100,6 @@ impl Endpoints {
     where
         Fut: Future<Output = TransportResult<T>>,
     {
-        self.any_said(what, call).await.map_err(|failure| failure.into_error(what))
-    }
-
-    /// The same for a caller who looks at an error that was answered.
-    pub(crate) async fn any_said<T, Fut>(
-        &self,
-        what: &'static str,
-        call: impl Fn(RootProvider) -> Fut,
-    ) -> Result<T, Failure>
-    where
-        Fut: Future<Output = TransportResult<T>>,
-    {
         let deadline = Instant::now() + self.timeout;
         self.compare_now_and_then().await;
         let list = self.by_rank();
@@ -121,20 +109,76 @@ impl Endpoints {
             let limit = left / u32::try_from(list.len() - index).unwrap_or(u32::MAX);
             match self.ask(endpoint, what, limit, Box::pin(call(endpoint.provider.clone()))).await {
                 Err(Failure::Silent(error) | Failure::Missing(error)) => failures.push(error),
-                answer => return answer,
+                answer => return answer.map_err(|failure| failure.into_error(what)),
             }
         }
-        Err(Failure::Silent(together(what, failures)))
+        Err(together(what, failures))
     }
 
-    /// What as many endpoints as have to agree answer.
+    /// Answers from as many endpoints as have to agree elsewhere, for a caller who chooses among
+    /// them; fewer where fewer answer, but never none.
+    pub(crate) async fn several<T, Fut>(
+        &self,
+        what: &'static str,
+        call: impl Fn(RootProvider) -> Fut,
+    ) -> Result<Vec<T>, ChainError>
+    where
+        Fut: Future<Output = TransportResult<T>>,
+    {
+        let deadline = Instant::now() + self.timeout;
+        self.compare_now_and_then().await;
+        let list = self.by_rank();
+        let (mut answers, mut failures) = (Vec::new(), Vec::new());
+        for (index, endpoint) in list.iter().enumerate() {
+            if answers.len() == self.quorum() {
+                break;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let limit = left / u32::try_from(list.len() - index).unwrap_or(u32::MAX);
+            match self.ask(endpoint, what, limit, Box::pin(call(endpoint.provider.clone()))).await {
+                Ok(answer) => answers.push(answer),
+                Err(failure) => failures.push(failure.into_error(what)),
+            }
+        }
+        if answers.is_empty() { Err(together(what, failures)) } else { Ok(answers) }
+    }
+
+    /// Whether no endpoint at all has something, and enough of them answer to believe it.
+    pub(crate) async fn nobody_has<T, Fut>(
+        &self,
+        what: &'static str,
+        call: impl Fn(RootProvider) -> Fut,
+    ) -> bool
+    where
+        T: Send + 'static,
+        Fut: Future<Output = TransportResult<Option<T>>> + Send + 'static,
+    {
+        let mut asking = JoinSet::new();
+        for endpoint in &self.list {
+            let (endpoint, chain_id, limit) = (Arc::clone(endpoint), self.chain_id, self.timeout);
+            let call = call(endpoint.provider.clone());
+            asking.spawn(async move { endpoint.ask(what, chain_id, limit, call).await });
+        }
+        let mut without = 0;
+        while let Some(joined) = asking.join_next().await {
+            match joined {
+                Ok(Ok(Some(_))) => return false,
+                Ok(Ok(None)) => without += 1,
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+        without >= self.quorum()
+    }
+
+    /// What as many endpoints as have to agree answer, as far as `same` compares it.
     pub(crate) async fn agreed<T, Fut>(
         &self,
         what: &'static str,
         call: impl Fn(RootProvider) -> Fut,
+        same: impl Fn(&T, &T) -> bool,
     ) -> Result<T, ChainError>
     where
-        T: PartialEq + Send + 'static,
+        T: Send + 'static,
         Fut: Future<Output = TransportResult<T>> + Send + 'static,
     {
         let mut asking = JoinSet::new();
@@ -156,7 +200,7 @@ impl Endpoints {
                 }
                 Err(_) => continue,
             };
-            let count = match answers.iter_mut().find(|(_, other, _)| *other == answer) {
+            let count = match answers.iter_mut().find(|(_, other, _)| same(other, &answer)) {
                 Some((_, _, count)) => {
                     *count += 1;
                     *count

@@ -2,10 +2,12 @@
 //! in memory.
 //!
 //! The file is JSON and small: it is written anew for every change, beside the old one, synced, and
-//! put in its place, so it is always a whole state. A lock file keeps a second process away.
+//! put in its place, so it is always a whole state. A lock file keeps a second process away. Only
+//! the user that the process runs as may read any of them.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use alloy::primitives::{Address, B256, Bytes, U256};
@@ -15,6 +17,8 @@ use crate::error::ChainError;
 
 /// The only layout of the file so far.
 const VERSION: u32 = 1;
+const FILE_MODE: u32 = 0o600;
+const DIR_MODE: u32 = 0o700;
 
 /// A nonce of ours: what it is used for, and every transaction that was signed for it. At most one
 /// of those can be mined.
@@ -100,18 +104,20 @@ pub(crate) struct Durable {
 }
 
 impl Outbox {
-    /// Opens or makes the file of an account; returns what it holds.
+    /// Opens or makes the file of an account, and its directory; returns what it holds.
     pub(crate) fn open(
         path: &Path,
         chain_id: u64,
         account: Address,
     ) -> Result<(Self, Vec<Entry>), ChainError> {
         let failed = |reason: String| ChainError::Outbox { path: path.to_owned(), reason };
-        let lock_path = path.with_extension("lock");
-        let lock = File::create(&lock_path).map_err(|error| failed(error.to_string()))?;
+        let lock = lock_file(path).map_err(|error| failed(error.to_string()))?;
         lock.try_lock().map_err(|error| failed(format!("in use by another process ({error})")))?;
         let entries = match std::fs::read(path) {
             Ok(bytes) => {
+                let mode = Permissions::from_mode(FILE_MODE);
+                let private = std::fs::set_permissions(path, mode);
+                private.map_err(|error| failed(error.to_string()))?;
                 let content: Content =
                     serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?;
                 let Content { version, chain_id: chain, account: of, entries } = content;
@@ -145,10 +151,26 @@ impl Outbox {
     }
 }
 
+/// The file that is locked, in a directory that is made where it is missing.
+fn lock_file(path: &Path) -> io::Result<File> {
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)?;
+    }
+    emptied(&path.with_extension("lock"))
+}
+
+/// An empty file of mode 0600, whatever was there before.
+fn emptied(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(FILE_MODE).open(path)?;
+    file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+    Ok(file)
+}
+
 /// Durable when it returns.
 fn replace(path: &Path, content: &Content) -> io::Result<()> {
     let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
+    let mut file = emptied(&new)?;
     file.write_all(&serde_json::to_vec(content)?)?;
     file.sync_all()?;
     std::fs::rename(&new, path)?;
@@ -206,6 +228,28 @@ mod tests {
         drop(outbox);
         assert!(reason(Outbox::open(&path, 6, ACCOUNT)).contains("on chain 5"));
         assert!(reason(Outbox::open(&path, 5, Address::ZERO)).contains("not of 0x00000"));
+    }
+
+    #[tokio::test]
+    async fn nobody_else_may_read_any_of_its_files() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("state");
+        let path = dir.join("outbox.json");
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let (outbox, _) = Outbox::open(&path, 5, ACCOUNT).unwrap();
+        outbox.store(vec![entry(3)]).await.unwrap();
+        let modes = || [mode(&dir), mode(&path), mode(&path.with_extension("lock"))];
+        assert_eq!(modes(), [0o700, 0o600, 0o600]);
+        drop(outbox);
+        // Those of an earlier version could be read by everybody.
+        for file in [path.clone(), path.with_extension("lock"), path.with_extension("new")] {
+            std::fs::write(&file, std::fs::read(&path).unwrap()).unwrap();
+            std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        }
+        let (outbox, _) = Outbox::open(&path, 5, ACCOUNT).unwrap();
+        assert_eq!(modes(), [0o700, 0o600, 0o600]);
+        outbox.store(vec![entry(4)]).await.unwrap();
+        assert_eq!(modes(), [0o700, 0o600, 0o600]);
     }
 
     #[test]

@@ -17,9 +17,6 @@ use crate::outbox::{Entry, Mined, Payload, Try};
 use crate::record::BlockTag;
 use crate::sender::{Outstanding, Sender};
 
-/// How long a nonce must be in a block and none of our transactions found before it counts as
-/// taken: a node may know the count before the receipt.
-const DOUBT: Duration = Duration::from_secs(3);
 /// How long a receipt is not read again while the account's count stays above its nonce.
 const SEEN_FOR: Duration = Duration::from_secs(10);
 /// Where a chain has no `safe` blocks, these many on top of one make it so.
@@ -28,6 +25,7 @@ const SAFE_DEPTH_BLOCKS: u64 = 64;
 const FILL_MAX: u64 = 64;
 const TRANSFER_GAS: u64 = 21_000;
 const WHAT: &str = "resend";
+const RECEIPT: &str = "eth_getTransactionReceipt";
 
 /// What is known about an entry, for whoever waits for it.
 #[derive(Clone, Debug)]
@@ -49,6 +47,8 @@ pub(crate) struct Live {
     sent_at: Option<Instant>,
     /// When the newest transaction was made, or found at the start.
     tried_at: Instant,
+    /// The head when that was: without a newer one no price would have helped.
+    tried_head: Option<u64>,
     /// Since when the nonce is in a block and no receipt of ours is found.
     missing_since: Option<Instant>,
     /// When its receipt was last read.
@@ -115,9 +115,15 @@ impl Live {
             progress,
             sent_at,
             tried_at: Instant::now(),
+            tried_head: None,
             missing_since: None,
             seen_at: None,
         }
+    }
+
+    /// Whether there was a block since the newest transaction was made.
+    fn was_passed_over(&mut self, head: Option<u64>) -> bool {
+        head.is_some_and(|head| head > *self.tried_head.get_or_insert(head))
     }
 
     /// Sees it in a block; returns whether that is news.
@@ -134,7 +140,8 @@ impl Live {
     /// Sees that it is in no block any more.
     fn is_taken_out(&mut self) {
         self.entry.mined = None;
-        (self.sent_at, self.seen_at, self.tried_at) = (None, None, Instant::now());
+        (self.sent_at, self.seen_at) = (None, None);
+        (self.tried_at, self.tried_head) = (Instant::now(), None);
         self.progress.send_replace(Progress::Waiting { hash: self.entry.newest().hash });
     }
 }
@@ -158,7 +165,8 @@ impl Sender {
         if agreed.is_ok() {
             self.fill_gap(state, count).await?;
         }
-        self.send_what_is_due(state, count).await?;
+        let head = agreed.as_ref().ok().map(|(at, _)| at.head().number);
+        self.send_what_is_due(state, count, head).await?;
         if let Ok((at, _)) = agreed {
             self.forget_what_is_safe(state, &at).await?;
         }
@@ -188,13 +196,30 @@ impl Sender {
                 }
             }
         }
-        let is_taken = |live: &Live| live.missing_since.is_some_and(|at| at.elapsed() >= DOUBT);
-        for live in state.live.iter().filter(|live| is_taken(live)) {
-            live.progress.send_replace(Progress::Taken);
-            changed = true;
+        let limit = self.policy.taken_after;
+        let is_missing = |live: &&Live| live.missing_since.is_some_and(|at| at.elapsed() >= limit);
+        let mut taken = Vec::new();
+        for live in state.live.iter().filter(is_missing) {
+            if self.is_nowhere(&live.entry).await {
+                live.progress.send_replace(Progress::Taken);
+                taken.push(live.entry.nonce);
+            }
         }
-        state.live.retain(|live| !is_taken(live));
-        Ok(changed)
+        state.live.retain(|live| !taken.contains(&live.entry.nonce));
+        Ok(changed || !taken.is_empty())
+    }
+
+    /// Whether no endpoint has a receipt of any of an entry's transactions.
+    async fn is_nowhere(&self, entry: &Entry) -> bool {
+        for hash in entry.tries.iter().map(|one| one.hash) {
+            let ask = move |provider: RootProvider| async move {
+                provider.get_transaction_receipt(hash).await
+            };
+            if !self.chain.endpoints.nobody_has(RECEIPT, ask).await {
+                return false;
+            }
+        }
+        true
     }
 
     /// The receipt of whichever of an entry's transactions was mined.
@@ -205,7 +230,9 @@ impl Sender {
             let ask = move |provider: RootProvider| async move {
                 provider.get_transaction_receipt(hash).await
             };
-            let found = self.chain.endpoints.agreed("eth_getTransactionReceipt", ask).await?;
+            let same =
+                |one: &Option<_>, other: &Option<_>| same_receipt(one.as_ref(), other.as_ref());
+            let found = self.chain.endpoints.agreed(RECEIPT, ask, same).await?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -214,17 +241,25 @@ impl Sender {
     }
 
     /// Broadcasts what nobody may have, replaces what waits too long.
-    async fn send_what_is_due(&self, state: &mut State, count: u64) -> Result<(), ChainError> {
+    async fn send_what_is_due(
+        &self,
+        state: &mut State,
+        count: u64,
+        head: Option<u64>,
+    ) -> Result<(), ChainError> {
         for index in 0..state.live.len() {
-            let live = &state.live[index];
+            let live = &mut state.live[index];
             if live.entry.mined.is_some() || live.entry.nonce < count {
                 continue;
             }
-            let is_next = live.entry.nonce == count;
+            let may_replace = live.entry.nonce == count && live.was_passed_over(head);
             let waited = live.tried_at.elapsed();
             let is_due =
                 live.sent_at.is_none_or(|at| at.elapsed() >= self.policy.rebroadcast_after);
-            if is_next && waited >= self.policy.replace_after && self.replace(state, index).await? {
+            if may_replace
+                && waited >= self.policy.replace_after
+                && self.replace(state, index, head).await?
+            {
                 continue;
             }
             if !is_due {
@@ -234,19 +269,24 @@ impl Sender {
             let (_, raw) = self.sign(entry, entry.newest().fees);
             let answer = self.chain.endpoints.broadcast(&raw).await;
             state.live[index].sent_at = Some(Instant::now());
-            if is_next && matches!(answer, Broadcast::Underpriced) {
-                self.replace(state, index).await?;
+            if may_replace && matches!(answer, Broadcast::Underpriced) {
+                self.replace(state, index, head).await?;
             }
         }
         Ok(())
     }
 
-    /// Signs the entry anew with higher fees; returns false where they would be above the ceiling.
-    async fn replace(&self, state: &mut State, index: usize) -> Result<bool, ChainError> {
+    /// Signs the entry anew with higher fees; returns false where they would be above a limit.
+    async fn replace(
+        &self,
+        state: &mut State,
+        index: usize,
+        head: Option<u64>,
+    ) -> Result<bool, ChainError> {
         let before = state.live[index].entry.newest().fees;
         let market = match self.chain.fees(WHAT).await {
-            // Then the old price, raised, is as good as any.
-            Err(ChainError::FeeAboveCeiling { .. }) => before,
+            // No price that may be offered would do.
+            Err(ChainError::FeeAboveCeiling { .. }) => return Ok(false),
             market => market?,
         };
         let Ok(fees) = before.raised(market, self.chain.fee_ceiling_wei()) else {
@@ -256,6 +296,7 @@ impl Sender {
         let (hash, raw) = self.sign(&live.entry, fees);
         live.entry.tries.push(Try { hash, fees });
         (live.sent_at, live.tried_at) = (Some(Instant::now()), Instant::now());
+        live.tried_head = head;
         live.progress.send_replace(Progress::Waiting { hash });
         self.store(state).await?;
         // Whatever the answer, the next round sees what became of it.
@@ -270,7 +311,7 @@ impl Sender {
         if first <= count {
             return Ok(());
         }
-        let from = self.pending_nonce(WHAT).await?.max(count);
+        let from = self.after_the_pool(WHAT, count).await?;
         if from >= first {
             return Ok(());
         }
@@ -307,4 +348,20 @@ impl Sender {
         state.live.retain(|live| !is_safe(live));
         if state.live.len() == before { Ok(()) } else { self.store(state).await }
     }
+}
+
+/// Whether two endpoints tell the same about a transaction. What else a receipt may hold differs
+/// between honest nodes, such as the time of the block in every log.
+fn same_receipt(one: Option<&TransactionReceipt>, other: Option<&TransactionReceipt>) -> bool {
+    let (one, other) = match (one, other) {
+        (Some(one), Some(other)) => (one, other),
+        (one, other) => return one.is_none() && other.is_none(),
+    };
+    let place = |receipt: &TransactionReceipt| {
+        (receipt.transaction_hash, receipt.block_hash, receipt.block_number, receipt.status())
+    };
+    let logs = |receipt: &TransactionReceipt| -> Vec<alloy::primitives::Log> {
+        receipt.inner.logs().iter().map(|log| log.inner.clone()).collect()
+    };
+    place(one) == place(other) && logs(one) == logs(other)
 }

@@ -17,16 +17,17 @@
 //! - *recorded → withdrawn*: no node has it, so the nonce is free and the caller gets the reason.
 //!   When the reason is the nonce or the fee, the same call is signed anew.
 //! - *waiting*: broadcast again to every endpoint now and then; the one whose turn it is gets
-//!   replaced when it waited too long, up to the configured ceiling.
+//!   replaced when it waited too long while blocks came without it, up to the configured ceiling.
 //! - *mined → waiting*: the account's count went back below the nonce.
 //! - *taken*: another program uses the account. The caller is told and has to look at the chain.
 //! - *forgotten*: the sequencer cannot take it back (`safe`, or 64 blocks where a chain has no such
 //!   tag).
 //!
 //! What may be believed for good (mined, taken, forgotten) is asked of two endpoints where there
-//! are two; sending is tried with whatever answers. A call with the same payload as a waiting entry
-//! is that entry: it never gets a second nonce. A gap below the entries (the chain lost
-//! transactions that were forgotten) is closed with transactions that do nothing.
+//! are two, and so is the count that a new nonce starts from; sending is tried with whatever
+//! answers. Only when no endpoint at all has a receipt is a nonce taken. A call with the same
+//! payload as a waiting entry is that entry: it never gets a second nonce. A gap below the entries
+//! (the chain lost transactions that were forgotten) is closed with transactions that do nothing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -44,11 +45,13 @@ use phallama_protocol::keys::Signer;
 use tokio::sync::{Mutex, MutexGuard, watch};
 
 use crate::Chain;
+use crate::at::AtBlock;
 use crate::broadcast::Broadcast;
 use crate::call::Call;
 use crate::convert::{from_address, to_address};
 use crate::error::ChainError;
 use crate::outbox::{Entry, Fees, Outbox, Payload, Try};
+use crate::record::BlockTag;
 use crate::rounds::{Progress, State};
 
 /// Estimates are exact for the state they saw; storage may turn cold until the transaction is
@@ -58,6 +61,9 @@ const GAS_MARGIN_PERCENT: u64 = 20;
 const TX_GAS_MAX: u64 = 1 << 24;
 /// How often one call is signed anew because of its nonce or its fees.
 const SIGN_TRIES: u32 = 8;
+/// How far beyond the mined and our own transactions a node's word about the pool is believed: an
+/// entry further up would wait for ever behind a gap that nobody closes.
+const POOL_MAX: u64 = 16;
 /// The pause between two looks at a waiting transaction, at first and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -65,13 +71,16 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long to wait before something is done about a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendPolicy {
-    /// A transaction whose turn it is and that is not mined by then is replaced by one that pays
-    /// more.
+    /// A transaction whose turn it is and that is not mined by then, although there were blocks, is
+    /// replaced by one that pays more.
     pub replace_after: Duration,
     /// A transaction that is not mined is handed to every endpoint again this often.
     pub rebroadcast_after: Duration,
     /// The caller is told [`ChainError::NotMined`]; the transaction stays in the outbox.
     pub mined_within: Duration,
+    /// A nonce that is in a block counts as used by somebody else when for this long no endpoint
+    /// has a receipt of ours: nodes behind one address may know the count long before the receipt.
+    pub taken_after: Duration,
 }
 
 impl Default for SendPolicy {
@@ -80,6 +89,7 @@ impl Default for SendPolicy {
             replace_after: Duration::from_secs(30),
             rebroadcast_after: Duration::from_secs(10),
             mined_within: Duration::from_secs(90),
+            taken_after: Duration::from_mins(1),
         }
     }
 }
@@ -342,18 +352,28 @@ impl Sender {
         request.input(payload.data.clone().into())
     }
 
-    /// After everything of ours, and after everything that a node has seen.
+    /// After everything that is mined, everything of ours, and everything that a node has seen.
     async fn next_nonce(&self, what: &'static str, state: &State) -> Result<u64, ChainError> {
-        let seen = self.pending_nonce(what).await?;
-        Ok(state.last_nonce().map_or(seen, |last| seen.max(last + 1)))
+        let address = self.address();
+        let count = |at: AtBlock| async move { at.nonce(address).await };
+        let mined = self.chain.agreed(BlockTag::Latest, count).await?;
+        let ours = state.last_nonce().map_or(0, |last| last + 1);
+        self.after_the_pool(what, mined.max(ours)).await
     }
 
-    pub(crate) async fn pending_nonce(&self, what: &'static str) -> Result<u64, ChainError> {
+    /// The first nonce from `from` on that no pool has, as far as a node can be believed.
+    pub(crate) async fn after_the_pool(
+        &self,
+        what: &'static str,
+        from: u64,
+    ) -> Result<u64, ChainError> {
         let address = self.account.key.address();
         let count = |provider: RootProvider| async move {
             provider.get_transaction_count(address).pending().await
         };
-        self.chain.endpoints.any(what, count).await
+        let pending = self.chain.endpoints.any(what, count).await?;
+        let is_near = pending > from && pending - from <= POOL_MAX;
+        Ok(if is_near { pending } else { from })
     }
 
     pub(crate) async fn mined_nonce(&self, what: &'static str) -> Result<u64, ChainError> {

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use phallama_chain::{BlockTag, Chain, ChainError, Disagreement, SendPolicy};
+use phallama_chain::{BlockTag, Chain, ChainError, Disagreement, SendPolicy, Tx};
 use phallama_devchain::{Fault, Rule};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::node::number;
 use crate::stage::{DEPOSIT, PATIENT, SOMEBODY, STUBBORN, Stage, sender, sending_key};
 use crate::world::amount;
 
@@ -207,6 +208,113 @@ async fn a_receipt_that_only_one_endpoint_shows_is_not_believed() {
     stage.rpcs[1].heal();
     let left = sender.finish(PATIENT).await.unwrap();
     assert_eq!((left.waiting, left.mined, stage.received()), (0, 1, 3));
+}
+
+/// Sends what leaves a log, while one of two endpoints changes every log with `change`.
+async fn mints_while_logs_change(
+    mined_within: Duration,
+    change: impl Fn(&mut Value) + Send + Sync + 'static,
+) -> Result<Tx, ChainError> {
+    let stage = Stage::new(2).await;
+    let chain = stage.chain().await;
+    let rewrite = move |_: &Value, mut receipt: Value| {
+        for log in receipt["logs"].as_array_mut().into_iter().flatten() {
+            change(log);
+        }
+        receipt
+    };
+    let fault = Fault::Rewrite(Arc::new(rewrite));
+    stage.rpcs[1].inject(Rule::method("eth_getTransactionReceipt", fault));
+    let policy = SendPolicy { mined_within, ..STUBBORN };
+    let sender = chain.sender(&sending_key()).with_policy(policy);
+    sender.mint_test_token(sender.address(), amount(5)).await
+}
+
+#[tokio::test]
+async fn receipts_that_differ_in_what_nodes_add_are_the_same() {
+    for time in [json!("0x1"), json!(null)] {
+        let tx = mints_while_logs_change(PATIENT, move |log| log["blockTimestamp"] = time.clone());
+        tx.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn receipts_that_differ_in_what_happened_are_not() {
+    let soon = Duration::from_millis(300);
+    let other = |log: &mut Value| log["data"] = json!(format!("0x{:064x}", 6));
+    let error = mints_while_logs_change(soon, other).await.unwrap_err();
+    assert!(matches!(error, ChainError::NotMined { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_transaction_that_any_endpoint_shows_is_not_taken_for_somebody_elses() {
+    let stage = Stage::new(3).await;
+    let chain = stage.chain().await;
+    for rpc in &stage.rpcs[..2] {
+        rpc.inject(Rule::method("eth_getTransactionReceipt", Fault::Answer(json!(null))));
+    }
+    let (mined_within, taken_after) = (Duration::from_secs(1), Duration::ZERO);
+    let hasty = SendPolicy { mined_within, taken_after, ..STUBBORN };
+    let sender = chain.sender(&sending_key()).with_policy(hasty);
+    let error = sender.send_ether(SOMEBODY, 3).await.unwrap_err();
+    assert!(matches!(error, ChainError::NotMined { .. }), "{error}");
+    stage.rpcs[0].heal();
+    let left = sender.finish(PATIENT).await.unwrap();
+    assert_eq!((left.waiting, left.mined, stage.received()), (0, 1, 3));
+}
+
+#[tokio::test]
+async fn a_wrong_count_of_what_waits_is_not_believed() {
+    for liar in 0..2 {
+        let stage = Stage::new(2).await;
+        let chain = stage.chain().await;
+        let many = |params: &Value, count: Value| {
+            if params[1] == json!("pending") { json!("0xf4240") } else { count }
+        };
+        let fault = Fault::Rewrite(Arc::new(many));
+        stage.rpcs[liar].inject(Rule::method("eth_getTransactionCount", fault));
+        let sender = sender(&chain);
+        for wei in 1..=2 {
+            sender.send_ether(SOMEBODY, wei).await.unwrap();
+        }
+        assert_eq!((stage.received(), stage.mined_nonce()), (3, 2));
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_with_an_invented_block_is_left_out() {
+    for liar in 0..3 {
+        let stage = Stage::new(3).await;
+        let chain = stage.chain().await;
+        let invented = |params: &Value, mut block: Value| {
+            if params[0] == json!("latest") {
+                block["number"] = json!(format!("{:#x}", number(&block["number"]) - 1));
+                block["hash"] = json!(format!("0x{}", "ba".repeat(32)));
+            }
+            block
+        };
+        let fault = Fault::Rewrite(Arc::new(invented));
+        stage.rpcs[liar].inject(Rule::method("eth_getBlockByNumber", fault));
+        assert_eq!(chain.head(BlockTag::Latest).await.unwrap().number, stage.head());
+        reads(&stage, &chain).await;
+        let (url, complaint) = chain.complaints()[liar].clone();
+        assert_eq!((url, complaint.is_some()), (stage.rpcs[liar].url(), true));
+        sender(&chain).send_ether(SOMEBODY, 5).await.unwrap();
+        assert_eq!(stage.received(), 5);
+    }
+}
+
+#[tokio::test]
+async fn of_two_endpoints_with_different_blocks_neither_is_believed() {
+    let stage = Stage::new(2).await;
+    let chain = stage.chain().await;
+    let later = |_: &Value, mut block: Value| {
+        block["timestamp"] = json!(format!("{:#x}", number(&block["timestamp"]) + 3_600));
+        block
+    };
+    stage.rpcs[0].inject(Rule::method("eth_getBlockByNumber", Fault::Rewrite(Arc::new(later))));
+    let error = chain.head(BlockTag::Latest).await.unwrap_err();
+    assert!(matches!(error, ChainError::BlockGone { .. }), "{error}");
 }
 
 #[tokio::test]

@@ -111,6 +111,7 @@ pub(crate) const EAGER: SendPolicy = SendPolicy {
     replace_after: Duration::from_millis(100),
     rebroadcast_after: Duration::from_millis(100),
     mined_within: PATIENT,
+    taken_after: Duration::from_secs(3),
 };
 
 /// Never replaces, broadcasts again at once.

@@ -1,8 +1,10 @@
 //! Transactions that pay too little for the moment, or whose nonce somebody else used.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use phallama_chain::{Chain, ChainConfig, ChainError, SendPolicy, Sender, Tx};
+use phallama_devchain::{Fault, FaultyRpc, Rule};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -31,6 +33,20 @@ async fn until_waiting(stage: &Stage, wanted: impl Fn(&[Value]) -> bool) -> Vec<
     }
 }
 
+/// Blocks that the transaction whose turn it is cannot pay for, until it is as wanted.
+async fn passed_over_until(stage: &Stage, wanted: impl Fn(&Value) -> bool) -> Value {
+    loop {
+        let first = waiting(stage).remove(0);
+        if wanted(&first) {
+            return first;
+        }
+        let too_dear = fee(&first, "maxFeePerGas") + 1;
+        stage.rpc("anvil_setNextBlockBaseFeePerGas", json!([too_dear]));
+        stage.mine(1);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 fn fee(tx: &Value, field: &str) -> u64 {
     number(&tx[field])
 }
@@ -44,17 +60,91 @@ async fn a_stuck_transaction_is_replaced_at_its_nonce_by_one_that_pays_more() {
     let process = sending(&sender, 17);
     let first = until_waiting(&stage, |txs| !txs.is_empty()).await.remove(0);
     let (cap, tip) = (fee(&first, "maxFeePerGas"), fee(&first, "maxPriorityFeePerGas"));
-    let second = until_waiting(&stage, |txs| txs[0]["hash"] != first["hash"]).await.remove(0);
+    let second = passed_over_until(&stage, |tx| tx["hash"] != first["hash"]).await;
     assert_eq!(second["nonce"], first["nonce"]);
     assert!(fee(&second, "maxFeePerGas") >= cap + cap.div_ceil(8));
     assert!(fee(&second, "maxPriorityFeePerGas") >= tip + tip.div_ceil(8));
     // Gas becomes dearer than it offered at first.
-    until_waiting(&stage, |txs| fee(&txs[0], "maxFeePerGas") > 2 * cap).await;
+    passed_over_until(&stage, |tx| fee(tx, "maxFeePerGas") > 2 * cap).await;
     stage.rpc("anvil_setNextBlockBaseFeePerGas", json!([cap + 1]));
     stage.mine(1);
     let tx = process.await.unwrap().unwrap();
     assert_ne!(json!(alloy::primitives::B256::from(tx.hash)), first["hash"]);
     assert_eq!((stage.received(), stage.mined_nonce()), (17, 1));
+}
+
+#[tokio::test]
+async fn a_pause_of_the_chain_makes_nothing_dearer() {
+    let stage = Stage::new(2).await;
+    let chain = stage.chain().await;
+    stage.automine(false);
+    let (replace_after, rebroadcast_after) = (Duration::ZERO, Duration::ZERO);
+    let hurried = SendPolicy { replace_after, rebroadcast_after, ..EAGER };
+    let sender = chain.sender(&sending_key()).with_policy(hurried);
+    let process = sending(&sender, 41);
+    let first = until_waiting(&stage, |txs| !txs.is_empty()).await.remove(0);
+    for _ in 0..20 {
+        sender.tend().await.unwrap();
+    }
+    assert_eq!(waiting(&stage)[0]["hash"], first["hash"]);
+    // One block that it was not in is reason for one replacement.
+    stage.rpc("anvil_setNextBlockBaseFeePerGas", json!([fee(&first, "maxFeePerGas") + 1]));
+    stage.mine(1);
+    for _ in 0..20 {
+        sender.tend().await.unwrap();
+    }
+    let second = waiting(&stage).remove(0);
+    assert_ne!(second["hash"], first["hash"]);
+    let (before, after) =
+        (fee(&first, "maxPriorityFeePerGas"), fee(&second, "maxPriorityFeePerGas"));
+    assert_eq!(after, before + before.div_ceil(8));
+    stage.mine(1);
+    process.await.unwrap().unwrap();
+    assert_eq!((stage.received(), stage.mined_nonce()), (41, 1));
+}
+
+/// A node according to which everybody pays 40 gwei.
+fn says_that_gas_is_dear(rpc: &FaultyRpc) {
+    let dear = |_: &Value, mut history: Value| {
+        for field in ["baseFeePerGas", "reward"] {
+            for one in history[field].as_array_mut().unwrap() {
+                *one =
+                    if field == "reward" { json!(["0x9502f9000"]) } else { json!("0x9502f9000") };
+            }
+        }
+        history
+    };
+    rpc.inject(Rule::method("eth_feeHistory", Fault::Rewrite(Arc::new(dear))));
+}
+
+#[tokio::test]
+async fn one_endpoint_of_two_does_not_set_the_price() {
+    for liar in 0..2 {
+        let stage = Stage::new(2).await;
+        let chain = stage.chain().await;
+        says_that_gas_is_dear(&stage.rpcs[liar]);
+        stage.automine(false);
+        let process = sending(&chain.sender(&sending_key()), 43);
+        let tx = until_waiting(&stage, |txs| !txs.is_empty()).await.remove(0);
+        assert!(fee(&tx, "maxFeePerGas") < 5 * GWEI, "{tx}");
+        assert!(fee(&tx, "maxPriorityFeePerGas") < 2 * GWEI, "{tx}");
+        stage.mine(1);
+        process.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_only_endpoint_cannot_drive_the_tip_to_the_ceiling() {
+    let stage = Stage::new(1).await;
+    let chain = stage.chain().await;
+    says_that_gas_is_dear(&stage.rpcs[0]);
+    stage.automine(false);
+    let process = sending(&chain.sender(&sending_key()), 43);
+    let tx = until_waiting(&stage, |txs| !txs.is_empty()).await.remove(0);
+    let ceiling = stage.config.fee_ceiling_gwei * GWEI;
+    assert_eq!(fee(&tx, "maxPriorityFeePerGas"), ceiling / 20);
+    stage.mine(1);
+    process.await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -66,8 +156,9 @@ async fn the_ceiling_is_never_passed_and_the_transaction_waits_under_it() {
     let sender = chain.sender(&sending_key()).with_policy(EAGER);
     let process = sending(&sender, 19);
     let offers = |txs: &[Value]| txs.first().map_or(0, |tx| fee(tx, "maxFeePerGas"));
-    let most = until_waiting(&stage, |txs| offers(txs) > 3 * GWEI * 8 / 9).await;
-    assert!(offers(&most) <= 3 * GWEI);
+    until_waiting(&stage, |txs| !txs.is_empty()).await;
+    let most = passed_over_until(&stage, |tx| fee(tx, "maxFeePerGas") > 3 * GWEI * 8 / 9).await;
+    assert!(fee(&most, "maxFeePerGas") <= 3 * GWEI);
     for _ in 0..3 {
         stage.rpc("anvil_setNextBlockBaseFeePerGas", json!([4 * GWEI]));
         stage.mine(1);
@@ -96,9 +187,7 @@ async fn transactions_behind_a_stuck_one_follow_in_order() {
     let processes: Vec<_> = [1, 2, 4].map(|wei| sending(&sender, wei)).into();
     let txs = until_waiting(&stage, |txs| txs.len() == 3).await;
     let cap = fee(&txs[0], "maxFeePerGas");
-    stage.rpc("anvil_setNextBlockBaseFeePerGas", json!([cap + 1]));
-    stage.mine(1);
-    until_waiting(&stage, |txs| fee(&txs[0], "maxFeePerGas") > 2 * cap).await;
+    passed_over_until(&stage, |tx| fee(tx, "maxFeePerGas") > 2 * cap).await;
     stage.rpc("anvil_setNextBlockBaseFeePerGas", json!([cap]));
     stage.automine(true);
     for process in processes {
