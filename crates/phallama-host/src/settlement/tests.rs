@@ -1,3 +1,4 @@
+use phallama_chain::SendPolicy;
 use phallama_devchain::{Fault, Rule};
 use phallama_protocol::eip712::{Batch, rows_hash};
 use phallama_protocol::keys::Signer;
@@ -167,7 +168,10 @@ async fn endpoint_that_hangs_ends_the_settlement_in_time_and_loses_nothing() {
     let user = locked_user(&world, 1).await;
     charge(&world, &user, 70).await;
     std::fs::remove_file(world.enclave.socket()).unwrap();
-    let settler = world.settler();
+    let mut settler = world.settler();
+    let patient = settler.sender.clone();
+    let policy = SendPolicy { mined_within: Duration::from_secs(1), ..SendPolicy::default() };
+    settler.sender = patient.clone().with_policy(policy);
     for method in ["eth_call", "eth_getTransactionReceipt"] {
         world.endpoint.inject(Rule::method(method, Fault::BlackHole));
         let settled = tokio::time::timeout(Duration::from_mins(5), settler.settle_now());
@@ -175,6 +179,7 @@ async fn endpoint_that_hangs_ends_the_settlement_in_time_and_loses_nothing() {
         assert!(matches!(error, SettleError::Chain(_)), "{method}: {error}");
         world.endpoint.heal();
     }
+    settler.sender = patient;
     // The last of them was mined all the same: nothing is paid twice, and it is noticed.
     settler.settle_now().await.unwrap();
     assert_eq!(credit(&world).await, 70.into());
