@@ -246,6 +246,16 @@ fn refused_outright(ask: &Ask, facts: &Facts, base: Amount) -> Option<Denial> {
     None
 }
 
+/// Nobody can be paid by an account that was never opened.
+pub(crate) fn not_open() -> Denial {
+    Denial {
+        code: Code::BalanceTooLow,
+        retry_after_ms: 0,
+        cumulative: Amount::ZERO,
+        message: "this account is not open; make a deposit first".to_owned(),
+    }
+}
+
 pub(crate) fn chain_behind(cumulative: Amount) -> Denial {
     Denial {
         code: Code::ChainBehind,

@@ -69,6 +69,17 @@ impl Gate {
         Ok(channels.first().is_some_and(|channel| channel.locked >= charged))
     }
 
+    /// Whether the enclave's last word about a channel leaves nothing unpaid: it counts everything
+    /// that is in the journal, and is locked.
+    ///
+    /// # Errors
+    /// [`ChainError`]: the channel could not be read.
+    pub async fn is_paid_by(&self, key: ChannelKey, last: Amount) -> Result<bool, ChainError> {
+        let channels = self.view.channels(&[key.user]).await?;
+        let locked = channels.first().map_or(Amount::ZERO, |channel| channel.locked);
+        Ok(self.journal.cumulative(key) <= last && last <= locked)
+    }
+
     /// Answers one question.
     ///
     /// # Errors
@@ -123,6 +134,9 @@ impl Gate {
         let Some(money) = self.view.money(ask.user).await else {
             return Err(admission::chain_behind(ask.charged));
         };
+        if money.account.owner.is_none() {
+            return Err(admission::not_open());
+        }
         self.journal.compare(ask.user, money.channel.claimed);
         let (standing, channel) = (self.view.standing(), money.channel);
         let key = ChannelKey { user: ask.user, epoch: ask.epoch };

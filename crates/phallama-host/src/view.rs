@@ -245,6 +245,14 @@ impl ChainView {
 
     async fn read(&self, user: Address) -> Result<UserMoney, ChainError> {
         let of = self.state().head.hash;
+        if self.cached(user, false).is_none() {
+            // Of a stranger nothing else is read, and nothing is kept.
+            let account = self.chain.account(user).await?;
+            if account.owner.is_none() {
+                let (channel, zero) = (Channel::default(), Amount::ZERO);
+                return Ok(UserMoney { account, safe_free: zero, channel, safe_locked: zero });
+            }
+        }
         let users = [user];
         let (account, channel, safe, safe_channels) = tokio::join!(
             self.chain.account(user),

@@ -180,8 +180,19 @@ async fn many_accounts_get_no_more_credit_than_the_total() {
 }
 
 #[tokio::test]
-async fn strangers_with_low_caps_take_no_room_for_risk() {
+async fn strangers_without_an_account_never_reach_the_enclave_and_are_not_kept() {
     let (world, stranger) = (World::new(0).await, user(1));
+    for reserve in [0, 1, 10_001] {
+        let admit = Admit { cap: Amount::ZERO, ..world.admit(&stranger, reserve, None) };
+        assert_eq!(denied(&world, &admit).await, Code::BalanceTooLow);
+    }
+    assert_eq!(world.view.last_channel(stranger.address()), None);
+}
+
+#[tokio::test]
+async fn low_caps_take_no_room_for_risk() {
+    let (world, stranger) = (World::new(0).await, user(1));
+    world.open(&stranger, 1).await;
     let admitted = world.gate.admit(&world.admit(&stranger, 10_001, None)).await.unwrap();
     assert!(admitted.reserve.is_none(), "the enclave refuses it");
     assert_eq!(world.gate.reserves.at_risk(), Amount::ZERO);

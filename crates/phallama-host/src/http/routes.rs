@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::StreamExt as _;
 use phallama_attest::{EVIDENCE_PATH, Evidence};
+use phallama_chain::ChainError;
 use phallama_protocol::closing::{
     CLOSE_MEDIA_TYPE, CLOSE_PATH, CLOSE_REQUEST_LEN, CloseAnswer, CloseRequest,
 };
@@ -225,14 +226,15 @@ async fn close(State(front): State<Arc<Front>>, body: Body) -> Result<Response, 
     let gate = &front.exchanges.gate;
     let user = request.user(gate.pod, &gate.domain).map_err(|_| malformed())?;
     let key = ChannelKey { user, epoch: request.epoch };
-    match gate.is_covered(key).await {
-        Ok(true) => {}
-        Ok(false) => return Err(Refuse::starting()),
+    let or_later = |ready: Result<bool, ChainError>| match ready {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Refuse::starting()),
         Err(error) => {
             tracing::info!(%error, "http: a channel was not closed");
-            return Err(Refuse::new(Code::ChainBehind, RETRY_AFTER_MS));
+            Err(Refuse::new(Code::ChainBehind, RETRY_AFTER_MS))
         }
-    }
+    };
+    or_later(gate.is_covered(key).await)?;
     let signed = front.enclave.sign_close(user, request.epoch).await.map_err(|error| {
         tracing::info!(%error, "http: a channel was not closed");
         match error {
@@ -240,6 +242,8 @@ async fn close(State(front): State<Arc<Front>>, body: Body) -> Result<Response, 
             _ => Refuse::starting(),
         }
     })?;
+    // A request may have been answered in between; the enclave may lack what the journal has.
+    or_later(gate.is_paid_by(key, signed.cumulative).await)?;
     let answer = CloseAnswer { cumulative: signed.cumulative, signature: signed.signature };
     let headers = [(header::CONTENT_TYPE, CLOSE_MEDIA_TYPE), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, answer.encode()).into_response())

@@ -203,13 +203,15 @@ async fn ask_to_close(site: &Site, request: &[u8]) -> Answer {
 
 fn close_request(site: &Site, user: &Signer) -> Vec<u8> {
     let gate = &site.world.exchanges().gate;
-    let exit = StartExit { pod_id: gate.pod, epoch: 2 };
-    CloseRequest { epoch: 2, exit_sig: user.sign(&exit.digest(&gate.domain)) }.encode()
+    let exit = StartExit { pod_id: gate.pod, epoch: 0 };
+    CloseRequest { epoch: 0, exit_sig: user.sign(&exit.digest(&gate.domain)) }.encode()
 }
 
 #[tokio::test]
 async fn enclaves_last_word_is_for_whoever_signed_the_request() {
-    let (site, user) = (Site::start().await, Signer::from_bytes(&[9; 32]).unwrap());
+    let (site, user) = (Site::start().await, user(0));
+    site.world.open(&user, 1_000).await;
+    site.world.lock(&user, 100).await;
     let (cumulative, signature) = (70.into(), Signature([8; 64]));
     let enclave = async {
         let mut side = site.world.enclave.accept().await;
@@ -219,7 +221,7 @@ async fn enclaves_last_word_is_for_whoever_signed_the_request() {
     };
     let request = close_request(&site, &user);
     let (answer, asked) = tokio::join!(ask_to_close(&site, &request), enclave);
-    assert_eq!(asked, SignClose { user: user.address(), epoch: 2 });
+    assert_eq!(asked, SignClose { user: user.address(), epoch: 0 });
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), Some(CLOSE_MEDIA_TYPE));
     assert_eq!(CloseAnswer::decode(&answer.rest), Ok(CloseAnswer { cumulative, signature }));
@@ -249,6 +251,26 @@ async fn channel_does_not_end_before_what_was_charged_is_locked() {
     let request = request(&locked);
     let (answer, ()) = tokio::join!(ask_to_close(&site, &request), enclave);
     assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn last_word_that_leaves_claims_unpaid_is_kept_back() {
+    let (site, user) = (Site::start().await, user(0));
+    site.world.open(&user, 1_000).await;
+    site.world.lock(&user, 100).await;
+    charge(&site.world, &user, 80).await;
+    let request = close_request(&site, &user);
+    // Less than the journal has, and more than is locked.
+    for cumulative in [0_u64, 79, 101] {
+        let enclave = async {
+            let mut side = site.world.enclave.accept().await;
+            side.expect(Kind::SignClose).await;
+            let signature = Signature([8; 64]);
+            side.control(&CloseSigned { cumulative: cumulative.into(), signature }).await;
+        };
+        let (answer, ()) = tokio::join!(ask_to_close(&site, &request), enclave);
+        answer.assert_refusal(Code::QueueFull);
+    }
 }
 
 #[tokio::test]
