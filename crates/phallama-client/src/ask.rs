@@ -266,7 +266,7 @@ impl Client {
             pod: Arc::clone(pod),
             offer,
             domain: self.inner.config.chain.domain(),
-            max_tokens: sized.max_tokens,
+            max_tokens: sized.completion_tokens_max,
             salt,
             request_hash: exchange.request_hash(),
             wire_bytes_up: wire.len() as u64,

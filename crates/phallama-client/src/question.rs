@@ -26,6 +26,8 @@ pub(crate) struct SizedQuestion {
     pub(crate) body: Vec<u8>,
     /// `max_tokens` as stated in it; 0 where nothing is generated.
     pub(crate) max_tokens: u32,
+    /// Most tokens of all choices together.
+    pub(crate) completion_tokens_max: u32,
     /// The most the answer can cost.
     pub(crate) reserve: Amount,
 }
@@ -124,7 +126,8 @@ impl Question {
         let reserve = offer
             .reserve(&demand)
             .map_err(|error| invalid(format!("the reserve is no amount: {error}"), None))?;
-        Ok(SizedQuestion { body, max_tokens, reserve })
+        let completion_tokens_max = u32::try_from(demand.completion_tokens).unwrap_or(u32::MAX);
+        Ok(SizedQuestion { body, max_tokens, completion_tokens_max, reserve })
     }
 }
 
@@ -201,6 +204,7 @@ mod tests {
         let one = chat(json!({"max_tokens": 7, "n": 1})).unwrap().sized(&offer()).unwrap();
         let three = chat(json!({"max_tokens": 7, "n": 3})).unwrap().sized(&offer()).unwrap();
         assert_eq!(three.reserve.value(), one.reserve.value() + 2 * 7 * 2);
+        assert_eq!((three.max_tokens, three.completion_tokens_max), (7, 21));
     }
 
     #[test]

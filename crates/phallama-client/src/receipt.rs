@@ -33,7 +33,7 @@ pub enum ReceiptFault {
     /// More tokens than were asked for (step 4).
     #[error("receipt counts {got} completion tokens, {asked} were asked for at most")]
     TooManyTokens {
-        /// `max_tokens` of the request.
+        /// `max_tokens` of the request, for each of its choices.
         asked: u32,
         /// In the receipt.
         got: u32,
