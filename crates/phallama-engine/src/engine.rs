@@ -19,8 +19,8 @@ use crate::{
     EmbeddingsRequest, EngineConfig, EngineError, StartProgress, TokeniseRequest, WorkerText,
 };
 
-/// Inputs that a worker for embeddings gets at once: its slots share a batch, and an answer comes
-/// before the worker can be taken for stalled.
+/// Inputs that a worker for embeddings gets at once: few enough that an answer comes before it can
+/// be taken for stalled.
 const INPUTS_AT_ONCE: usize = 8;
 
 /// One model behind one supervised worker. Clones share it; with the last one the worker is killed.
@@ -57,7 +57,7 @@ impl Engine {
         progress: impl Fn(StartProgress) + Send + Sync + 'static,
     ) -> Result<Self, EngineError> {
         crate::check_extra_args(&config.extra_args)?;
-        let config = Arc::new(config);
+        let config = Arc::new(in_turn(config));
         let slots = SlotTable::new(config.slots, config.queue_max);
         let tenant = Tenant::new(config.memory.clone(), Arc::clone(&slots));
         let (shared, sitting) = (Arc::clone(&config), Arc::clone(&tenant));
@@ -309,6 +309,16 @@ impl Engine {
             }
             other => other,
         }
+    }
+}
+
+/// A worker for embeddings has one slot. In one batch llama-server cuts texts to the length of the
+/// shortest and takes the mean of the last piece alone: what one account asks would change what
+/// another gets.
+fn in_turn(config: EngineConfig) -> EngineConfig {
+    match config.serves {
+        Serves::Embeddings { .. } => EngineConfig { slots: 1, ..config },
+        Serves::Answers { .. } => config,
     }
 }
 

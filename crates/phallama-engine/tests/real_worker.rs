@@ -471,6 +471,9 @@ fn makes_embeddings_of_texts_and_tokens() {
         assert!((cosine(first, first) - 1.0).abs() < 1e-3, "of length 1");
         assert!(cosine(first, again) > 0.999, "tokens are the text: {}", cosine(first, again));
         assert!(cosine(first, other) < 0.999);
+        let alone = embed(&json!({ "input": "llamas graze" })).await.unwrap();
+        let same = cosine(first, &alone.vectors[0]);
+        assert!(same > 0.9999, "beside other texts it is another vector: {same}");
         let shorter = embed(&json!({ "input": "llamas", "dimensions": 64 })).await.unwrap();
         assert_eq!(shorter.vectors[0].len(), 64);
         let long = embed(&json!({ "input": "word ".repeat(700) })).await.unwrap_err();
