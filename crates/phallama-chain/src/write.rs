@@ -276,6 +276,12 @@ impl Tx {
         settled.chain(closed).map(saturating_u128).fold(0, u128::saturating_add)
     }
 
+    /// What a `collect` paid out, in smallest units.
+    pub fn collected(&self) -> u128 {
+        let collected = self.events::<Escrow::Collected>().map(|event| event.amount);
+        collected.map(saturating_u128).fold(0, u128::saturating_add)
+    }
+
     /// What a `lock` reserved for the pod, in smallest units.
     pub fn locked(&self) -> u128 {
         let moved = self.events::<Escrow::Locked>().map(|event| event.moved);

@@ -22,6 +22,9 @@ use crate::money::{minus, plus};
 
 /// An allocation that may be late by the time its lock is mined is not worth the gas, in seconds.
 pub const DEADLINE_MARGIN_S: u64 = 30;
+/// A user whose free money is little has to allocate this part of it at a time: half of it is what
+/// clients allocate by themselves.
+const LOCK_SHARE: u128 = 8;
 /// When a client should try again after a fault that passes, in milliseconds.
 const RETRY_AFTER_MS: u32 = 2_000;
 
@@ -74,6 +77,9 @@ pub struct Limits {
     pub per_user: Amount,
     /// What all users together may owe beyond what is locked for good.
     pub total: Amount,
+    /// What an allocation adds at least to what is locked or about to be: each one costs the pod
+    /// gas. Of little free money, a [`LOCK_SHARE`]th.
+    pub lock_min: Amount,
 }
 
 /// What the host knows.
@@ -266,6 +272,12 @@ pub(crate) fn chain_behind(cumulative: Amount) -> Denial {
     }
 }
 
+/// What an allocation has to add to be worth its lock.
+fn least_addition(facts: &Facts) -> Amount {
+    let share = Amount::new(facts.free.value() / LOCK_SHARE).unwrap_or_default();
+    facts.limits.lock_min.min(share)
+}
+
 /// The lock that would cover `need`: one on its way (`None`), or the request's allocation.
 fn lock_for(ask: &Ask, facts: &Facts, need: Amount) -> Result<Option<LockRow>, (Code, String)> {
     if facts.pending_lock.is_some_and(|total| total >= need) {
@@ -291,6 +303,15 @@ fn lock_for(ask: &Ask, facts: &Facts, need: Amount) -> Result<Option<LockRow>, (
     let (missing, free) = (minus(row.total, locked), facts.free);
     if free < missing {
         let message = format!("the allocation takes {missing} of the deposit, {free} is free");
+        return Err((Code::BalanceTooLow, message));
+    }
+    let on_its_way = facts.pending_lock.unwrap_or_default().max(locked);
+    let (adds, least) = (minus(row.total, on_its_way), least_addition(facts));
+    if adds < least {
+        let message = format!(
+            "the allocation adds {adds}, the pod pays for a lock of {least} or more; sign a higher \
+             one"
+        );
         return Err((Code::BalanceTooLow, message));
     }
     Ok(Some(row))
@@ -322,7 +343,7 @@ mod tests {
     fn facts() -> Facts {
         Facts {
             terms_hash: TERMS,
-            limits: Limits { credit: 50.into(), per_user: 1_000.into(), total: 10_000.into() },
+            limits: limits(50, 1_000, 10_000),
             payments: Condition::Storing,
             standing: Standing::Current,
             now_unix_s: NOW,
@@ -343,7 +364,12 @@ mod tests {
     }
 
     fn limits(credit: u64, per_user: u64, total: u64) -> Limits {
-        Limits { credit: credit.into(), per_user: per_user.into(), total: total.into() }
+        Limits {
+            credit: credit.into(),
+            per_user: per_user.into(),
+            total: total.into(),
+            lock_min: Amount::ZERO,
+        }
     }
 
     fn row(total: u64) -> LockRow {
@@ -530,6 +556,26 @@ mod tests {
         assert_eq!(decide(&ask(), &strict), Decision::AfterLock { lock: None });
         let too_small = Facts { pending_lock: Some(49.into()), ..unlocked() };
         assert_eq!(denied(&ask(), &too_small).0, Code::BalanceTooLow);
+    }
+
+    #[test]
+    fn allocation_that_adds_too_little_is_refused() {
+        // 10 is locked, 50 is needed.
+        let facts = |free: u64, lock_min: u64, pending_lock: Option<u64>| Facts {
+            free: free.into(),
+            limits: Limits { lock_min: lock_min.into(), ..facts().limits },
+            pending_lock: pending_lock.map(Amount::from),
+            ..unlocked()
+        };
+        let served = |total| Decision::OnCredit { cumulative: 20.into(), lock: Some(row(total)) };
+        assert_eq!(denied(&with(row(69)), &facts(800, 60, None)).0, Code::BalanceTooLow);
+        assert_eq!(decide(&with(row(70)), &facts(800, 60, None)), served(70));
+        // Of 800 that are free it need not be more than 100.
+        assert_eq!(denied(&with(row(109)), &facts(800, 5_000, None)).0, Code::BalanceTooLow);
+        assert_eq!(decide(&with(row(110)), &facts(800, 5_000, None)), served(110));
+        // What is on its way already is added once.
+        assert_eq!(denied(&with(row(104)), &facts(800, 60, Some(45))).0, Code::BalanceTooLow);
+        assert_eq!(decide(&with(row(105)), &facts(800, 60, Some(45))), served(105));
     }
 
     #[test]

@@ -88,7 +88,12 @@ impl Policy {
     /// Most that a pod with these offers may have at risk.
     pub fn limits(&self, offers: &[Offer]) -> Limits {
         let credit = self.credit_limit.unwrap_or_else(|| small_request(offers));
-        Limits { credit, per_user: self.risk_per_user, total: self.risk_total }
+        Limits {
+            credit,
+            per_user: self.risk_per_user,
+            total: self.risk_total,
+            lock_min: self.lock_min,
+        }
     }
 }
 
@@ -270,6 +275,9 @@ pub struct Policy {
     /// Most that all users together may owe beyond what is locked for good. Whoever makes accounts
     /// to take credit with gets no more than this.
     pub risk_total: Amount,
+    /// What an allocation has to add to what is locked, unless the user has little free money: the
+    /// gas of a lock is the pod's, so this should be worth at least that much.
+    pub lock_min: Amount,
     /// Most that all users together may reserve while the chain does not answer.
     pub risk_cap: Amount,
     /// The chain counts as not answering when its head was not read for this long, in seconds.
@@ -331,6 +339,7 @@ impl Default for Policy {
             credit_limit: None,
             risk_per_user: Amount::from(1_000_000),
             risk_total: Amount::from(20_000_000),
+            lock_min: Amount::from(10_000),
             risk_cap: Amount::from(1_000_000),
             chain_stale_s: 60,
             block_stale_s: None,

@@ -10,7 +10,8 @@ use phallama_protocol::ids::{Address, Amount, PodId};
 use tokio::sync::{mpsc, watch};
 
 use crate::books::{Books, Purpose};
-use crate::view::ChainView;
+use crate::money::minus;
+use crate::view::{ChainView, UserMoney};
 
 /// Rows per transaction, most: at about 34,000 gas each, well below a block.
 pub const ROWS_MAX: usize = 100;
@@ -110,6 +111,22 @@ fn pending(map: &PendingMap) -> MutexGuard<'_, HashMap<Address, Pending>> {
     map.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How a row ends that need not be sent any more.
+fn needless(row: &LockRow, money: &UserMoney) -> Option<LockState> {
+    let (channel, free) = (&money.channel, money.account.free);
+    let missing = minus(row.total, channel.locked);
+    if channel.epoch != row.epoch || channel.exit_at_unix_s != 0 {
+        Some(LockState::Failed("the channel has ended, or its user is leaving".to_owned()))
+    } else if missing == Amount::ZERO {
+        Some(LockState::Locked)
+    } else if missing > free {
+        let reason = format!("it takes {missing} of the deposit, {free} is free by now");
+        Some(LockState::Failed(reason))
+    } else {
+        None
+    }
+}
+
 struct Batcher {
     sender: Sender,
     pod: PodId,
@@ -141,6 +158,10 @@ impl Batcher {
     /// Sends one transaction and tells everyone how it went. What counts is what the chain says
     /// afterwards: a row may be locked although the transaction failed, by somebody else's.
     async fn send(&self, batch: Vec<Queued>) {
+        let batch = self.sift(batch).await;
+        if batch.is_empty() {
+            return;
+        }
         let rows: Vec<_> = batch.iter().map(|queued| queued.row).collect();
         let sent = self.sender.lock(self.pod, &rows).await;
         let failure = match &sent {
@@ -163,6 +184,21 @@ impl Batcher {
             let state = if locked { LockState::Locked } else { LockState::Failed(failure.clone()) };
             self.finish(&queued, state);
         }
+    }
+
+    /// Takes out what the contract would skip by now: the transaction before this one may have
+    /// taken long. Whoever cannot be read is not held up.
+    async fn sift(&self, batch: Vec<Queued>) -> Vec<Queued> {
+        let read = batch.iter().map(|queued| self.view.money(queued.user));
+        let read = futures::future::join_all(read).await;
+        let mut rows = Vec::with_capacity(batch.len());
+        for (queued, money) in batch.into_iter().zip(read) {
+            match money.and_then(|money| needless(&queued.row, &money)) {
+                Some(state) => self.finish(&queued, state),
+                None => rows.push(queued),
+            }
+        }
+        rows
     }
 
     fn finish(&self, queued: &Queued, state: LockState) {

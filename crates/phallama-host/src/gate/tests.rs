@@ -67,6 +67,29 @@ async fn locks_of_several_users_go_into_one_block() {
 }
 
 #[tokio::test]
+async fn lock_that_would_be_skipped_by_now_is_not_sent() {
+    let (world, user) = (World::new(0).await, user(1));
+    world.open(&user, 100).await;
+    let row = world.gate.ask(&world.admit(&user, 60, Some(100))).allocation.unwrap().row;
+    let outcome = async || {
+        let before = world.endpoint.arrivals("eth_sendRawTransaction");
+        let ticket = world.gate.locks.submit(user.address(), row).unwrap();
+        let outcome = ticket.outcome(Duration::from_secs(20)).await;
+        (outcome, world.endpoint.arrivals("eth_sendRawTransaction") - before)
+    };
+    world.withdraw(&user, 1).await;
+    world.view.advance().await.unwrap();
+    let (state, sent) = outcome().await;
+    assert!(matches!(&state, LockState::Failed(why) if why.contains("99")), "{state:?}");
+    assert_eq!(sent, 0);
+    world.deposit(&user, 1).await;
+    world.view.advance().await.unwrap();
+    assert_eq!(outcome().await, (LockState::Locked, 1));
+    world.view.advance().await.unwrap();
+    assert_eq!(outcome().await, (LockState::Locked, 0), "somebody else's lock is as good");
+}
+
+#[tokio::test]
 async fn lock_that_the_contract_skips_denies_the_request() {
     let (world, user) = (World::new(0).await, user(1));
     world.open(&user, 100).await;
@@ -152,7 +175,8 @@ async fn second_request_waits_for_the_lock_of_the_first_to_be_safe() {
 async fn many_accounts_get_no_more_credit_than_the_total() {
     let mut world = World::new(0).await;
     let gate = Arc::get_mut(&mut world.gate).unwrap();
-    gate.limits = Limits { credit: 40.into(), per_user: 40.into(), total: 500.into() };
+    gate.limits =
+        Limits { total: 500.into(), per_user: 40.into(), credit: 40.into(), ..gate.limits };
     gate.lock_wait = Duration::from_millis(50);
     let users: Vec<_> = (0..20).map(user).collect();
     for user in &users {

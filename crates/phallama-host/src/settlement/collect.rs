@@ -36,11 +36,12 @@ impl Settler {
 
     /// Collects a credit of at least `least`.
     async fn collect_from(&self, least: Amount) -> Result<Option<Collected>, SettleError> {
-        let amount = self.credit().await?;
-        if amount < least {
+        if self.credit().await? < least {
             return Ok(None);
         }
         let tx = self.sender.collect(self.pod).await?;
+        // Others can settle for this pod too: the credit may have grown since it was read.
+        let amount = Amount::new(tx.collected()).unwrap_or(Amount::MAX);
         self.books.note(Purpose::Collect, amount, &tx);
         tracing::info!(%amount, gas = tx.gas_used, "collect: mined");
         Ok(Some(Collected { amount, tx_hash: Digest32(tx.hash), gas_used: tx.gas_used }))

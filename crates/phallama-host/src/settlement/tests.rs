@@ -374,6 +374,23 @@ async fn credit_is_collected_by_itself_when_it_is_worth_it() {
 }
 
 #[tokio::test]
+async fn collected_is_what_the_transaction_paid_out() {
+    let world = World::new(0).await;
+    let user = locked_user(&world, 1).await;
+    std::fs::remove_file(world.enclave.socket()).unwrap();
+    let settler = world.settler();
+    charge(&world, &user, 70).await;
+    let before = settler.settle_now().await.unwrap()[0].block;
+    charge(&world, &user, 100).await;
+    settler.settle_now().await.unwrap();
+    // The credit is read as it was before the second settlement.
+    world.endpoint.inject(Rule::method("eth_call", Fault::AsOf(before)));
+    assert_eq!(settler.credit().await.unwrap(), 70.into());
+    assert_eq!(settler.collect().await.unwrap().unwrap().amount, 100.into());
+    assert_eq!(settler.books.days()[0].collected, 100.into());
+}
+
+#[tokio::test]
 async fn exit_that_ends_soon_with_something_unsettled_is_an_alarm_once() {
     let world = World::new(0).await;
     let user = locked_user(&world, 1).await;

@@ -180,6 +180,7 @@ impl World {
                 credit: credit_limit.into(),
                 per_user: 1_000_000.into(),
                 total: 10_000_000.into(),
+                lock_min: Amount::ZERO,
             },
             lock_wait: Duration::from_secs(20),
             metrics: Metrics::default(),
@@ -277,6 +278,11 @@ impl World {
         let opened = OpenAccount { user: user.address(), owner }.digest(&self.domain());
         let opened = user.sign(&opened);
         self.owner.open_and_deposit(user.address(), owner, &opened, free.into()).await.unwrap();
+    }
+
+    /// Pays more in for a user.
+    pub(crate) async fn deposit(&self, user: &Signer, amount: u64) {
+        self.owner.deposit(user.address(), amount.into()).await.unwrap();
     }
 
     /// The owner takes free money out.

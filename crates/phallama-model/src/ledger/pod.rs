@@ -24,7 +24,7 @@ use super::{POD, TERMS};
 
 /// Most that the pod has at risk.
 pub(super) fn limits() -> Limits {
-    Limits { credit: 400.into(), per_user: 900.into(), total: 1_200.into() }
+    Limits { credit: 400.into(), per_user: 900.into(), total: 1_200.into(), lock_min: 0.into() }
 }
 
 /// Most that is risked while the chain does not answer.
