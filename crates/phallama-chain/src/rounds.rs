@@ -101,6 +101,12 @@ impl State {
         self.live.retain(|live| live.entry.nonce != nonce);
     }
 
+    /// Whether a transaction for one of these functions is in no block.
+    pub(crate) fn is_waiting_for(&self, what: &[&str]) -> bool {
+        let waiting = self.live.iter().filter(|live| live.entry.mined.is_none());
+        waiting.into_iter().any(|live| what.contains(&live.entry.what.as_str()))
+    }
+
     pub(crate) fn outstanding(&self) -> Outstanding {
         let mined = self.live.iter().filter(|live| live.entry.mined.is_some()).count();
         Outstanding { waiting: self.live.len() - mined, mined }

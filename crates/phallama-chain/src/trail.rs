@@ -22,6 +22,9 @@ pub struct HeadTrail {
 pub enum Advance {
     /// The head is the one that was seen last.
     Same,
+    /// The head is below the one that was seen last, and nothing seen up to it is gone: an endpoint
+    /// is behind, or what was seen above it is no block.
+    Behind(Head),
     /// The head is new, and what was seen before is still below it.
     Extended(Head),
     /// Blocks that were seen are no longer part of the chain.
@@ -70,7 +73,7 @@ impl HeadTrail {
             self.kept(&at, comparable).await?
         };
         if kept == comparable && comparable < self.seen.len() {
-            return Ok(Advance::Same);
+            return Ok(Advance::Behind(head));
         }
         let common = kept.checked_sub(1).map(|index| self.seen[index]);
         let reorganised = kept < self.seen.len();

@@ -268,6 +268,14 @@ fn receipt_row(row: &ReceiptRow) -> Result<Escrow::ReceiptRow, ChainError> {
     })
 }
 
+impl Sender {
+    /// Whether a `settle` or `settleReceipts` was sent that is in no block, as the last look at
+    /// the outbox found it.
+    pub async fn is_settling(&self) -> bool {
+        self.account.state.lock().await.is_waiting_for(&["settle", "settleReceipts"])
+    }
+}
+
 impl Tx {
     /// What a `settle`, `settleReceipts` or `close` paid into the pod's credit, in smallest units.
     pub fn paid(&self) -> u128 {

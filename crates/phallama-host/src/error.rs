@@ -152,4 +152,10 @@ pub enum SettleError {
     /// The chain's or its endpoint's, or the operator's account cannot pay.
     #[error(transparent)]
     Chain(#[from] ChainError),
+    /// One that was sent before is in no block.
+    #[error(
+        "a settlement that was sent before is not in a block yet; it is looked after, and the next \
+         one is sent when it is"
+    )]
+    Waiting,
 }

@@ -26,6 +26,7 @@ const ENCLAVE_STOP_WITHIN: Duration = Duration::from_secs(40);
 pub(crate) struct Places {
     pub(crate) journal: PathBuf,
     pub(crate) books: PathBuf,
+    pub(crate) outbox: PathBuf,
     pub(crate) enclave_config: PathBuf,
     pub(crate) enclave_log: PathBuf,
     pub(crate) link_socket: PathBuf,
@@ -46,6 +47,7 @@ impl Places {
         let places = Self {
             journal: dir.join(journal_name(config)).with_extension("redb"),
             books: dir.join(journal_name(config)).with_extension("books.jsonl"),
+            outbox: dir.join(outbox_name(config)),
             enclave_config: dir.join("enclave.json"),
             enclave_log: dir.join("enclave.log"),
             link_socket: dir.join("enclave.sock"),
@@ -74,6 +76,12 @@ impl Places {
 fn journal_name(config: &PodConfig) -> String {
     let pod = eip712::pod_id(config.operator.address(), &config.salt);
     format!("{}{}", journal_prefix(&config.chain), hex::encode(&pod.0[..8]))
+}
+
+/// One outbox per chain and account.
+fn outbox_name(config: &PodConfig) -> String {
+    let operator = hex::encode(config.operator.address().0);
+    format!("outbox-{}-{operator}.json", config.chain.chain_id)
 }
 
 /// What the names of a deployment's journals begin with.

@@ -100,7 +100,7 @@ impl Pod {
         });
         let places = Places::create(&config)?;
         let doors = Doors::open(&config).await?;
-        let on_chain = OnChain::connect(&config).await?;
+        let on_chain = OnChain::connect(&config, &places).await?;
         let (block, pod_id) = (on_chain.view.block(), on_chain.pod_id);
         report(PodProgress::ChainConnected { block, pod_id });
         let inside = Inside::build(&config, on_chain, &places, report, metrics)?;
@@ -303,9 +303,11 @@ fn older_copy(journal: &std::path::Path) -> String {
 }
 
 impl OnChain {
-    async fn connect(config: &PodConfig) -> Result<Self, PodError> {
+    async fn connect(config: &PodConfig, places: &Places) -> Result<Self, PodError> {
         let chain = Chain::connect(config.chain.clone()).await?;
-        let sender = chain.sender(&config.operator);
+        let sender = chain.durable_sender(&config.operator, &places.outbox)?;
+        // What an earlier process has sent comes before anything new.
+        sender.tend().await?;
         let pod_id = eip712::pod_id(config.operator.address(), &config.salt);
         let Policy { chain_stale_s, block_stale_s, risk_cap, .. } = config.policy;
         let patience = Patience {

@@ -1,9 +1,10 @@
 //! What the host believes of the chain: the newest head, and accounts and channels cached per
 //! block.
 //!
-//! The chain may replace its newest blocks. That is noticed by hashes: a head must stand on the one
-//! before it. If it does not, everything cached is forgotten and read again. What of it was counted
-//! as paid or locked for good was read at the `safe` head, below which nothing is replaced.
+//! The chain may replace its newest blocks. That is noticed by hashes ([`HeadTrail`]): a head must
+//! stand on the one before it. If it does not, everything cached is forgotten and read again. What
+//! of it was counted as paid or locked for good was read at the `safe` head, below which nothing is
+//! replaced.
 //!
 //! An endpoint that fails, or that shows no new block for longer than the chain needs, counts as
 //! behind: the pod then goes on up to its risk cap with what was last read.
@@ -12,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use phallama_chain::{Account, BlockTag, Chain, ChainError, Channel, Head};
+use phallama_chain::{Account, Advance, BlockTag, Chain, ChainError, Channel, Head, HeadTrail};
 use phallama_protocol::ids::{Address, Amount, Digest32, PodId};
 use tokio::time::Instant;
 
@@ -22,6 +23,8 @@ use crate::money::{minus, plus};
 
 /// Users kept before those of earlier blocks are forgotten.
 const CACHED_MAX: usize = 100_000;
+/// Heads remembered, to tell how deep a reorganisation was.
+const TRAIL_HEADS: usize = 128;
 
 /// One user's money as last read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,17 +42,6 @@ pub struct UserMoney {
 struct Cached {
     money: UserMoney,
     of: Digest32,
-}
-
-/// What looking at the head has shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Advance {
-    /// No new block.
-    Same,
-    /// One that stands on what was known.
-    New,
-    /// One that does not: blocks that were known are gone.
-    Reorganised,
 }
 
 /// After how long the chain counts as not answering.
@@ -81,6 +73,10 @@ impl State {
         !self.failing && !late && self.read_at.elapsed() < patience.answer
     }
 
+    fn moves_to(&mut self, head: Head) {
+        (self.head, self.head_since) = (head, Instant::now());
+    }
+
     /// Begins the risk cap anew when the chain is back.
     fn caught_up(&mut self, patience: &Patience) {
         if self.is_current(patience) {
@@ -95,7 +91,16 @@ pub struct ChainView {
     pod: PodId,
     patience: Patience,
     risk_cap: Amount,
+    /// Held while looking at the head.
+    trail: tokio::sync::Mutex<Trail>,
     state: Mutex<State>,
+}
+
+/// The heads that were seen.
+struct Trail {
+    heads: HeadTrail,
+    /// Since when the chain has shown a lower one than was seen.
+    behind_since: Option<Instant>,
 }
 
 impl ChainView {
@@ -109,7 +114,10 @@ impl ChainView {
         patience: Patience,
         risk_cap: Amount,
     ) -> Result<Self, ChainError> {
-        let head = chain.head(BlockTag::Latest).await?;
+        let mut heads = HeadTrail::new(TRAIL_HEADS);
+        heads.advance(&chain).await?;
+        let head = *heads.last().expect("the first look remembers a head");
+        let trail = tokio::sync::Mutex::new(Trail { heads, behind_since: None });
         let state = Mutex::new(State {
             head,
             head_since: Instant::now(),
@@ -120,7 +128,7 @@ impl ChainView {
             risked: Amount::ZERO,
             gas_price_wei: None,
         });
-        Ok(Self { chain, pod, patience, risk_cap, state })
+        Ok(Self { chain, pod, patience, risk_cap, trail, state })
     }
 
     /// The chain itself.
@@ -145,49 +153,45 @@ impl ChainView {
     }
 
     async fn look(&self) -> Result<Advance, ChainError> {
-        let head = self.chain.head(BlockTag::Latest).await?;
-        let known = {
-            let mut state = self.state();
-            // A lower head is that of an endpoint that lags. It counts as no answer: what it says
-            // of accounts is old.
-            if head.number < state.head.number {
-                return Ok(Advance::Same);
+        let mut trail = self.trail.lock().await;
+        let mut advance = trail.heads.advance(&self.chain).await?;
+        if let Advance::Behind(head) = advance {
+            // It counts as no answer: what it says of accounts is old. Unless it stays like that:
+            // then the head before was none.
+            if trail.behind_since.get_or_insert_with(Instant::now).elapsed() < self.patience.answer
+            {
+                return Ok(advance);
             }
-            (state.read_at, state.failing) = (Instant::now(), false);
-            if head.hash == state.head.hash {
-                state.caught_up(&self.patience);
-                return Ok(Advance::Same);
+            tracing::warn!(block = head.number, "chain: a higher head was never seen again");
+            let lost = self.state().head;
+            trail.heads = HeadTrail::new(TRAIL_HEADS);
+            if let Advance::Extended(head) = trail.heads.advance(&self.chain).await? {
+                advance = Advance::Reorganised { head, lost, common: None };
             }
-            state.head
-        };
-        let stands = self.stands_on(&head, &known).await?;
+        }
+        trail.behind_since = None;
         let mut state = self.state();
-        (state.head, state.head_since) = (head, Instant::now());
+        (state.read_at, state.failing) = (Instant::now(), false);
+        match &advance {
+            Advance::Same | Advance::Behind(_) => {}
+            Advance::Extended(head) => {
+                state.moves_to(*head);
+                if state.users.len() > CACHED_MAX {
+                    state.users.retain(|_, cached| cached.of == head.hash);
+                    let State { users, channels, .. } = &mut *state;
+                    channels.retain(|user, _| users.contains_key(user));
+                }
+            }
+            Advance::Reorganised { head, lost, .. } => {
+                let (block, was) = (head.number, lost.number);
+                tracing::warn!(block, was, "chain: blocks were replaced");
+                state.moves_to(*head);
+                state.users.clear();
+                state.channels.clear();
+            }
+        }
         state.caught_up(&self.patience);
-        if !stands {
-            tracing::warn!(block = head.number, was = known.number, "chain: blocks were replaced");
-            state.users.clear();
-            state.channels.clear();
-            return Ok(Advance::Reorganised);
-        }
-        if state.users.len() > CACHED_MAX {
-            state.users.retain(|_, cached| cached.of == head.hash);
-            let State { users, channels, .. } = &mut *state;
-            channels.retain(|user, _| users.contains_key(user));
-        }
-        Ok(Advance::New)
-    }
-
-    /// Whether another head of the same or a greater height has `known` among its ancestors.
-    async fn stands_on(&self, head: &Head, known: &Head) -> Result<bool, ChainError> {
-        if head.number == known.number {
-            return Ok(false);
-        }
-        if head.number == known.number.saturating_add(1) {
-            return Ok(head.parent == known.hash);
-        }
-        let there = self.chain.head(BlockTag::Number(known.number)).await?;
-        Ok(there.hash == known.hash)
+        Ok(advance)
     }
 
     /// The newest block read.

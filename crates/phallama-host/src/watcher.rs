@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use phallama_chain::ChainError;
+use phallama_chain::{Advance, ChainError};
 use tokio::sync::watch;
 
 use crate::enclave::{EnclaveClient, EnclaveState};
 use crate::journal::Journal;
 use crate::reserves::Reserves;
 use crate::settlement::Settler;
-use crate::view::{Advance, ChainView};
+use crate::view::ChainView;
 
 /// Channels per call of the contract's view.
 const CHANNELS_PER_CALL: usize = 500;
@@ -62,7 +62,7 @@ impl Watcher {
     }
 
     async fn look(&self) -> Result<(), ChainError> {
-        if self.view.advance().await? != Advance::Same {
+        if !matches!(self.view.advance().await?, Advance::Same | Advance::Behind(_)) {
             self.stale.store(true, Ordering::Release);
         }
         if self.stale.load(Ordering::Acquire) {
@@ -72,12 +72,17 @@ impl Watcher {
         Ok(())
     }
 
-    /// Reads what the newest block can have changed: what was paid is confirmed or has fallen back,
-    /// what is locked for good is no longer at risk, and who leaves is settled with.
+    /// Looks after what was sent, and reads what the newest block can have changed: what was paid
+    /// is confirmed or has fallen back, what is locked for good is no longer at risk, and who
+    /// leaves is settled with.
     ///
     /// # Errors
     /// [`ChainError`].
     pub(crate) async fn refresh(&self) -> Result<(), ChainError> {
+        // A transaction that waits is looked after whoever is behind; nothing else depends on it.
+        if let Err(error) = self.settler.sender.tend().await {
+            tracing::debug!(%error, "chain: what was sent is looked after later");
+        }
         self.settler.confirm().await?;
         if self.settler.due.token_price_wei.is_some() {
             self.view.read_gas_price().await?;

@@ -182,6 +182,12 @@ impl Settler {
     /// noted.
     pub async fn settle_now(&self) -> Result<Vec<Settlement>, SettleError> {
         let _turn = self.memory.turn.lock().await;
+        // Claims have grown since, so a second transaction would be another one, and most of it
+        // would pay nothing.
+        self.sender.tend().await?;
+        if self.sender.is_settling().await {
+            return Err(SettleError::Waiting);
+        }
         let (plan, channel_of) = self.plan().await?;
         let mut outcome = Outcome::default();
         let mut receipts = plan.receipts;

@@ -6,7 +6,7 @@ use phallama_protocol::link::{BatchRow, BatchSigned, Kind, SignBatch};
 
 use super::*;
 use crate::clock;
-use crate::testing::{World, charge, charge_at, user};
+use crate::testing::{IMPATIENT, World, charge, charge_at, user};
 
 /// Plays the enclave: signs the rows that `stands_for` accepts.
 async fn sign(world: &World, stands_for: impl Fn(&BatchRow) -> bool) {
@@ -184,6 +184,28 @@ async fn endpoint_that_hangs_ends_the_settlement_in_time_and_loses_nothing() {
     settler.settle_now().await.unwrap();
     assert_eq!(credit(&world).await, 70.into());
     assert_eq!(world.journal.unsettled_total(), Amount::ZERO);
+}
+
+#[tokio::test]
+async fn no_settlement_is_sent_while_one_waits() {
+    let world = World::new(0).await;
+    let user = locked_user(&world, 1).await;
+    std::fs::remove_file(world.enclave.socket()).unwrap();
+    let mut settler = world.settler();
+    settler.sender = settler.sender.with_policy(IMPATIENT);
+    world.control("evm_setAutomine", serde_json::json!([false])).await;
+    charge(&world, &user, 70).await;
+    let failed = settler.settle_now().await.unwrap_err();
+    assert!(matches!(failed, SettleError::Chain(ChainError::NotMined { .. })), "{failed}");
+    charge(&world, &user, 80).await;
+    for _ in 0..2 {
+        assert!(matches!(settler.settle_now().await.unwrap_err(), SettleError::Waiting));
+    }
+    world.control("evm_setAutomine", serde_json::json!([true])).await;
+    world.mine().await;
+    let settled = settler.settle_now().await.unwrap();
+    assert_eq!(settled.iter().map(|one| one.paid).collect::<Vec<_>>(), [10.into()]);
+    assert_eq!(credit(&world).await, 80.into());
 }
 
 #[tokio::test]

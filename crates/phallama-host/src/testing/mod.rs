@@ -14,6 +14,6 @@ pub(crate) use enclave::{EnclaveSide, ScriptedEnclave};
 pub(crate) use random::Random;
 pub(crate) use recorder::{Cuts, Recorder, Unsynced};
 pub(crate) use world::{
-    Node, Noted, World, charge, charge_at, enclave_info, enclave_spec, journal_claim, machine,
-    registrar, signer, start_node, user,
+    IMPATIENT, Node, Noted, World, charge, charge_at, enclave_info, enclave_spec, journal_claim,
+    machine, registrar, signer, start_node, user,
 };

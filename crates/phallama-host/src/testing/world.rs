@@ -6,7 +6,7 @@ use phallama_attest::simulated::{
     CollateralSpec, DEVELOPMENT_SEED, DevelopmentRoot, EnclaveSpec, PlatformSpec, SimulatedPlatform,
 };
 use phallama_attest::{Binding, NONCE_ON_CHAIN, report_data};
-use phallama_chain::{Chain, ChainConfig, Sender, deploy};
+use phallama_chain::{Chain, ChainConfig, SendPolicy, Sender, deploy};
 use phallama_devchain::{ChainOptions, DevChain, FaultyRpc, Upstream, dev_account, serve};
 use phallama_protocol::eip712::{
     Allocation, Domain, OpenAccount, Settlement, Voucher, channel_id, pod_id,
@@ -82,6 +82,14 @@ pub(crate) struct Node {
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
+
+/// Tells of a transaction that is not mined at once, and never pays more for it.
+pub(crate) const IMPATIENT: SendPolicy = SendPolicy {
+    replace_after: Duration::from_hours(1),
+    rebroadcast_after: Duration::from_hours(1),
+    mined_within: Duration::from_secs(1),
+    taken_after: Duration::from_hours(1),
+};
 
 pub(crate) fn signer(index: u32) -> Signer {
     Signer::from_bytes(&dev_account(index).1).unwrap()

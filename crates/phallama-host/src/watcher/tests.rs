@@ -1,12 +1,15 @@
-use phallama_devchain::ChainOptions;
+use phallama_chain::SendPolicy;
+use phallama_devchain::{ChainOptions, Fault, Rule};
 use phallama_protocol::ids::Amount;
 use phallama_protocol::keys::Signer;
 use phallama_protocol::refusal::Code;
 use serde_json::json;
 
 use super::*;
+use crate::admission::Standing;
 use crate::clock;
-use crate::testing::{World, charge, charge_at, user};
+use crate::error::SettleError;
+use crate::testing::{IMPATIENT, World, charge, charge_at, user};
 
 fn watcher(world: &World) -> Watcher {
     Watcher {
@@ -106,12 +109,17 @@ async fn settlement_taken_back(depth: u64) {
     assert_eq!(world.journal.unsettled_total(), Amount::ZERO);
     assert_eq!(world.journal.provisional().len(), 1, "paid, and not safe yet");
 
+    world.control("evm_setAutomine", json!([false])).await;
     reorganise(&world, snapshot, depth).await;
     assert_eq!(world.chain.credit(world.pod).await.unwrap(), Amount::ZERO);
     watcher.look().await.unwrap();
     assert_eq!(world.journal.unsettled_total(), 70.into(), "{depth} blocks");
-    assert_eq!(settle().await.unwrap()[0].paid, 70.into());
+    // The same transaction is sent again, so no other is.
+    assert!(matches!(settle().await.unwrap_err(), SettleError::Waiting));
+    world.mine().await;
     assert_eq!(world.chain.credit(world.pod).await.unwrap(), 70.into());
+    assert_eq!(settle().await.unwrap(), []);
+    assert_eq!(world.journal.unsettled_total(), Amount::ZERO);
 
     world.control("anvil_mine", json!(["0x64"])).await;
     watcher.look().await.unwrap();
@@ -121,7 +129,7 @@ async fn settlement_taken_back(depth: u64) {
 }
 
 #[tokio::test]
-async fn settlement_that_was_taken_back_is_settled_anew_and_pays_once() {
+async fn settlement_that_was_taken_back_is_sent_again_and_pays_once() {
     for depth in [1, 2, 12, 64] {
         Box::pin(settlement_taken_back(depth)).await;
     }
@@ -140,6 +148,7 @@ async fn lock_taken_back(depth: u64) {
     drop(world.gate.admit(&world.admit(&user, 90, None)).await.unwrap());
     world.gate.reserves.charge(user.address(), 0, 90.into());
 
+    world.control("evm_setAutomine", json!([false])).await;
     reorganise(&world, snapshot, depth).await;
     watcher.look().await.unwrap();
     assert_eq!(world.gate.reserves.at_risk(), 90.into(), "no more than one user may owe so");
@@ -178,14 +187,65 @@ async fn endpoint_that_lags_is_not_taken_for_a_reorganisation() {
         world.mine().await;
         seen.push(world.view.advance().await.unwrap());
     }
-    assert_eq!(seen, [Advance::New; 3]);
+    assert!(seen.iter().all(|it| matches!(it, Advance::Extended(_))), "{seen:?}");
     // It shows a block that was the head before.
     world.control("evm_revert", json!([snapshot])).await;
-    assert_eq!(world.view.advance().await.unwrap(), Advance::Same);
+    let advanced = world.view.advance().await.unwrap();
+    assert!(matches!(advanced, Advance::Behind(_)), "{advanced:?}");
     // And then one of the same height with another hash.
     world.control("evm_increaseTime", json!([7])).await;
     world.control("anvil_mine", json!(["0x3"])).await;
-    assert_eq!(world.view.advance().await.unwrap(), Advance::Reorganised);
+    let advanced = world.view.advance().await.unwrap();
+    assert!(matches!(advanced, Advance::Reorganised { .. }), "{advanced:?}");
+}
+
+#[tokio::test]
+async fn head_that_was_none_is_given_up_when_the_patience_ends() {
+    let world = World::new(0).await;
+    let honest = world.view.block();
+    let invented = world.endpoint.inject(Rule::method(
+        "eth_getBlockByNumber",
+        Fault::Rewrite(Arc::new(|_, mut block| {
+            block["number"] = json!("0xffffffff");
+            block["hash"] = json!(format!("0x{}", "11".repeat(32)));
+            block
+        })),
+    ));
+    world.view.advance().await.unwrap();
+    assert_eq!(world.view.block(), 0xffff_ffff);
+    world.endpoint.withdraw(invented);
+    let pass = async |time| {
+        tokio::time::pause();
+        tokio::time::advance(time).await;
+        tokio::time::resume();
+    };
+    assert!(matches!(world.view.advance().await.unwrap(), Advance::Behind(_)));
+    pass(Duration::from_hours(2)).await;
+    world.mine().await;
+    assert!(matches!(world.view.advance().await.unwrap(), Advance::Behind(_)));
+    pass(Duration::from_hours(1)).await;
+    world.view.advance().await.unwrap();
+    assert_eq!(world.view.block(), honest + 1);
+    assert_eq!(world.view.standing(), Standing::Current);
+}
+
+#[tokio::test]
+async fn transaction_that_waits_is_looked_after_at_the_next_head() {
+    let world = World::new(0).await;
+    let mut watcher = watcher(&world);
+    watcher.look().await.unwrap();
+    world.control("evm_setAutomine", json!([false])).await;
+    let policy = SendPolicy { rebroadcast_after: Duration::ZERO, ..IMPATIENT };
+    let sender = world.operator.clone().with_policy(policy);
+    Arc::get_mut(&mut watcher.settler).unwrap().sender = sender.clone();
+    let waits = sender.send_ether(user(1).address(), 7).await.unwrap_err();
+    assert!(matches!(waits, ChainError::NotMined { .. }), "{waits}");
+    world.control("anvil_dropAllTransactions", json!([])).await;
+    // The node has forgotten it; the outbox has not.
+    world.mine().await;
+    watcher.look().await.unwrap();
+    world.mine().await;
+    assert_eq!(sender.tend().await.unwrap().waiting, 0);
 }
 
 #[tokio::test]
