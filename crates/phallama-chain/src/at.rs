@@ -49,7 +49,9 @@ impl AtBlock {
     /// [`ChainError::Disagreement`], [`ChainError::Unavailable`] when too few endpoints answer.
     pub async fn account(&self, user: Address) -> Result<Account, ChainError> {
         let call = Escrow::accountCall { user: to_address(user) };
-        let account = self.read("account", self.chain.config().escrow, call).await?;
+        let Some(account) = self.read_escrow("account", call).await? else {
+            return Ok(Account::default());
+        };
         let owner = (!account.owner.is_zero()).then(|| from_address(account.owner));
         Ok(Account { owner, free: from_u96(account.free) })
     }
@@ -60,8 +62,8 @@ impl AtBlock {
     /// As [`account`](Self::account).
     pub async fn channel(&self, user: Address, pod: PodId) -> Result<Channel, ChainError> {
         let call = Escrow::channelCall { user: to_address(user), podId: pod.0.into() };
-        let channel = self.read("channel", self.chain.config().escrow, call).await?;
-        Ok(contracts::channel(&channel))
+        let channel = self.read_escrow("channel", call).await?;
+        Ok(channel.as_ref().map(contracts::channel).unwrap_or_default())
     }
 
     /// The same for many users, in their order.
@@ -77,7 +79,9 @@ impl AtBlock {
         let expected = users.len();
         let users = users.iter().copied().map(to_address).collect();
         let call = Escrow::channelsCall { podId: pod.0.into(), users };
-        let channels = self.read(what, self.chain.config().escrow, call).await?;
+        let Some(channels) = self.read_escrow(what, call).await? else {
+            return Ok(vec![Channel::default(); expected]);
+        };
         if channels.len() != expected {
             let reason = format!("{} channels for {expected} users", channels.len());
             return Err(ChainError::Malformed { what, reason });
@@ -164,12 +168,32 @@ impl AtBlock {
         BlockId::Hash(RpcBlockHash::from_hash(self.head.hash.0.into(), Some(true)))
     }
 
+    /// `None` in a block before the escrow was deployed: there a call has an empty answer, and
+    /// nobody has anything. A `safe` head can be that old.
+    async fn read_escrow<C: SolCall>(
+        &self,
+        what: &'static str,
+        call: C,
+    ) -> Result<Option<C::Return>, ChainError> {
+        let bytes = self.answer(what, self.chain.config().escrow, call).await?;
+        if bytes.is_empty() { Ok(None) } else { decoded::<C>(what, &bytes).map(Some) }
+    }
+
     async fn read<C: SolCall>(
         &self,
         what: &'static str,
         to: Address,
         call: C,
     ) -> Result<C::Return, ChainError> {
+        decoded::<C>(what, &self.answer(what, to, call).await?)
+    }
+
+    async fn answer<C: SolCall>(
+        &self,
+        what: &'static str,
+        to: Address,
+        call: C,
+    ) -> Result<Bytes, ChainError> {
         let request =
             TransactionRequest::default().to(to_address(to)).input(call.abi_encode().into());
         let request = &request;
@@ -183,9 +207,7 @@ impl AtBlock {
         };
         let answers = self.quorum(what, ask).await?;
         let bytes = self.same(what, answers, shown, same_answer)?;
-        let bytes = bytes.map_err(|said| Failure::Said(said).into_error(what))?;
-        C::abi_decode_returns(&bytes)
-            .map_err(|error| ChainError::Malformed { what, reason: error.to_string() })
+        bytes.map_err(|said| Failure::Said(said).into_error(what))
     }
 
     async fn ask<T>(
@@ -262,6 +284,12 @@ impl AtBlock {
         }
         Ok(first)
     }
+}
+
+fn decoded<C: SolCall>(what: &'static str, bytes: &Bytes) -> Result<C::Return, ChainError> {
+    let failed =
+        |error: alloy::sol_types::Error| ChainError::Malformed { what, reason: error.to_string() };
+    C::abi_decode_returns(bytes).map_err(failed)
 }
 
 fn same_answer(one: &Answer, other: &Answer) -> bool {

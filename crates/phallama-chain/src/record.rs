@@ -56,7 +56,7 @@ pub struct PodRecord {
 }
 
 /// A user key's account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// Who may withdraw; `None` until the account is opened.
     pub owner: Option<Address>,

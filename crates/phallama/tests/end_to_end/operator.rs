@@ -258,13 +258,14 @@ async fn a_pod_that_is_asked_to_end_settles_first_and_ends_at_once_when_asked_ag
     let client = stack.another_client(FrameClass::Fast, "of another pod").await;
     let mut answer = client.chat("another-model", say("say hello")).await.expect("admitted");
     answer.text().await.expect("a whole answer");
+    drop(client);
     pod.terminate();
     pod.says("settled ").await;
     // Thirty seconds are the most for open answers, and there are none.
     assert_eq!(pod.code(60).await, Some(0));
 
     let mut pod = Program::start(&stack).await;
-    let client = stack.another_client(FrameClass::Fast, "after the restart").await;
+    let client = stack.another_client(FrameClass::Fast, "of another pod").await;
     let body = json!({
         "messages": [{"role": "user", "content": "slow 100000 50"}], "max_tokens": 1000,
     });
