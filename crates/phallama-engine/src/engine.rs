@@ -364,7 +364,35 @@ async fn refusal(exchange: Exchange, timeout: Duration) -> EngineError {
         return EngineError::NotServed { what };
     }
     let message = error.and_then(|error| error.get("message")).and_then(Value::as_str);
+    if let Some((prompt_tokens, context_tokens)) = message.and_then(too_large) {
+        return EngineError::PromptTooLong { prompt_tokens, context_tokens };
+    }
     let message =
         message.map_or_else(|| String::from_utf8_lossy(&body).into_owned(), str::to_owned);
     EngineError::WorkerRefused { status, message: WorkerText::new(message) }
+}
+
+/// What a worker for embeddings says, as its own fault, of a text that is longer than its context,
+/// which is its batch too.
+fn too_large(message: &str) -> Option<(u32, u32)> {
+    let (tokens, rest) = message.strip_prefix("input (")?.split_once(" tokens) is too large")?;
+    let (_, batch) = rest.rsplit_once("batch size: ")?;
+    Some((tokens.parse().ok()?, batch.strip_suffix(')')?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_longer_than_the_batch_is_too_long() {
+        let message = "input (701 tokens) is too large to process. increase the physical batch size \
+                       (current batch size: 512)";
+        assert_eq!(too_large(message), Some((701, 512)));
+        for other in
+            ["", "input (x tokens) is too large (current batch size: 1)", "input (1 tokens)"]
+        {
+            assert_eq!(too_large(other), None, "{other}");
+        }
+    }
 }
