@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use phallama_chain::{Advance, BlockTag, ChainError, HeadTrail, SendPolicy};
+use phallama_chain::{Account, Advance, BlockTag, ChainError, HeadTrail, SendPolicy};
 use serde_json::json;
 
 use crate::stage::{PATIENT, SOMEBODY, STUBBORN, Stage, sender, sending_key};
@@ -112,8 +112,8 @@ async fn accounts_are_read_at_the_safe_block() {
     let stage = Stage::new(2).await;
     let chain = stage.chain().await;
     let user = stage.user.address();
-    // 100 blocks ago nothing was deployed.
-    chain.account_at(user, BlockTag::Safe).await.unwrap_err();
+    // 100 blocks ago nothing was deployed, and nobody had anything.
+    assert_eq!(chain.account_at(user, BlockTag::Safe).await.unwrap(), Account::default());
     stage.mine(100);
     let (safe, latest) =
         (chain.at(BlockTag::Safe).await.unwrap(), chain.at(BlockTag::Latest).await.unwrap());
