@@ -14,9 +14,25 @@ use serde_json::{Map, Value, json};
 
 /// Fields of llama-server that only the engine sets, or nobody.
 const NEVER: &[&str] = &[
-    "n", "n_cmpl", "n_predict", "n_keep", "n_discard", "n_probs", "n_cache_reuse", "lora",
-    "samplers", "grammar_lazy", "grammar_triggers", "preserved_tokens", "response_fields",
-    "ignore_eos", "chat_format", "message_delimiters", "verbose", "model", "user",
+    "n",
+    "n_cmpl",
+    "n_predict",
+    "n_keep",
+    "n_discard",
+    "n_probs",
+    "n_cache_reuse",
+    "lora",
+    "samplers",
+    "grammar_lazy",
+    "grammar_triggers",
+    "preserved_tokens",
+    "response_fields",
+    "ignore_eos",
+    "chat_format",
+    "message_delimiters",
+    "verbose",
+    "model",
+    "user",
 ];
 
 fuzz_target!(|data: &[u8]| {
