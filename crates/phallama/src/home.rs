@@ -72,6 +72,13 @@ pub struct PodModel {
     /// Unload it when nobody has asked for so long, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_alive: Option<u64>,
+    /// GGUF file of the multimodal projector, for a model that takes images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projector: Option<PathBuf>,
+    /// Offer it for embeddings, and for nothing else, with this pooling: `mean`, `cls` or `last`;
+    /// `model` leaves it to the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embeddings: Option<String>,
 }
 
 impl PodSettings {

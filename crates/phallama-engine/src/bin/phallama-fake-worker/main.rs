@@ -27,7 +27,11 @@
 //! - `reflect`: the JSON of all fields of the request but the prompt, as one token.
 //! - `running`: the number of other answers in progress.
 //!
-//! Anything else is answered with `ok`.
+//! Anything else is answered as an obliging model would. If functions are offered and none was
+//! called before, the one that is named in the message is called, or the first. If a schema is
+//! given, the answer is an instance of it. Numbers and texts are those of the message: its next
+//! number, what it quotes or its last word. Where thinking is asked for, a thought comes first.
+//! Everything else is answered with `ok`.
 //!
 //! Started with `--embeddings` it makes vectors: words, bytes, 1. The tokens of a text are the
 //! lengths of its words, and the text of tokens is their numbers.
@@ -43,6 +47,7 @@
 mod answer;
 mod http;
 mod inputs;
+mod obliging;
 mod script;
 
 use std::collections::HashMap;
@@ -118,10 +123,11 @@ fn props(arguments: &[String]) -> String {
     let parallel = number("--parallel").unwrap_or(1).max(1);
     let context = number("--ctx-size").unwrap_or(0) / parallel;
     let slots = number("--fake-slots").unwrap_or(parallel);
-    let tools = !arguments.iter().any(|argument| argument == "--fake-toolless");
+    let told = |name: &str| arguments.iter().any(|argument| argument == name);
+    let (tools, vision) = (!told("--fake-toolless"), told("--mmproj"));
     format!(
         r#"{{"total_slots":{slots},"default_generation_settings":{{"n_ctx":{context}}},
-            "build_info":"b1-fake","modalities":{{"vision":false,"audio":false}},
+            "build_info":"b1-fake","modalities":{{"vision":{vision},"audio":false}},
             "chat_template":"none","chat_template_caps":{{"supports_tools":{tools}}}}}"#
     )
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::Shared;
 use crate::answer::{Answer, Shape};
 use crate::http::{self, Request};
+use crate::obliging::{self, Reply};
 
 /// Longer than any line the engine accepts.
 const FLOOD_BYTES: usize = 1 << 20;
@@ -68,12 +69,7 @@ fn answer_well(
             answer.tokens(1, &json!({ "reasoning_content": words.join(" ") }))?;
             answer.text("done")?;
         }
-        "tool" => {
-            let function = json!({ "name": words.first(), "arguments": "{}" });
-            let call = json!({ "index": 0, "id": "c1", "type": "function", "function": function });
-            answer.tokens(3, &json!({ "tool_calls": [call] }))?;
-            return answer.finish("tool_calls");
-        }
+        "tool" => return call(answer, words.first().copied().unwrap_or_default(), &json!({})),
         "logprobs" => (0..number(words, 0)).try_for_each(|_| answer.text_with_logprobs("x"))?,
         "split" => ["žluť", "oučký ", "🦙"].iter().try_for_each(|t| answer.text_bytewise(t))?,
         "batch" => answer.tokens(number(words, 0), &json!({ "content": "many" }))?,
@@ -82,9 +78,29 @@ fn answer_well(
             let others = shared.running.load(Ordering::SeqCst) - 1;
             answer.text(&others.to_string())?;
         }
-        _ => answer.text("ok")?,
+        _ => return oblige(answer, body),
     }
     answer.finish("stop")
+}
+
+fn oblige(mut answer: Answer<'_>, body: &Value) -> io::Result<()> {
+    if obliging::thinks(body) {
+        answer.tokens(1, &json!({ "reasoning_content": "What is asked for?" }))?;
+    }
+    match obliging::reply(body, last_message(body)) {
+        Reply::Call { name, arguments } => call(answer, &name, &arguments),
+        Reply::Text(text) => {
+            text.split_inclusive(' ').try_for_each(|token| answer.text(token))?;
+            answer.finish("stop")
+        }
+    }
+}
+
+fn call(mut answer: Answer<'_>, name: &str, arguments: &Value) -> io::Result<()> {
+    let function = json!({ "name": name, "arguments": arguments.to_string() });
+    let call = json!({ "index": 0, "id": "c1", "type": "function", "function": function });
+    answer.tokens(3, &json!({ "tool_calls": [call] }))?;
+    answer.finish("tool_calls")
 }
 
 fn is_fault(command: &str) -> bool {
@@ -144,7 +160,9 @@ fn last_message(body: &Value) -> &str {
     let user = messages.into_iter().flatten().rfind(|message| message["role"] == "user");
     let raw = [&body["prompt"], &body["input_prefix"]].into_iter().find(|raw| raw.is_string());
     let content = user.map(|message| &message["content"]).or(raw).unwrap_or(&Value::Null);
-    content.as_str().or_else(|| content[0]["text"].as_str()).unwrap_or_default()
+    let mut parts = content.as_array().into_iter().flatten();
+    let text = content.as_str().or_else(|| parts.find_map(|part| part["text"].as_str()));
+    text.unwrap_or_default()
 }
 
 fn prompt_words(body: &Value) -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use phallama_host::config::{LoadSettings, ModelSettings};
+use phallama_host::config::{EmbeddingsSettings, FileSettings, LoadSettings, ModelSettings};
 use phallama_host::models::file_digest;
 use phallama_protocol::ids::Digest32;
 
@@ -55,6 +55,8 @@ fn typed(options: &PodUp) -> Result<Vec<PodModel>, CliError> {
         max_output: *of(&terms.max_output, index),
         lazy: terms.lazy,
         keep_alive: terms.keep_alive,
+        projector: None,
+        embeddings: None,
     });
     Ok(typed.collect())
 }
@@ -99,26 +101,48 @@ fn settings(model: &PodModel, is_only: bool, place: &Place) -> Result<ModelSetti
         max_output_tokens: model.max_output,
         load: model.lazy.then_some(LoadSettings::Request),
         keep_alive_s: model.keep_alive,
-        projector: None,
+        projector: model.projector.as_deref().map(|path| projector(path, place)).transpose()?,
         draft: None,
-        embeddings: None,
+        embeddings: model.embeddings.as_deref().map(embeddings).transpose()?,
     })
+}
+
+fn projector(path: &Path, place: &Place) -> Result<FileSettings, CliError> {
+    let (path, sha256) = hashed(path, place)?;
+    Ok(FileSettings { path, sha256 })
+}
+
+fn embeddings(pooling: &str) -> Result<EmbeddingsSettings, CliError> {
+    match pooling {
+        "model" => Ok(EmbeddingsSettings { pooling: None }),
+        "mean" | "cls" | "last" => Ok(EmbeddingsSettings { pooling: Some(pooling.to_owned()) }),
+        other => Err(CliError::BadValue {
+            what: "pooling of embeddings",
+            got: other.to_owned(),
+            expected: "mean, cls, last, or model for what the file says".to_owned(),
+        }),
+    }
 }
 
 /// A file, or a model of the store: its name there, where it lies, and its digest.
 fn find(model: &str, place: &Place) -> Result<(Option<String>, PathBuf, Digest32), CliError> {
     let path = Path::new(model);
     if path.is_file() {
-        let path = super::absolute(path)?;
-        let bar = Bytes::start("hashing the weights");
-        let cache = place.state_dir.join("digests.json");
-        let digest = file_digest(&path, &cache, |done, total| bar.at(done, Some(total)))?;
+        let (path, digest) = hashed(path, place)?;
         return Ok((None, path, digest));
     }
     let store = store(&place.state_dir)?;
     let stored = store.find(model)?;
     let path = super::absolute(&store.path(&stored))?;
     Ok((Some(stored.name), path, stored.sha256))
+}
+
+fn hashed(path: &Path, place: &Place) -> Result<(PathBuf, Digest32), CliError> {
+    let path = super::absolute(path)?;
+    let bar = Bytes::start("hashing the weights");
+    let cache = place.state_dir.join("digests.json");
+    let digest = file_digest(&path, &cache, |done, total| bar.at(done, Some(total)))?;
+    Ok((path, digest))
 }
 
 #[cfg(test)]
@@ -137,5 +161,13 @@ mod tests {
         check_count("--name", 0, 2, 2).unwrap();
         check_count("--name", 2, 2, 2).unwrap();
         check_count("--name", 1, 2, 2).unwrap_err();
+    }
+
+    #[test]
+    fn a_pooling_is_one_that_the_enclave_knows() {
+        assert_eq!(embeddings("model").unwrap().pooling, None);
+        assert_eq!(embeddings("cls").unwrap().pooling.as_deref(), Some("cls"));
+        let error = embeddings("max").unwrap_err().to_string();
+        assert!(error.contains("max"), "{error}");
     }
 }
