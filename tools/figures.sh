@@ -99,6 +99,7 @@ about() {
     memory.enclave_mib) echo "MiB	resident memory of phallama-enclave without its worker, after the path bench" ;;
     deps.workspace) echo "crates	unique third-party crates of cargo tree --workspace -e normal" ;;
     deps.enclave) echo "crates	unique third-party crates of cargo tree -p phallama-enclave -e normal" ;;
+    size.page_gzip_kib) echo "KiB	the web page, all files in gzip" ;;
     size.phallama_mib) echo "MiB	binary phallama, dev profile" ;;
     size.enclave_mib) echo "MiB	binary phallama-enclave, dev profile" ;;
     ci.total_s) echo "s	./check, all parts, model and llama-server in the cache; $machine" ;;
@@ -233,6 +234,7 @@ part_size() {
   cargo build --quiet --locked --package phallama --package phallama-enclave --bins
   local target=${CARGO_TARGET_DIR:-target}
   mib() { python3 -c 'import os, sys; print("%.1f" % (os.stat(sys.argv[1]).st_size / 2**20))' "$1"; }
+  record size.page_gzip_kib "$(find crates/phallama/page -type f ! -name files.in -exec gzip -9c {} + | wc -c | awk '{ print $1 / 1024 }')"
   record size.phallama_mib "$(mib "$target/debug/phallama")"
   record size.enclave_mib "$(mib "$target/debug/phallama-enclave")"
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what a fresh Debian machine with Rust lacks. Each part can be run alone and is a no-op
-# when its result is already there: `tools/setup.sh debs model llama-server contracts clients`.
+# when its result is already there: `tools/setup.sh debs model llama-server contracts clients web`.
 #
 # Everything that is large or slow to make lands in one cache folder outside the clone
 # (PHALLAMA_CACHE, default ${XDG_CACHE_HOME:-~/.cache}/phallama), keyed by version and flags.
@@ -131,6 +131,16 @@ environment() {
 setup_clients() { environment clients tests/clients/requirements.txt "the client packages for the tests"; }
 setup_analysis() { environment analysis contracts/tools/requirements.txt "slither and halmos"; }
 
+# Chromium, and what builds the page and drives the browser.
+setup_web() {
+  need chromium chromium
+  setup_debs --with-node
+  [ "$(cat "$repo/web/node_modules/.lock" 2>/dev/null)" = "$(sha256sum <"$repo/web/package-lock.json")" ] && return
+  say "installing the page's tools from npm (100 MB)"
+  (cd "$repo/web" && npm ci --ignore-scripts --no-audit --no-fund --silent)
+  sha256sum <"$repo/web/package-lock.json" >"$repo/web/node_modules/.lock"
+}
+
 for part in "$@"; do
   case $part in
     debs) setup_debs ;;
@@ -140,6 +150,7 @@ for part in "$@"; do
     contracts) setup_contracts ;;
     clients) setup_clients ;;
     analysis) setup_analysis ;;
-    *) die "unknown part \`$part\`; the parts are debs, debs-with-node, model, llama-server, contracts, clients, analysis" ;;
+    web) setup_web ;;
+    *) die "unknown part \`$part\`; the parts are debs, debs-with-node, model, llama-server, contracts, clients, analysis, web" ;;
   esac
 done

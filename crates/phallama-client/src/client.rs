@@ -12,7 +12,7 @@ use phallama_protocol::ids::{Address, Digest32, PodId};
 use phallama_protocol::keys::Signer;
 
 use crate::check::{Refusal, VouchedBy};
-use crate::config::ClientConfig;
+use crate::config::{ClientConfig, SpendLimits};
 use crate::directory::{self, Candidate, Directory, ModelListing};
 use crate::dossier::{Audit, DeploymentFacts, Dossier, MachineFacts};
 use crate::error::ClientError;
@@ -36,6 +36,8 @@ pub(crate) struct Inner {
     pub(crate) http: PodHttp,
     pub(crate) ledger: Arc<Ledger>,
     user: UserKey,
+    /// Those of the configuration until they are set.
+    limits: Mutex<SpendLimits>,
     directory: Directory,
     verified: Mutex<HashMap<PodId, Slot>>,
     /// Requests that apps have named.
@@ -107,6 +109,7 @@ impl Client {
         let misbehaved = disputes.iter().filter(|dispute| dispute.distrusts());
         let misbehaved = misbehaved.map(|dispute| dispute.pod).collect();
         let inner = Inner {
+            limits: Mutex::new(config.limits),
             config,
             chain,
             http,
@@ -127,6 +130,16 @@ impl Client {
     /// The configuration in force.
     pub fn config(&self) -> &ClientConfig {
         &self.inner.config
+    }
+
+    /// The user's limits in force.
+    pub fn limits(&self) -> SpendLimits {
+        *lock(&self.inner.limits)
+    }
+
+    /// Other limits, from the next request on, for this client and its clones.
+    pub fn set_limits(&self, limits: SpendLimits) {
+        *lock(&self.inner.limits) = limits;
     }
 
     /// The chain connection.

@@ -377,18 +377,18 @@ impl Client {
         funds: Option<Funds>,
     ) -> Wanted {
         let (config, now_unix_s) = (&self.inner.config, now_unix_s());
+        let (account, limits) = (*account, self.limits());
         let wish = Wish {
             reserve: sized.reserve.value(),
             in_flight: 0,
             lock_chunk: config.payment.lock_chunk.value(),
-            lock_max: config.limits.per_day.map(Amount::value),
-            pod_max: config.limits.per_pod.map(Amount::value),
+            lock_max: limits.per_day.map(Amount::value),
+            pod_max: limits.per_pod.map(Amount::value),
             allocation_life_s: config.payment.allocation_life_s,
             now_unix_s,
         };
         let longest = config.timeouts.response + config.timeouts.answer;
         let over_at_unix_s = now_unix_s.saturating_add(longest.as_secs() + LOST_COVERED_S);
-        let (account, limits) = (*account, config.limits);
         Wanted { account, pod, request_id, limits, funds, wish, over_at_unix_s }
     }
 

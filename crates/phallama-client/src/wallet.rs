@@ -105,7 +105,7 @@ impl Client {
             promised: amount(promised),
             channels,
             spent_today: amount(spent),
-            limits: self.inner.config.limits,
+            limits: self.limits(),
         })
     }
 
@@ -137,7 +137,7 @@ impl Client {
         let today = self.ledger(move |ledger| ledger.spent_on_day(&account, now)).await?;
         let pods = self.ledger(move |ledger| ledger.used(&account)).await?;
         Ok(Spending {
-            limits: self.inner.config.limits,
+            limits: self.limits(),
             today: amount(today),
             pods: pods.into_iter().map(|(pod, used)| (pod, amount(used))).collect(),
         })

@@ -1,20 +1,20 @@
 //! The commands, one file each.
 
 mod audit;
-mod balance;
+pub(crate) mod balance;
 mod chain;
 mod close;
 mod demo;
-mod deposit;
+pub(crate) mod deposit;
 mod disputes;
 mod exit;
 mod limits;
 mod pod;
-mod pods;
-mod receipts;
+pub(crate) mod pods;
+pub(crate) mod receipts;
 mod relay;
 mod run;
-mod sending;
+pub(crate) mod sending;
 mod serve;
 mod trust;
 mod verify;
@@ -34,7 +34,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
     let mut context = Context::load(cli.global)?;
     match cli.command {
         Command::Demo(_) => unreachable!("the demo has a home of its own and ran above"),
-        Command::Serve(options) => serve::run(&context, &options).await,
+        Command::Serve(options) => serve::run(&context, options).await,
         Command::Run(options) => run::run(&context, options).await,
         Command::Pods => pods::run(&context).await,
         Command::Verify(options) => verify::run(&context, options.pod.as_deref()).await,

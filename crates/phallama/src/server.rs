@@ -11,6 +11,7 @@ mod guard;
 mod lookup;
 mod ollama;
 mod openai;
+mod page;
 mod route;
 
 use std::net::SocketAddr;
@@ -20,6 +21,8 @@ use phallama_client::Client;
 use tokio::net::TcpListener;
 
 use crate::error::CliError;
+
+pub use self::page::Page;
 
 /// The port of Ollama, which its clients expect.
 pub const DEFAULT_PORT: u16 = 11434;
@@ -46,4 +49,16 @@ pub async fn bind(listen: SocketAddr) -> Result<TcpListener, CliError> {
 /// Serves until the future is dropped.
 pub async fn serve(listener: TcpListener, client: Arc<Client>) -> Result<(), CliError> {
     axum::serve(listener, route::router(client)).await.map_err(CliError::Server)
+}
+
+/// The same with the web page and its routes.
+pub async fn serve_with_page(
+    listener: TcpListener,
+    client: Arc<Client>,
+    page: Page,
+) -> Result<(), CliError> {
+    let router = route::router(client)
+        .merge(page::router(Arc::new(page)))
+        .layer(axum::middleware::from_fn(page::front));
+    axum::serve(listener, router).await.map_err(CliError::Server)
 }

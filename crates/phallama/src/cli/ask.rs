@@ -34,6 +34,9 @@ pub struct Serve {
     /// Address to listen on; loopback only.
     #[arg(long, env = "PHALLAMA_LISTEN", hide_env_values = true, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
+    /// File with the owner's secret key, hex: lets the web page deposit, and send what it asks for.
+    #[arg(long, env = "PHALLAMA_OWNER_KEY_FILE", hide_env_values = true, value_name = "FILE")]
+    pub owner_key_file: Option<PathBuf>,
 }
 
 /// `phallama run`

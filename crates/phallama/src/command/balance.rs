@@ -30,7 +30,7 @@ pub(super) async fn run(context: &Context, all: bool) -> Result<(), CliError> {
     Ok(())
 }
 
-fn is_used(channel: &ChannelBalance) -> bool {
+pub(crate) fn is_used(channel: &ChannelBalance) -> bool {
     let ChannelBalance { chain, voucher_cap, .. } = channel;
     chain.epoch > 0
         || chain.exit_at_unix_s > 0
@@ -81,7 +81,8 @@ fn state(channel: &ChannelBalance) -> String {
     }
 }
 
-fn as_json(balance: &Balance, meta: &TokenMeta) -> Value {
+/// For programs.
+pub(crate) fn as_json(balance: &Balance, meta: &TokenMeta) -> Value {
     let channels: Vec<_> = balance
         .channels
         .iter()

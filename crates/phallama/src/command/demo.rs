@@ -51,7 +51,9 @@ pub(super) async fn run(global: &Global, options: Demo) -> Result<(), CliError> 
     let listen = options.listen.unwrap_or(SocketAddr::new(LOOPBACK.ip(), server::DEFAULT_PORT));
     let listener = server::bind(listen).await?;
     let address = listener.local_addr().map_err(CliError::Server)?;
-    let local_server = tokio::spawn(server::serve(listener, Arc::clone(&stage.client)));
+    let client = Arc::clone(&stage.client);
+    let page = server::Page::new(&stage.context, Arc::clone(&client), None)?;
+    let local_server = tokio::spawn(server::serve_with_page(listener, client, page));
     print::note(format!("  ✓ phallama serve answers at http://{address}"));
 
     let answers = [
@@ -79,6 +81,7 @@ fn invitation(address: SocketAddr, home: &Path) -> String {
          export OLLAMA_HOST={address}\n\nLook around from another terminal:\n\n  \
          export PATH={programs}:$PATH PHALLAMA_HOME={home} PHALLAMA_PASSWORD_FILE={home}/password\n  \
          phallama pods; phallama verify; phallama run {MODEL} hello; phallama balance\n\n\
+         In a browser: http://{address}/ui/ (the wallet's password is `demo`)\n\n\
          Ctrl-C ends it."
     )
 }

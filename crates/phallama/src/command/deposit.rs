@@ -47,11 +47,22 @@ async fn calls(
     if options.authorization || options.sending.gas_key_file.is_some() {
         return Ok(vec![call_of(&client.signed_deposit(payer, amount).await?, chain)?]);
     }
-    let to: Credited = client.credited(payer.address()).await?;
     if options.permit {
+        let to = client.credited(payer.address()).await?;
         let permit = client.permit(payer, amount).await?;
         return Ok(vec![chain.deposit_with_permit_call(&to, &permit)]);
     }
+    by_allowance(client, payer, amount).await
+}
+
+/// An approval, where the escrow may not yet take so much, and the deposit.
+pub(crate) async fn by_allowance(
+    client: &Client,
+    payer: &Signer,
+    amount: Amount,
+) -> Result<Vec<Call>, CliError> {
+    let chain = client.chain();
+    let to: Credited = client.credited(payer.address()).await?;
     let allowed = chain.allowance(payer.address()).await?;
     let approve = (allowed < amount).then(|| chain.approve_call(amount));
     Ok(approve.into_iter().chain([chain.deposit_call(&to, amount)]).collect())

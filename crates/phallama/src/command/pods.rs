@@ -73,7 +73,8 @@ pub(super) fn short(id: &str) -> String {
     format!("{}…", id.chars().take(10).collect::<String>())
 }
 
-fn as_json(pod: &PodRecord) -> serde_json::Value {
+/// For programs.
+pub(crate) fn as_json(pod: &PodRecord) -> serde_json::Value {
     let offers: Vec<_> = pod
         .offers
         .iter()

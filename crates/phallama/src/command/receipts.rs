@@ -24,7 +24,7 @@ pub(super) async fn run(context: &Context, options: &Receipts) -> Result<(), Cli
     match &options.action {
         None => list(context, &receipts, meta),
         Some(ReceiptsAction::Show { receipt }) => one(context, find(&receipts, receipt)?),
-        Some(ReceiptsAction::Export { csv: true }) => export_csv(&receipts),
+        Some(ReceiptsAction::Export { csv: true }) => print::piece(&csv(&receipts)),
         Some(ReceiptsAction::Export { csv: false }) => {
             print::json(&json!({"receipts": receipts}));
         }
@@ -111,22 +111,25 @@ fn one(context: &Context, stored: &StoredReceipt) {
     }
 }
 
-fn export_csv(receipts: &[StoredReceipt]) {
-    print::line(CSV_HEADER);
+/// One line for each, after a line of names; RFC 4180 but for the ends of lines.
+pub(crate) fn csv(receipts: &[StoredReceipt]) -> String {
+    let mut text = format!("{CSV_HEADER}\n");
     for stored in receipts {
         let json = as_json(stored);
         let field = |name: &str| match &json[name] {
             Value::Null => String::new(),
-            Value::String(text) => csv(text),
+            Value::String(text) => field_of_csv(text),
             other => other.to_string(),
         };
         let fields: Vec<_> = CSV_HEADER.split(',').map(|name| field(name.trim())).collect();
-        print::line(fields.join(","));
+        text.push_str(&fields.join(","));
+        text.push('\n');
     }
+    text
 }
 
 /// A field; RFC 4180.
-fn csv(text: &str) -> String {
+fn field_of_csv(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {
@@ -174,7 +177,7 @@ pub(super) fn audit(context: &Context, path: &Path) -> Result<(), CliError> {
 }
 
 /// Every field of the receipt, and everything needed to check it elsewhere.
-fn as_json(stored: &StoredReceipt) -> Value {
+pub(crate) fn as_json(stored: &StoredReceipt) -> Value {
     let checked = stored.check();
     let valid = checked.as_ref().map_or_else(ToString::to_string, |_| "valid".to_owned());
     let mut json = json!({

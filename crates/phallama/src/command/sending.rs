@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::cli::Sending;
 use crate::context::{Context, key_file};
 use crate::error::CliError;
+use crate::home::Home;
 use crate::{print, units};
 
 /// File of the owner's key on a development chain.
@@ -50,8 +51,13 @@ impl By {
 
 /// The owner's key: from its file, or a development chain's.
 pub(super) fn owner(context: &Context, sending: &Sending) -> Result<Signer, CliError> {
-    let development = context.home.path(DEVELOPMENT_OWNER);
-    match &sending.owner_key_file {
+    owner_of(&context.home, sending.owner_key_file.as_deref())
+}
+
+/// The same for a file that is named elsewhere.
+pub(crate) fn owner_of(home: &Home, file: Option<&Path>) -> Result<Signer, CliError> {
+    let development = home.path(DEVELOPMENT_OWNER);
+    match file {
         Some(path) => key_file(path),
         None if development.exists() => key_file(&development),
         None => Err(CliError::NoKeyFile { who: "owner", option: "--owner-key-file" }),

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::{print, server, signal};
 
-pub(super) async fn run(context: &Context, options: &Serve) -> Result<(), CliError> {
+pub(super) async fn run(context: &Context, options: Serve) -> Result<(), CliError> {
     let listen = match options.listen {
         Some(listen) => listen,
         None => context.config.serve.listen.parse().map_err(|_| CliError::BadValue {
@@ -18,12 +18,13 @@ pub(super) async fn run(context: &Context, options: &Serve) -> Result<(), CliErr
     };
     let listener = server::bind(listen).await?;
     let client = Arc::new(context.client().await?);
+    let page = server::Page::new(context, Arc::clone(&client), options.owner_key_file)?;
     let address = listener.local_addr().map_err(CliError::Server)?;
     print::note(format!(
-        "OpenAI  http://{address}/v1\nOllama  http://{address}\nCtrl-C ends the server."
+        "OpenAI  http://{address}/v1\nOllama  http://{address}\nPage    http://{address}/ui/\nCtrl-C ends the server."
     ));
     tokio::select! {
-        served = server::serve(listener, client) => served,
+        served = server::serve_with_page(listener, client, page) => served,
         () = signal::interrupted() => Ok(()),
     }
 }

@@ -17,7 +17,11 @@ pub(crate) enum Api {
 impl Api {
     /// By the path that was asked.
     pub(crate) fn of(path: &str) -> Self {
-        if path.starts_with("/v1") { Self::OpenAi } else { Self::Ollama }
+        if path.starts_with("/v1") || path.starts_with("/phallama/") {
+            Self::OpenAi
+        } else {
+            Self::Ollama
+        }
     }
 }
 

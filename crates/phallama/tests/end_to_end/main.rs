@@ -11,5 +11,6 @@ mod clients;
 mod failures;
 mod money;
 mod operator;
+mod page;
 mod payment;
 mod stack;

@@ -115,7 +115,8 @@ impl Stack {
         let client = Arc::new(open_client(dir.path(), &chain, &pod, &user, &options).await);
         let listener = TcpListener::bind(LOOPBACK).await.expect("a free port");
         let server = listener.local_addr().expect("bound");
-        tokio::spawn(phallama::server::serve(listener, Arc::clone(&client)));
+        let page = page(dir.path(), &client);
+        tokio::spawn(phallama::server::serve_with_page(listener, Arc::clone(&client), page));
         let (pod_id, pod_url) = (pod.pod_id(), pod.url().to_owned());
         Self { dir, chain, pod: Some(pod), pod_id, pod_url, user, client, server }
     }
@@ -477,6 +478,19 @@ async fn write_config(dir: &Path, chain: &Chain, pod: &Pod, options: &Options) {
         config.trust.measurements.push(ApprovedMeasurement { label, measurement, policy: None });
     }
     home.write_config(&config).expect("written");
+}
+
+/// The web page of the local server, with the development owner's key once that is in its file.
+fn page(dir: &Path, client: &Arc<Client>) -> phallama::server::Page {
+    let global = phallama::cli::Global {
+        home: Some(dir.to_owned()),
+        json: false,
+        password_file: None,
+        wallet: None,
+        danger_accept_simulated_tee: true,
+    };
+    let context = phallama::context::Context::load(global).expect("a configuration");
+    phallama::server::Page::new(&context, Arc::clone(client), None).expect("a wallet")
 }
 
 async fn open_client(

@@ -1,0 +1,52 @@
+import { Mark } from '../parts/icon';
+
+const SUGGESTIONS = [
+  'Explain what a trusted execution environment is, in three sentences.',
+  'Write a short, polite email that declines an invitation.',
+  'What should I ask before I trust a remote machine with my data?',
+];
+
+/** Before the first question. */
+export function Welcome({
+  simulated,
+  onAsk,
+}: {
+  simulated: boolean;
+  onAsk: (text: string) => void;
+}) {
+  return (
+    <div class="welcome">
+      <Mark size={56} />
+      <h2>Ask in private.</h2>
+      <p>
+        {simulated
+          ? 'Your question is sealed to an enclave that this machine has verified, but the hardware is simulated: here the operator can read it.'
+          : 'Your question is sealed to an enclave that this machine has verified. The pod’s operator sees ciphertext.'}{' '}
+        You get a signed receipt. Conversations stay in this tab and are gone when you close it.
+      </p>
+      <ul class="suggestions">
+        {SUGGESTIONS.map((text) => (
+          <li key={text}>
+            <button type="button" onClick={() => onAsk(text)}>
+              {text}
+            </button>
+          </li>
+        ))}
+      </ul>
+    </div>
+  );
+}
+
+/** The chain lists none. */
+export function NoModel() {
+  return (
+    <div class="welcome">
+      <Mark size={56} />
+      <h2>No pod offers a model yet.</h2>
+      <p>
+        Pods are listed on chain. When one with a valid key is registered, its models appear here.
+        See <a href="#/pods">Pods</a>.
+      </p>
+    </div>
+  );
+}
