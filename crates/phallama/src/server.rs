@@ -6,13 +6,22 @@
 
 mod answer;
 mod api_error;
+mod ask;
 mod call;
+mod conversation;
+mod cors;
+mod endpoint;
+mod field;
 mod guard;
+mod in_use;
 mod lookup;
+mod messages;
 mod ollama;
 mod openai;
 mod page;
+mod responses;
 mod route;
+mod unique;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

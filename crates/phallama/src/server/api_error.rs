@@ -5,22 +5,24 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode};
 use phallama_chain::TokenMeta;
 use phallama_client::{ClientError, Fact};
+use phallama_protocol::refusal::Code;
 use serde_json::{Value, json};
 
 /// Which API a request came in by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Api {
     OpenAi,
+    Anthropic,
     Ollama,
 }
 
 impl Api {
     /// By the path that was asked.
     pub(crate) fn of(path: &str) -> Self {
-        if path.starts_with("/v1") || path.starts_with("/phallama/") {
-            Self::OpenAi
-        } else {
-            Self::Ollama
+        match path {
+            _ if path.starts_with("/v1/messages") => Self::Anthropic,
+            _ if path.starts_with("/v1") || path.starts_with("/phallama/") => Self::OpenAi,
+            _ => Self::Ollama,
         }
     }
 }
@@ -66,14 +68,33 @@ impl ApiError {
 
     /// No such endpoint.
     pub(crate) fn no_route(method: &http::Method, path: &str) -> Self {
-        Self {
-            status: StatusCode::NOT_FOUND,
-            kind: "not_found_error",
-            code: "unknown_endpoint",
-            message: format!("no endpoint {method} {path}"),
-            param: None,
-            retry_after_s: None,
-        }
+        let message = format!("no endpoint {method} {path}");
+        Self::of(StatusCode::NOT_FOUND, "unknown_endpoint", message)
+    }
+
+    /// Not with this method.
+    pub(crate) fn no_method(method: &http::Method, path: &str) -> Self {
+        let message = format!("{path} takes no {method}");
+        Self::of(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+    }
+
+    /// An endpoint that is known and of no use here.
+    pub(crate) fn not_here(what: &str) -> Self {
+        Self::of(StatusCode::NOT_IMPLEMENTED, "not_implemented", what.to_owned())
+    }
+
+    /// A body that could not be read.
+    pub(crate) fn unread(status: StatusCode, why: &str) -> Self {
+        let code = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => "request_too_large",
+            _ => "unreadable_body",
+        };
+        Self::of(status, code, format!("{why}. No prompt was sent."))
+    }
+
+    /// A failure that is none of the client library's.
+    fn of(status: StatusCode, code: &'static str, message: String) -> Self {
+        Self { status, kind: kind(status), code, message, param: None, retry_after_s: None }
     }
 
     /// The error object, without status.
@@ -82,7 +103,26 @@ impl ApiError {
             Api::OpenAi => json!({"error": {
                 "message": self.message, "type": self.kind, "param": self.param, "code": self.code,
             }}),
+            Api::Anthropic => json!({"type": "error", "error": {
+                "type": self.anthropic_kind(), "message": self.message, "param": self.param,
+                "code": self.code,
+            }}),
             Api::Ollama => json!({"error": self.message, "code": self.code}),
+        }
+    }
+
+    /// Anthropic's word for the status.
+    fn anthropic_kind(&self) -> &'static str {
+        match self.status.as_u16() {
+            401 => "authentication_error",
+            402 => "billing_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            413 => "request_too_large",
+            429 => "rate_limit_error",
+            503 => "overloaded_error",
+            400..=499 => "invalid_request_error",
+            _ => "api_error",
         }
     }
 
@@ -107,27 +147,35 @@ impl ApiError {
         let class = error.class();
         let status =
             StatusCode::from_u16(class.http_status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let kind = match status.as_u16() {
-            402 => "insufficient_quota",
-            404 => "not_found_error",
-            429 => "rate_limit_error",
-            400..=499 => "invalid_request_error",
-            _ => "api_error",
-        };
         let param = match error {
             ClientError::ModelUnknown { .. } => Some("model".to_owned()),
             ClientError::InvalidRequest { field, .. } => field.map(str::to_owned),
+            // The enclave names the field first.
+            ClientError::PodRefused { code: Code::InvalidRequest, message, .. } => {
+                message.split('`').nth(1).map(str::to_owned)
+            }
             _ => None,
         };
         let retry_after_s = error.retry_after_ms().map(|ms| u64::from(ms).div_ceil(1000).max(1));
         Self {
             status,
-            kind,
+            kind: kind(status),
             code: class.code,
             message: message(error, token),
             param,
             retry_after_s,
         }
+    }
+}
+
+/// OpenAI's `type`.
+fn kind(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        402 => "insufficient_quota",
+        404 => "not_found_error",
+        429 => "rate_limit_error",
+        400..=499 => "invalid_request_error",
+        _ => "api_error",
     }
 }
 

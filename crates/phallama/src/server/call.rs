@@ -8,9 +8,6 @@ use serde_json::{Map, Value};
 pub(crate) struct Call {
     pub(crate) model: String,
     pub(crate) method: Method,
-    pub(crate) stream: bool,
-    /// OpenAI's `stream_options.include_usage`.
-    pub(crate) include_usage: bool,
     /// The body that is sealed, without `model`.
     pub(crate) body: Map<String, Value>,
 }

@@ -1,41 +1,50 @@
 //! Answers that an app gets in one piece: embeddings, tokens, the text of tokens.
 
-use axum::Json;
-use axum::response::{IntoResponse, Response};
-use phallama_client::{Answer, AnswerEvent, ClientError, FinishedAnswer};
-use serde_json::Value;
+use std::sync::Arc;
 
-use super::answer::proof_headers;
+use http::HeaderMap;
+use phallama_client::{Client, Method};
+use serde_json::{Map, Value};
+
+use super::api_error::ApiError;
+use super::ask::{Ended, Telling, Told};
+use super::call::Call;
+use super::field;
 
 /// All of such an answer.
 pub(crate) struct Gathered {
     pub(crate) vectors: Vec<Vec<f32>>,
     pub(crate) tokens: Vec<u32>,
     pub(crate) text: String,
-    pub(crate) finished: Box<FinishedAnswer>,
+    pub(crate) end: Ended,
 }
 
-/// Reads an answer to its end.
-pub(crate) async fn gather(mut answer: Answer) -> Result<Gathered, ClientError> {
+/// A request for such an answer, with the fields that are passed on.
+pub(crate) fn call(
+    request: &Map<String, Value>,
+    method: Method,
+    passed: &[&str],
+) -> Result<Call, ApiError> {
+    let mut body = Map::new();
+    field::copy(request, passed, &mut body);
+    Ok(Call { model: field::text(request, "model")?, method, body })
+}
+
+/// Asks, and reads the answer to its end.
+pub(crate) async fn look_up(
+    client: &Arc<Client>,
+    headers: &HeaderMap,
+    call: Call,
+) -> Result<Gathered, ApiError> {
+    let mut telling = Telling::begin(client, headers, [call]).await?;
     let (mut vectors, mut tokens, mut text) = (Vec::new(), Vec::new(), String::new());
-    while let Some(event) = answer.next().await {
-        match event? {
-            AnswerEvent::Embedding(vector) => vectors.push(vector),
-            AnswerEvent::Tokens(more) => tokens.extend(more),
-            AnswerEvent::Content(more) => text.push_str(&more),
-            AnswerEvent::Finished(finished) => {
-                return Ok(Gathered { vectors, tokens, text, finished });
-            }
-            _ => {}
+    loop {
+        match telling.next().await? {
+            Told::Embedding(vector) => vectors.push(vector),
+            Told::Tokens(more) => tokens.extend(more),
+            Told::Piece(piece) => text.push_str(&piece.content),
+            Told::Ended(end) => return Ok(Gathered { vectors, tokens, text, end }),
+            Told::NextChoice(_) => {}
         }
     }
-    let (pod, reason) = (answer.pod_id(), "it ended without its end".to_owned());
-    Err(ClientError::Truncated { pod, frames: 0, reason })
-}
-
-/// The response with what proves it.
-pub(crate) fn respond(body: Value, finished: &FinishedAnswer) -> Response {
-    let mut response = Json(body).into_response();
-    response.headers_mut().extend(proof_headers(finished));
-    response
 }

@@ -1,12 +1,24 @@
 //! Ollama's shapes: requests in, lines out.
 
-use phallama_client::{FinishedAnswer, Method};
+mod context;
+pub(crate) mod network;
+mod template;
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use phallama_client::Method;
+use phallama_protocol::receipt::Finish;
 use serde_json::{Map, Value, json};
 
-use super::api_error::ApiError;
+use super::answer::{Choice, Piece, Shape};
+use super::api_error::{Api, ApiError};
+use super::ask::Ended;
 use super::call::Call;
-use super::lookup::Gathered;
-use super::openai::{flag, lookup, object, text};
+use super::field::{flag, given, is_empty, list, object, refuse, text};
+use super::in_use::KeepAlive;
+use super::lookup::{self, Gathered};
+use template::Values;
 
 /// Ollama's sampling options and the names the pod knows them by. The options of a local machine
 /// (threads, GPU layers, batch) are the pod's business and are ignored.
@@ -29,93 +41,135 @@ const OPTIONS: &[(&str, &str)] = &[
 
 /// What an Ollama request comes to.
 #[derive(Debug)]
-pub(crate) enum Asked {
-    Answer(Call),
+pub(crate) struct Asked {
+    pub(crate) model: String,
+    pub(crate) keep_alive: KeepAlive,
     /// Nothing to answer: the model is to be loaded, or, with a `keep_alive` of 0, unloaded. Either
     /// is the pod's business.
-    Loaded {
-        model: String,
-        unload: bool,
-    },
+    pub(crate) question: Option<Question>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) call: Call,
+    pub(crate) stream: bool,
+    /// What the answer's `context` begins with; absent where an answer has none.
+    pub(crate) history: Option<Vec<Value>>,
 }
 
 /// Reads `POST /api/chat`.
 pub(crate) fn parse_chat(bytes: &[u8]) -> Result<Asked, ApiError> {
     let request = object(bytes)?;
-    let model = text(&request, "model")?;
-    let unload = keep_alive(&request)?;
-    let messages = messages(request.get("messages"))?;
+    let (model, keep_alive) = (text(&request, "model")?, keep_alive(&request)?);
+    let messages: Vec<Value> =
+        list(&request, "messages")?.iter().map(message).collect::<Result<_, _>>()?;
     if messages.is_empty() {
-        return Ok(Asked::Loaded { model, unload });
+        return Ok(Asked { model, keep_alive, question: None });
     }
     let mut body = options(&request)?;
     body.insert("messages".to_owned(), messages.into());
-    if let Some(tools) = request.get("tools").and_then(Value::as_array).filter(|t| !t.is_empty()) {
-        body.insert("tools".to_owned(), Value::Array(tools.clone()));
+    let tools = list(&request, "tools")?;
+    if !tools.is_empty() {
+        body.insert("tools".to_owned(), tools.into());
     }
     think(&request, &mut body)?;
-    let stream = flag(&request, "stream", true)?;
-    let method = Method::Chat;
-    Ok(Asked::Answer(Call { model, method, stream, include_usage: false, body }))
+    let call = Call { model: model.clone(), method: Method::Chat, body };
+    let question = Question { call, stream: flag(&request, "stream", true)?, history: None };
+    Ok(Asked { model, keep_alive, question: Some(question) })
 }
 
 /// Reads `POST /api/generate`.
 pub(crate) fn parse_generate(bytes: &[u8]) -> Result<Asked, ApiError> {
     let request = object(bytes)?;
-    let model = text(&request, "model")?;
-    let unload = keep_alive(&request)?;
-    let word = |name: &str| request.get(name).and_then(Value::as_str).unwrap_or_default();
-    let (prompt, suffix, system) = (word("prompt"), word("suffix"), word("system"));
+    let (model, keep_alive) = (text(&request, "model")?, keep_alive(&request)?);
+    let [prompt, suffix, template] = ["prompt", "suffix", "template"].map(|n| word(&request, n));
+    let (prompt, suffix, template) = (prompt?, suffix?, template?);
     if prompt.is_empty() {
-        return Ok(Asked::Loaded { model, unload });
-    }
-    for (unsupported, why) in [
-        ("template", "the pod's model has its own"),
-        ("context", "send the conversation as messages to /api/chat"),
-    ] {
-        if request.get(unsupported).is_some_and(|value| !is_empty(value)) {
-            let message = format!("`{unsupported}` is not supported: {why}.");
-            return Err(ApiError::invalid(unsupported, message));
-        }
+        return Ok(Asked { model, keep_alive, question: None });
     }
     let mut body = options(&request)?;
-    let raw = flag(&request, "raw", false)? || !suffix.is_empty();
-    if raw {
+    let is_raw = flag(&request, "raw", false)?;
+    if is_raw {
+        let why = "a raw prompt is all that the model sees";
+        refuse(&request, &["template", "system", "context"].map(|field| (field, why)))?;
+    }
+    let (method, history) = if is_raw || !suffix.is_empty() || !template.is_empty() {
+        completion(&request, &mut body)?;
+        (Method::Completion, None)
+    } else {
+        (Method::Chat, Some(chat_of_prompt(&request, &mut body)?))
+    };
+    let call = Call { model: model.clone(), method, body };
+    let question = Question { call, stream: flag(&request, "stream", true)?, history };
+    Ok(Asked { model, keep_alive, question: Some(question) })
+}
+
+/// A prompt that goes to the model as it is, with a suffix, or as the app's template makes it.
+fn completion(request: &Map<String, Value>, body: &mut Map<String, Value>) -> Result<(), ApiError> {
+    refuse(
+        request,
+        &[
+            ("images", "only the model's own template knows where an image belongs"),
+            ("context", "only the model's own template knows how a conversation goes on"),
+        ],
+    )?;
+    let (prompt, suffix) = (word(request, "prompt")?, word(request, "suffix")?);
+    let template = word(request, "template")?;
+    if template.is_empty() {
         body.insert("prompt".to_owned(), prompt.into());
         if !suffix.is_empty() {
             body.insert("suffix".to_owned(), suffix.into());
         }
     } else {
-        let mut user = json!({"role": "user", "content": prompt});
-        if let Some(images) = request.get("images").filter(|images| !is_empty(images)) {
-            user["images"] = images.clone();
-        }
-        let mut messages = Vec::new();
-        if !system.is_empty() {
-            messages.push(json!({"role": "system", "content": system}));
-        }
-        messages.push(message(&user)?);
-        body.insert("messages".to_owned(), messages.into());
-        think(&request, &mut body)?;
+        let values = Values { system: word(request, "system")?, prompt, suffix };
+        let prompt = template::render(template, &values).map_err(|problem| {
+            let message = format!("`template` has what is not understood here: {problem}.");
+            ApiError::invalid("template", message)
+        })?;
+        body.insert("prompt".to_owned(), prompt.into());
     }
-    let method = if raw { Method::Completion } else { Method::Chat };
-    if raw {
-        // What is a yes or no for a chat is a number here.
-        let top = body.remove("top_logprobs");
-        if body.get("logprobs") == Some(&json!(true)) {
-            body.insert("logprobs".to_owned(), top.unwrap_or_else(|| 1.into()));
-        } else {
-            body.remove("logprobs");
-        }
+    // What is a yes or no for a chat is a number here.
+    let top = body.remove("top_logprobs");
+    if body.remove("logprobs") == Some(json!(true)) {
+        body.insert("logprobs".to_owned(), top.unwrap_or_else(|| 1.into()));
     }
-    let stream = flag(&request, "stream", true)?;
-    Ok(Asked::Answer(Call { model, method, stream, include_usage: false, body }))
+    Ok(())
+}
+
+/// A prompt as the next message of the conversation in `context`; returns that conversation.
+fn chat_of_prompt(
+    request: &Map<String, Value>,
+    body: &mut Map<String, Value>,
+) -> Result<Vec<Value>, ApiError> {
+    let mut messages = context::read(request)?;
+    let system = word(request, "system")?;
+    if !system.is_empty() {
+        messages.retain(|message| message["role"] != "system");
+        messages.insert(0, json!({"role": "system", "content": system}));
+    }
+    let mut user = json!({"role": "user", "content": word(request, "prompt")?});
+    if let Some(images) = request.get("images").filter(|images| !is_empty(images)) {
+        user["images"] = images.clone();
+    }
+    messages.push(message(&user)?);
+    body.insert("messages".to_owned(), messages.clone().into());
+    think(request, body)?;
+    Ok(messages)
+}
+
+/// A text, empty when it is not there.
+fn word<'a>(request: &'a Map<String, Value>, name: &str) -> Result<&'a str, ApiError> {
+    match given(request, name) {
+        None => Ok(""),
+        Some(Value::String(text)) => Ok(text),
+        Some(_) => Err(ApiError::invalid(name, format!("`{name}` must be a text."))),
+    }
 }
 
 /// Reads `POST /api/embed`; `None` when there is nothing to embed.
 pub(crate) fn parse_embed(bytes: &[u8]) -> Result<(String, Option<Call>), ApiError> {
     let request = object(bytes)?;
-    let call = lookup(&request, Method::Embeddings, &["input", "dimensions"])?;
+    let call = lookup::call(&request, Method::Embeddings, &["input", "dimensions"])?;
     let nothing = call.body.get("input").is_none_or(is_empty);
     Ok((call.model.clone(), (!nothing).then_some(call)))
 }
@@ -125,30 +179,31 @@ pub(crate) fn parse_embeddings(bytes: &[u8]) -> Result<Call, ApiError> {
     let mut request = object(bytes)?;
     let prompt = request.remove("prompt").unwrap_or(Value::Null);
     request.insert("input".to_owned(), prompt);
-    lookup(&request, Method::Embeddings, &["input"])
+    lookup::call(&request, Method::Embeddings, &["input"])
 }
 
 /// The answer of `POST /api/embed`.
 pub(crate) fn embeddings(model: &str, gathered: Option<&Gathered>, total_ns: u64) -> Value {
     let vectors = gathered.map_or(&[][..], |gathered| &gathered.vectors);
-    let tokens = gathered.map_or(0, |gathered| gathered.finished.usage.prompt_tokens);
+    let tokens = gathered.map_or(0, |gathered| gathered.end.usage().prompt_tokens);
     json!({
         "model": model, "embeddings": vectors, "total_duration": total_ns, "load_duration": 0,
         "prompt_eval_count": tokens,
     })
 }
 
-/// `keep_alive` is the pod's business; says whether the model was to be unloaded at once.
-fn keep_alive(request: &Map<String, Value>) -> Result<bool, ApiError> {
-    match request.get("keep_alive").unwrap_or(&Value::Null) {
-        Value::Null => Ok(false),
-        Value::Number(seconds) => Ok(seconds.as_f64() == Some(0.0)),
-        Value::String(text) => Ok(["0", "0s", "0m", "0h"].contains(&text.as_str())),
-        other => {
-            let message = format!("`keep_alive` must be a number or a duration, got {other}.");
-            Err(ApiError::invalid("keep_alive", message))
-        }
-    }
+/// `keep_alive`: a number of seconds, or a duration.
+fn keep_alive(request: &Map<String, Value>) -> Result<KeepAlive, ApiError> {
+    let read = match request.get("keep_alive").unwrap_or(&Value::Null) {
+        Value::Null => Some(KeepAlive::USUAL),
+        Value::Number(seconds) => seconds.as_f64().map(KeepAlive::of_seconds),
+        Value::String(text) => KeepAlive::of_text(text),
+        _ => None,
+    };
+    read.ok_or_else(|| {
+        let message = "`keep_alive` must be a number of seconds or a duration such as 5m.";
+        ApiError::invalid("keep_alive", message)
+    })
 }
 
 /// `think`: yes or no, or how much.
@@ -168,23 +223,6 @@ fn think(request: &Map<String, Value>, body: &mut Map<String, Value>) -> Result<
     body.extend(effort.map(|effort| ("reasoning_effort".to_owned(), effort.into())));
     body.insert("chat_template_kwargs".to_owned(), json!({"enable_thinking": enable}));
     Ok(())
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        _ => false,
-    }
-}
-
-fn messages(value: Option<&Value>) -> Result<Vec<Value>, ApiError> {
-    match value {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::Array(messages)) => messages.iter().map(message).collect(),
-        Some(_) => Err(ApiError::invalid("messages", "`messages` must be an array.")),
-    }
 }
 
 /// Keeps what a chat template needs; tool-call arguments are an object in Ollama and text in
@@ -288,29 +326,24 @@ fn response_format(format: &Value) -> Result<Value, ApiError> {
     }
 }
 
-/// What all lines of one answer share.
+/// How Ollama's endpoints write an answer: one line for each part.
 #[derive(Clone, Debug)]
-pub(crate) struct Line {
+pub(crate) struct Lines {
     pub(crate) model: String,
     pub(crate) created_at: String,
     /// `/api/generate` has `response`, `/api/chat` has `message`.
     pub(crate) generate: bool,
+    pub(crate) began: Instant,
+    pub(crate) history: Option<Vec<Value>>,
+    /// The answer so far, for its `context`.
+    pub(crate) told: String,
 }
 
-/// The parts of an answer that a line can carry.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Piece {
-    pub(crate) content: String,
-    pub(crate) thinking: String,
-    pub(crate) tool_calls: Vec<Value>,
-}
-
-impl Line {
-    /// A line before the last.
-    pub(crate) fn piece(&self, piece: &Piece, logprobs: &Value) -> Value {
+impl Lines {
+    fn line(&self, piece: &Piece) -> Value {
         let mut line = json!({"model": self.model, "created_at": self.created_at, "done": false});
-        if let Some(tokens) = logprobs.get("content") {
-            line["logprobs"] = tokens.clone();
+        if !piece.logprobs.is_empty() {
+            line["logprobs"] = piece.logprobs.clone().into();
         }
         if self.generate {
             line["response"] = piece.content.as_str().into();
@@ -331,33 +364,77 @@ impl Line {
     }
 
     /// The last line: counts and durations in nanoseconds.
-    pub(crate) fn last(
-        &self,
-        piece: &Piece,
-        logprobs: &Value,
-        answer: &FinishedAnswer,
-        total_ns: u64,
-    ) -> Value {
-        let mut line = self.piece(piece, logprobs);
-        let reason = super::openai::finish_reason(answer.finish);
+    fn last(&self, piece: &Piece, end: &Ended) -> Value {
+        let mut line = self.line(piece);
+        let reason = if end.finish() == Finish::Length { "length" } else { "stop" };
+        let (usage, (prompt_ms, predicted_ms)) = (end.usage(), end.worker_ms());
         line["done"] = true.into();
-        line["done_reason"] = if reason == "length" { "length" } else { "stop" }.into();
-        line["total_duration"] = total_ns.into();
+        line["done_reason"] = reason.into();
+        line["total_duration"] = nanoseconds_since(self.began).into();
         line["load_duration"] = 0.into();
-        line["prompt_eval_count"] = answer.usage.prompt_tokens.into();
-        line["prompt_eval_duration"] = nanoseconds(answer.prompt_ms).into();
-        line["eval_count"] = answer.usage.completion_tokens.into();
-        line["eval_duration"] = nanoseconds(answer.predicted_ms).into();
+        line["prompt_eval_count"] = usage.prompt_tokens.into();
+        line["prompt_eval_duration"] = nanoseconds(prompt_ms).into();
+        line["eval_count"] = usage.completion_tokens.into();
+        line["eval_duration"] = nanoseconds(predicted_ms).into();
+        if let Some(history) = &self.history {
+            line["context"] = context::write(history, &self.told).into();
+        }
         line
     }
 
     /// The answer to a request without anything to answer.
     pub(crate) fn loaded(&self, unload: bool) -> Value {
-        let mut line = self.piece(&Piece::default(), &Value::Null);
+        let mut line = self.line(&Piece::default());
         line["done"] = true.into();
         line["done_reason"] = if unload { "unload" } else { "load" }.into();
         line
     }
+}
+
+impl Shape for Lines {
+    const API: Api = Api::Ollama;
+    const CONTENT_TYPE: &'static str = "application/x-ndjson";
+    const PING: Option<&'static str> = None;
+
+    fn opening(&mut self) -> Vec<Bytes> {
+        Vec::new()
+    }
+
+    fn piece(&mut self, piece: Piece) -> Vec<Bytes> {
+        if self.history.is_some() {
+            self.told.push_str(&piece.content);
+        }
+        vec![encode(&self.line(&piece))]
+    }
+
+    fn next_choice(&mut self, _: Finish) -> Vec<Bytes> {
+        Vec::new()
+    }
+
+    fn closing(&mut self, end: &Ended) -> Vec<Bytes> {
+        let mut last = self.last(&Piece::default(), end);
+        last["phallama"] = end.proof();
+        vec![encode(&last)]
+    }
+
+    fn failed(&mut self, error: &ApiError) -> Vec<Bytes> {
+        vec![encode(&error.body(Self::API))]
+    }
+
+    fn whole(mut self, choices: Vec<Choice>, end: &Ended) -> Value {
+        let piece = choices.into_iter().next_back().map(|choice| choice.piece).unwrap_or_default();
+        self.told.clone_from(&piece.content);
+        self.last(&piece, end)
+    }
+}
+
+fn encode(value: &Value) -> Bytes {
+    format!("{value}\n").into()
+}
+
+/// How long something took so far.
+pub(crate) fn nanoseconds_since(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn nanoseconds(ms: u32) -> u64 {
@@ -377,10 +454,7 @@ mod tests {
     use super::*;
 
     fn answer(asked: Asked) -> Call {
-        match asked {
-            Asked::Answer(call) => call,
-            Asked::Loaded { .. } => panic!("nothing is asked"),
-        }
+        asked.question.expect("something is asked").call
     }
 
     fn chat(body: &Value) -> Call {
@@ -399,7 +473,6 @@ mod tests {
             "options": {"num_predict": 5, "top_k": 3, "num_ctx": 99, "num_gpu": 1,
                         "repeat_last_n": -1, "mirostat": 2},
         }));
-        assert!(call.stream, "Ollama streams unless told otherwise");
         let expected = json!({
             "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5, "top_k": 3,
             "repeat_last_n": -1, "mirostat": 2, "response_format": {"type": "json_object"},
@@ -425,8 +498,9 @@ mod tests {
             (r#"{"model":"m","keep_alive":0}"#, true),
         ] {
             for parsed in [parse_generate(body.as_bytes()), parse_chat(body.as_bytes())] {
-                let Asked::Loaded { unload, .. } = parsed.unwrap() else { panic!("{body}") };
-                assert_eq!(unload, unloads, "{body}");
+                let asked = parsed.unwrap();
+                assert!(asked.question.is_none());
+                assert_eq!(asked.keep_alive.is_over(), unloads, "{body}");
             }
         }
         let error = parse_chat(br#"{"model":"m","keep_alive":[]}"#).unwrap_err();
@@ -496,16 +570,54 @@ mod tests {
     #[test]
     fn refuses_what_it_would_otherwise_drop_silently() {
         for (field, value) in [
-            ("template", json!("{{ .Prompt }}")),
+            ("template", json!("{{ range .Messages }}{{ end }}")),
             ("context", json!([1, 2])),
             ("images", json!(["aGk="])),
             ("think", json!("deeply")),
+            ("prompt", json!(["x"])),
+            ("keep_alive", json!("soon")),
+            ("stream", json!("yes")),
+            ("format", json!("xml")),
         ] {
             let mut body = json!({"model": "m", "prompt": "x"});
             body[field] = value;
             let error = parse_generate(body.to_string().as_bytes()).unwrap_err();
             assert_eq!(error.param.as_deref(), Some(field));
         }
+        for field in ["template", "system", "context", "images"] {
+            let mut body = json!({"model": "m", "prompt": "x", "raw": true});
+            body[field] = json!(["x"]);
+            if field != "images" && field != "context" {
+                body[field] = json!("x");
+            }
+            let error = parse_generate(body.to_string().as_bytes()).unwrap_err();
+            assert_eq!(error.param.as_deref(), Some(field));
+        }
+    }
+
+    #[test]
+    fn a_template_makes_a_raw_prompt() {
+        let call = generate(&json!({
+            "model": "m", "prompt": "x", "system": "s",
+            "template": "{{ .System }} [{{ .Prompt }}] {{ .Response }}",
+        }));
+        assert_eq!(Value::Object(call.body), json!({"prompt": "s [x] "}));
+        assert_eq!(call.method, Method::Completion);
+    }
+
+    #[test]
+    fn a_context_goes_on_with_its_conversation() {
+        let user = |text: &str| json!({"role": "user", "content": text});
+        let system = |text: &str| json!({"role": "system", "content": text});
+        let context = context::write(&[system("old"), user("a")], "b");
+        let request = json!({"model": "m", "prompt": "c", "system": "new", "context": context});
+        let asked = parse_generate(request.to_string().as_bytes()).unwrap();
+        let question = asked.question.unwrap();
+        let answer = json!({"role": "assistant", "content": "b"});
+        let expected = vec![system("new"), user("a"), answer, user("c")];
+        assert_eq!(question.call.body["messages"], Value::Array(expected.clone()));
+        assert_eq!(question.history, Some(expected));
+        assert!(question.stream, "Ollama streams unless told otherwise");
     }
 
     #[test]

@@ -31,7 +31,7 @@ async fn ask_all(stack: &Stack, model: &str, prompt: &str) -> Said {
 }
 
 /// Ids, keys, ports and measurements differ from run to run.
-fn stable(stack: &Stack, text: &str) -> String {
+pub(crate) fn stable(stack: &Stack, text: &str) -> String {
     let mut text = text.replace(&stack.dir.path().display().to_string(), "[HOME]");
     let pod = stack.pod_id.to_string();
     text = text.replace(&pod, "[POD]").replace(stack.pod_url.as_str(), "[POD URL]");
@@ -118,13 +118,21 @@ async fn an_answer_that_stops_in_the_middle() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_stops_in_the_middle_ends_with_an_error_and_an_aborted_body() {
     let stack = Stack::start(Options::scripted()).await;
-    for (path, marker) in
-        [("/v1/chat/completions", "data: {\"error\""), ("/api/chat", "{\"error\"")]
-    {
-        let body = json!({
-            "model": MODEL, "stream": true, "max_tokens": 64,
+    for (path, marker) in [
+        ("/v1/chat/completions", "data: {\"error\""),
+        ("/v1/completions", "data: {\"error\""),
+        ("/v1/responses", "event: error\ndata: {"),
+        ("/v1/messages", "event: error\ndata: {\"error\""),
+        ("/api/chat", "{\"error\""),
+        ("/api/generate", "{\"error\""),
+    ] {
+        let mut body = json!({
+            "model": MODEL, "stream": true, "max_tokens": 64, "input": "eof 3",
             "messages": [{"role": "user", "content": "eof 3"}],
         });
+        if path.ends_with("/completions") || path.ends_with("/generate") {
+            body["prompt"] = "eof 3".into();
+        }
         let sent = reqwest::Client::new().post(stack.url(path)).json(&body).send().await;
         let mut response = sent.expect("a status");
         assert_eq!(response.status(), 200, "the first words were there");
