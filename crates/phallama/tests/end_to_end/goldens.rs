@@ -85,7 +85,7 @@ async fn recorded(stack: &Stack, method: http::Method, path: &str, body: Option<
         if let Some(value) = response.headers().get(*name) {
             let value = value.to_str().expect("visible ASCII");
             let value = if *name == "x-request-id" { "[id]" } else { value };
-            head.push_str(&format!("{name}: {value}\n"));
+            head = format!("{head}{name}: {value}\n");
         }
     }
     let answer = redacted(&response.text().await.expect("a whole body"));
@@ -99,13 +99,16 @@ fn tools() -> Value {
     }}])
 }
 
-/// Every request for an answer, by the name of its snapshot; each is made whole and streamed.
-fn questions() -> Vec<(&'static str, &'static str, Value)> {
-    let says = |script: &str| json!([{"role": "user", "content": script}]);
-    let chat = "/v1/chat/completions";
+/// A request by the name of its snapshot: path and body.
+type Question = (&'static str, &'static str, Value);
+
+fn says(script: &str) -> Value {
+    json!([{"role": "user", "content": script}])
+}
+
+fn of_openai() -> Vec<Question> {
+    let (chat, completion) = ("/v1/chat/completions", "/v1/completions");
     let usage = json!({"include_usage": true});
-    let responses = json!([{"type": "function", "name": "weather", "parameters": {}}]);
-    let anthropic = json!([{"name": "weather", "input_schema": {"type": "object"}}]);
     vec![
         (
             "openai_chat",
@@ -129,58 +132,65 @@ fn questions() -> Vec<(&'static str, &'static str, Value)> {
                 "messages": says("logprobs 1"), "max_tokens": 16, "logprobs": true, "n": 2,
             }),
         ),
-        (
-            "openai_completion",
-            "/v1/completions",
-            json!({"prompt": "say one two", "max_tokens": 16}),
-        ),
+        ("openai_completion", completion, json!({"prompt": "say one two", "max_tokens": 16})),
         (
             "openai_completion_of_two_prompts",
-            "/v1/completions",
+            completion,
             json!({
                 "prompt": ["say one", "say two"], "max_tokens": 16, "stream_options": usage,
             }),
         ),
+    ]
+}
+
+fn of_responses() -> Vec<Question> {
+    let path = "/v1/responses";
+    let tools = json!([{"type": "function", "name": "weather", "parameters": {}}]);
+    vec![
         (
             "responses",
-            "/v1/responses",
+            path,
             json!({
                 "input": "say one two", "instructions": "be brief", "max_output_tokens": 16,
             }),
         ),
-        ("responses_cut", "/v1/responses", json!({"input": "tokens 9", "max_output_tokens": 2})),
-        (
-            "responses_thinks",
-            "/v1/responses",
-            json!({"input": "think hm", "max_output_tokens": 16}),
-        ),
+        ("responses_cut", path, json!({"input": "tokens 9", "max_output_tokens": 2})),
+        ("responses_thinks", path, json!({"input": "think hm", "max_output_tokens": 16})),
         (
             "responses_calls",
-            "/v1/responses",
+            path,
             json!({
-                "input": "tool weather", "max_output_tokens": 16, "tools": responses,
+                "input": "tool weather", "max_output_tokens": 16, "tools": tools,
             }),
         ),
+    ]
+}
+
+fn of_messages() -> Vec<Question> {
+    let path = "/v1/messages";
+    let tools = json!([{"name": "weather", "input_schema": {"type": "object"}}]);
+    vec![
         (
             "messages",
-            "/v1/messages",
+            path,
             json!({
                 "messages": says("say one two"), "system": "be brief", "max_tokens": 16,
             }),
         ),
-        ("messages_cut", "/v1/messages", json!({"messages": says("tokens 9"), "max_tokens": 2})),
-        (
-            "messages_thinks",
-            "/v1/messages",
-            json!({"messages": says("think hm"), "max_tokens": 16}),
-        ),
+        ("messages_cut", path, json!({"messages": says("tokens 9"), "max_tokens": 2})),
+        ("messages_thinks", path, json!({"messages": says("think hm"), "max_tokens": 16})),
         (
             "messages_calls",
-            "/v1/messages",
+            path,
             json!({
-                "messages": says("tool weather"), "max_tokens": 16, "tools": anthropic,
+                "messages": says("tool weather"), "max_tokens": 16, "tools": tools,
             }),
         ),
+    ]
+}
+
+fn of_ollama() -> Vec<Question> {
+    vec![
         (
             "ollama_chat",
             "/api/chat",
@@ -208,7 +218,9 @@ fn questions() -> Vec<(&'static str, &'static str, Value)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_is_as_recorded() {
     let stack = Stack::start(Options { slots: 1, ..Options::scripted() }).await;
-    for (name, path, mut body) in questions() {
+    // Each whole and streamed.
+    let questions = [of_openai(), of_responses(), of_messages(), of_ollama()].concat();
+    for (name, path, mut body) in questions {
         body["model"] = MODEL.into();
         for stream in [false, true] {
             body["stream"] = stream.into();
