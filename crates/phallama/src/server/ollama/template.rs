@@ -1,7 +1,7 @@
 //! The `template` of `/api/generate`: as much of Go's templates as such templates use.
 //!
 //! Text, `{{ .System }}`, `{{ .Prompt }}`, `{{ .Suffix }}`, `{{ .Response }}`, `if` over these
-//! (with `and`, `or`, `not`), `else`, `end`, comments and the `-` that trims white space. What comes
+//! (with `and`, `or`, `not`), `else`, `end`, comments, and `-`, which trims white space. What comes
 //! after the response is the model's to say, so nothing after it is written.
 
 /// What a template can name.
