@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 mod ask;
 mod audit;
 mod chain;
+mod models;
 mod money;
 mod pod;
 mod wallet;
@@ -14,6 +15,7 @@ mod wallet;
 pub use ask::{Demo, Run, Serve};
 pub use audit::{Audit, AuditPod, Trust, Verify};
 pub use chain::Chain;
+pub use models::{List, Pull, Show, StopModel};
 pub use money::{
     Balance, Close, Deposit, Disputes, DisputesAction, Exit, LimitAmounts, LimitNames, Limits,
     LimitsChange, ReceiptFilter, Receipts, ReceiptsAction, Relay, Sending, SignOnly, Withdraw,
@@ -36,6 +38,7 @@ pub struct Cli {
 }
 
 /// Options of every command.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
@@ -45,6 +48,12 @@ pub struct Global {
     /// Print one JSON object on stdout instead of text.
     #[arg(long, global = true)]
     pub json: bool,
+    /// No remarks and no progress on stderr; warnings, errors and questions stay.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// No colours, whatever the terminal can do. `NO_COLOR` does the same.
+    #[arg(long, global = true)]
+    pub no_color: bool,
     /// File with the keystore's password, instead of asking for it.
     #[arg(
         long,
@@ -74,6 +83,14 @@ pub struct Global {
     pub danger_accept_simulated_tee: bool,
 }
 
+/// How long a command may take.
+#[derive(Args, Debug, Clone, Copy, Default)]
+pub struct Waiting {
+    /// Give up after so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+}
+
 /// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
@@ -81,8 +98,17 @@ pub enum Command {
     Demo(Demo),
     /// Answer OpenAI and Ollama clients on this machine.
     Serve(Serve),
-    /// Ask a model once; the prompt comes from the argument or from stdin.
+    /// Talk with a model, or ask it once: with a prompt as argument or on stdin.
     Run(Run),
+    /// List the models that can be asked, with prices.
+    #[command(visible_alias = "ls", visible_alias = "models")]
+    List(List),
+    /// Show a model: who serves it, at which price, proven by what.
+    Show(Show),
+    /// See whether a pod has a model. Nothing is downloaded.
+    Pull(Pull),
+    /// Say who unloads a model: its pod does, here there is nothing to stop.
+    Stop(StopModel),
     /// List the pods of the network with their models and prices.
     Pods,
     /// Verify a pod and show every check. No prompt is sent.

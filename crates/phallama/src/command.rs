@@ -9,22 +9,37 @@ pub(crate) mod deposit;
 mod disputes;
 mod exit;
 mod limits;
+mod list;
 mod pod;
 pub(crate) mod pods;
+mod pull;
 pub(crate) mod receipts;
 mod relay;
 mod run;
 pub(crate) mod sending;
 mod serve;
+mod show;
 mod trust;
 mod verify;
 mod wallet;
 mod withdraw;
 
-use crate::cli::{Audit, Chain, Cli, Command, Pod, Trust, Wallet};
+use std::time::Duration;
+
+use crate::cli::{Audit, Chain, Cli, Command, Pod, Trust, Waiting, Wallet};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::home::ApprovedMeasurement;
+
+/// Gives up when the time of `--timeout` is over. What was begun is dropped, which cancels it.
+async fn within(
+    waiting: Waiting,
+    command: impl Future<Output = Result<(), CliError>>,
+) -> Result<(), CliError> {
+    let Some(seconds) = waiting.timeout else { return command.await };
+    let done = tokio::time::timeout(Duration::from_secs(seconds), command).await;
+    done.unwrap_or(Err(CliError::TimedOut { seconds }))
+}
 
 /// Runs what was typed.
 pub async fn run(cli: Cli) -> Result<(), CliError> {
@@ -35,7 +50,17 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
     match cli.command {
         Command::Demo(_) => unreachable!("the demo has a home of its own and ran above"),
         Command::Serve(options) => serve::run(&context, options).await,
-        Command::Run(options) => run::run(&context, options).await,
+        Command::Run(options) => {
+            let waiting = options.waiting;
+            within(waiting, run::run(&context, options)).await
+        }
+        Command::List(options) => within(options.waiting, list::run(&context, &options)).await,
+        Command::Show(options) => within(options.waiting, show::run(&context, &options)).await,
+        Command::Pull(options) => within(options.waiting, pull::run(&context, &options)).await,
+        Command::Stop(options) => {
+            pull::stop(&context, &options);
+            Ok(())
+        }
         Command::Pods => pods::run(&context).await,
         Command::Verify(options) => verify::run(&context, options.pod.as_deref()).await,
         Command::Audit(Audit::Pod(options)) => audit::pod(&context, &options).await,

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::home::{self, AcceptedStatus, Config, Home, LimitsConfig, NO_LIMIT};
+use crate::settings::Settings;
 use crate::{print, units};
 
 /// File of the user key inside the home.
@@ -32,18 +33,26 @@ pub struct Context {
     pub global: Global,
     /// The folder.
     pub home: Home,
-    /// Its configuration.
+    /// The configuration in force.
     pub config: Config,
 }
 
 impl Context {
-    /// Finds the home and reads its configuration. `--danger-accept-simulated-tee` is said out
-    /// loud.
+    /// Finds the home and settles its configuration.
     pub fn load(global: Global) -> Result<Self, CliError> {
         let home = Home::locate(&global)?;
-        let mut config = home.config()?;
-        config.trust.danger_accept_simulated_tee |= global.danger_accept_simulated_tee;
+        let config = Settings::read(&home, std::env::vars(), &global)?.config;
         Ok(Self { global, home, config })
+    }
+
+    /// Changes `config.toml`, and the configuration in force with it. What comes from flags and the
+    /// environment does not get into the file.
+    pub fn change(&mut self, change: impl Fn(&mut Config)) -> Result<(), CliError> {
+        let mut kept = self.home.config()?;
+        change(&mut kept);
+        self.home.write_config(&kept)?;
+        change(&mut self.config);
+        Ok(())
     }
 
     /// The configured chain.

@@ -9,7 +9,9 @@ use phallama_host::PodError;
 use phallama_host::admin::AdminError;
 use phallama_host::models::ModelError;
 use phallama_protocol::ids::{PodId, RequestId};
+use serde_json::{Value, json};
 
+use crate::signal::Stop;
 use crate::units::AmountError;
 
 /// A failed command.
@@ -32,9 +34,27 @@ pub enum CliError {
     /// No pod answers here, or it could not do what was asked.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// A request that cannot be asked like that.
+    #[error("{reason}")]
+    Request {
+        /// What is wrong with it, naming the field.
+        reason: String,
+    },
+    /// Nothing to ask, and nobody to talk with.
+    #[error("there is nothing to ask: no prompt was given, and stdin or stdout is no terminal")]
+    NoPrompt,
+    /// A signal came before the answer was whole.
+    #[error("stopped before the end; what had been answered is charged")]
+    Stopped(Stop),
+    /// The time of `--timeout` was over.
+    #[error("not done after {seconds} s")]
+    TimedOut {
+        /// As asked.
+        seconds: u64,
+    },
     /// A second signal came while a pod was ending.
     #[error("the pod was ended at once; what is not settled is settled after its next start")]
-    Interrupted,
+    Interrupted(Stop),
     /// The chain did not do what was asked.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -93,6 +113,14 @@ pub enum CliError {
         /// Seconds.
         left_s: u64,
     },
+    /// A file that holds no conversation.
+    #[error("{} holds no conversation: {reason}", path.display())]
+    SavedSession {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A file that holds no receipt.
     #[error("{} holds no receipt: {reason}", path.display())]
     ReceiptFile {
@@ -116,6 +144,40 @@ pub enum CliError {
         path: PathBuf,
         /// Where and why.
         source: Box<toml::de::Error>,
+    },
+    /// A variable that the configuration does not take.
+    #[error("the variable {variable} is not valid: {reason}")]
+    Variable {
+        /// Its name.
+        variable: String,
+        /// Why.
+        reason: String,
+    },
+    /// The program that was to change the configuration.
+    #[error("the editor `{editor}` could not be used: {reason}")]
+    Editor {
+        /// The program.
+        editor: String,
+        /// Why.
+        reason: String,
+    },
+    /// Something does not work as it should; it was told row by row.
+    #[error("{failed} checks failed, {warned} warn")]
+    Unwell {
+        /// Checks that failed.
+        failed: usize,
+        /// Checks that warn.
+        warned: usize,
+        /// That of the first check that failed, 8 when none did.
+        exit_code: u8,
+    },
+    /// An application's configuration that cannot be changed safely.
+    #[error("{} was not changed: {reason}", path.display())]
+    AppConfig {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
     },
     /// No folder to keep things in.
     #[error("no home folder: neither HOME nor XDG_CONFIG_HOME is set")]
@@ -203,58 +265,71 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// The documented exit code: 0 ok, 1 bug, 2 usage, 3 attestation rejected, 4 no suitable pod,
-    /// 5 payment, 6 chain unavailable, 7 pod unreachable, 130 ended by a second signal.
+    /// The documented exit code (docs/reference/cli.md): 0 ok, 1 bug, 2 usage, 3 attestation
+    /// rejected, 4 no suitable pod, 5 payment, 6 chain unavailable, 7 pod unreachable, 8 works but
+    /// not as it should, 130 and 143 ended by a signal.
     pub fn exit_code(&self) -> u8 {
+        self.class().0
+    }
+
+    /// Stable, for programs.
+    pub fn code(&self) -> &'static str {
+        self.class().1
+    }
+
+    /// The one place that decides what an error means: exit code, and code for programs.
+    fn class(&self) -> (u8, &'static str) {
         match self {
-            Self::Client(error) => error.class().exit_code,
-            Self::Priced { error, .. } => error.class().exit_code,
-            Self::Chain(error) if lacks_p256(error) => 6,
-            Self::Chain(error) => match error {
-                ChainError::Unavailable { .. }
-                | ChainError::WrongChain { .. }
-                | ChainError::NoContract { .. }
-                | ChainError::Mismatch { .. }
-                | ChainError::NotMined { .. }
-                | ChainError::HeadsApart { .. }
-                | ChainError::Disagreement(_)
-                | ChainError::BlockGone { .. }
-                | ChainError::NonceTaken { .. }
-                | ChainError::FeeAboveCeiling { .. }
-                | ChainError::Outbox { .. }
-                | ChainError::Malformed { .. } => 6,
-                ChainError::BadEndpoint { .. } => 2,
-                ChainError::Reverted { .. } | ChainError::InsufficientGasFunds { .. } => 5,
-            },
-            Self::Pod(PodError::Refused(_)) => 3,
-            Self::Pod(_) | Self::Admin(_) => 7,
-            Self::Model(error) if error.is_remote() => 7,
-            Self::Interrupted => 130,
-            Self::Server(_) | Self::DemoRequest { .. } => 1,
-            Self::NothingFree
-            | Self::NoExit { .. }
-            | Self::ExitRunning { .. }
-            | Self::Receipt { .. } => 5,
-            Self::Amount(_)
-            | Self::Signed { .. }
-            | Self::ReceiptFile { .. }
-            | Self::NotConfirmed { .. }
-            | Self::Model(_)
-            | Self::File { .. }
-            | Self::AuditFile { .. }
-            | Self::Config { .. }
-            | Self::NoHome
-            | Self::NoChain { .. }
-            | Self::NoWallet { .. }
-            | Self::WalletExists { .. }
-            | Self::BadKeyFile { .. }
-            | Self::NoKeyFile { .. }
-            | Self::BadValue { .. }
-            | Self::NotLoopback { .. }
-            | Self::Bind { .. }
-            | Self::SimulatedNotAccepted
-            | Self::Input { .. } => 2,
+            Self::Client(error) => (error.class().exit_code, error.class().code),
+            Self::Priced { error, .. } => (error.class().exit_code, error.class().code),
+            Self::Chain(error) => chain_class(error),
+            Self::Pod(PodError::Refused(_)) => (3, "registration_refused"),
+            Self::Pod(_) => (7, "pod_failed"),
+            Self::Admin(_) => (7, "pod_not_running"),
+            Self::Model(error) if error.is_remote() => (7, "model_source_failed"),
+            Self::Model(_) => (2, "model_unusable"),
+            Self::Interrupted(stop) | Self::Stopped(stop) => (stop.exit_code(), "interrupted"),
+            Self::TimedOut { .. } => (7, "timed_out"),
+            Self::Server(_) => (1, "server_failed"),
+            Self::DemoRequest { .. } => (1, "demo_failed"),
+            Self::NothingFree => (5, "nothing_free"),
+            Self::NoExit { .. } => (5, "no_exit"),
+            Self::ExitRunning { .. } => (5, "exit_running"),
+            Self::Receipt { .. } => (5, "receipt_rejected"),
+            Self::Amount(_) => (2, "not_an_amount"),
+            Self::Request { .. } => (2, "invalid_request"),
+            Self::NoPrompt => (2, "no_prompt"),
+            Self::Signed { .. } => (2, "not_a_signed_action"),
+            Self::ReceiptFile { .. } => (2, "not_a_receipt"),
+            Self::SavedSession { .. } => (2, "not_a_conversation"),
+            Self::AuditFile { .. } => (2, "not_an_audit_file"),
+            Self::NotConfirmed { .. } => (2, "not_confirmed"),
+            Self::File { .. } => (2, "file_unusable"),
+            Self::Config { .. } => (2, "invalid_config"),
+            Self::Variable { .. } => (2, "invalid_variable"),
+            Self::Editor { .. } => (2, "editor_failed"),
+            Self::Unwell { exit_code, .. } => (*exit_code, "unwell"),
+            Self::AppConfig { .. } => (2, "app_config_not_changed"),
+            Self::NoHome => (2, "no_home"),
+            Self::NoChain { .. } => (2, "no_chain_configured"),
+            Self::NoWallet { .. } => (2, "no_wallet"),
+            Self::WalletExists { .. } => (2, "wallet_exists"),
+            Self::BadKeyFile { .. } => (2, "not_a_key_file"),
+            Self::NoKeyFile { .. } => (2, "no_key_file"),
+            Self::BadValue { .. } => (2, "invalid_value"),
+            Self::NotLoopback { .. } => (2, "not_loopback"),
+            Self::Bind { .. } => (2, "address_taken"),
+            Self::SimulatedNotAccepted => (2, "simulated_tee_not_accepted"),
+            Self::Input { .. } => (2, "input_unusable"),
         }
+    }
+
+    /// What a program is told.
+    pub fn as_json(&self) -> Value {
+        let (exit_code, code) = self.class();
+        json!({
+            "code": code, "exit_code": exit_code, "message": crate::print::told(self),
+        })
     }
 
     /// An exact command that helps, where there is one.
@@ -279,6 +354,10 @@ impl CliError {
                  `close`"
             }
             Self::NotConfirmed { .. } => "To send without being asked, add `--yes`",
+            Self::Unwell { .. } => "Each row says what to do",
+            Self::AppConfig { .. } => "To see what would be written, add `--dry-run`",
+            Self::NoPrompt => "For a conversation, run it in a terminal; else add a prompt",
+            Self::TimedOut { .. } => "To wait longer, raise `--timeout`",
             Self::NothingFree => {
                 "What is locked for pods returns by `phallama close` or `phallama exit`"
             }
@@ -318,6 +397,27 @@ impl CliError {
             _ => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+fn chain_class(error: &ChainError) -> (u8, &'static str) {
+    match error {
+        _ if lacks_p256(error) => (6, "chain_lacks_p256"),
+        ChainError::BadEndpoint { .. } => (2, "invalid_endpoint"),
+        ChainError::Reverted { .. } => (5, "transaction_reverted"),
+        ChainError::InsufficientGasFunds { .. } => (5, "no_gas_money"),
+        ChainError::Unavailable { .. }
+        | ChainError::WrongChain { .. }
+        | ChainError::NoContract { .. }
+        | ChainError::Mismatch { .. }
+        | ChainError::NotMined { .. }
+        | ChainError::HeadsApart { .. }
+        | ChainError::Disagreement(_)
+        | ChainError::BlockGone { .. }
+        | ChainError::NonceTaken { .. }
+        | ChainError::FeeAboveCeiling { .. }
+        | ChainError::Outbox { .. }
+        | ChainError::Malformed { .. } => (6, "chain_unavailable"),
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Config {
     pub trust: TrustConfig,
     /// Most to spend.
     pub limits: LimitsConfig,
+    /// Conversations at the terminal.
+    pub run: RunConfig,
     /// The local server.
     pub serve: ServeConfig,
     /// A pod on this machine.
@@ -79,6 +81,16 @@ pub struct PodModel {
     /// `model` leaves it to the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embeddings: Option<String>,
+}
+
+impl Config {
+    /// The configuration that a table is.
+    ///
+    /// # Errors
+    /// Which key is wrong, and how.
+    pub fn deserialize_table(table: toml::Table) -> Result<Self, String> {
+        table.try_into().map_err(|error: toml::de::Error| error.message().to_owned())
+    }
 }
 
 impl PodSettings {
@@ -141,6 +153,14 @@ pub struct LimitsConfig {
 /// How the configuration says that there is no limit.
 pub const NO_LIMIT: &str = "none";
 
+/// `[run]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunConfig {
+    /// Keep what is typed in the file `history`, unencrypted. Without it, it stays in memory.
+    pub history: bool,
+}
+
 /// `[serve]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -186,6 +206,11 @@ impl Home {
             .map_err(|source| CliError::File { path: self.dir.clone(), source })
     }
 
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// A path inside the home.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
@@ -199,6 +224,17 @@ impl Home {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(Config::default());
             }
+            Err(source) => return Err(CliError::File { path, source }),
+        };
+        toml::from_str(&text).map_err(|source| CliError::Config { path, source: Box::new(source) })
+    }
+
+    /// What `config.toml` says, without defaults.
+    pub fn table(&self) -> Result<toml::Table, CliError> {
+        let path = self.path("config.toml");
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(source) => return Err(CliError::File { path, source }),
         };
         toml::from_str(&text).map_err(|source| CliError::Config { path, source: Box::new(source) })
@@ -236,6 +272,15 @@ fn create_private(dir: &Path) -> std::io::Result<()> {
 pub fn new_private(path: &Path) -> std::io::Result<std::fs::File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// A file that only its owner can read, to add to.
+pub fn append_private(path: &Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    if let Some(parent) = path.parent() {
+        create_private(parent)?;
+    }
+    std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {

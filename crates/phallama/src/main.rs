@@ -2,12 +2,15 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _};
 use phallama::cli::Cli;
+use phallama::print::Manner;
 use phallama::{command, print};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parse();
+    let global = &cli.global;
+    print::in_manner(Manner { quiet: global.quiet, plain: global.no_color, json: global.json });
     let filter = tracing_subscriber::EnvFilter::try_from_env("PHALLAMA_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
@@ -23,4 +26,14 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Help and usage errors are printed while the line is read, so their colours are settled before.
+fn parse() -> Cli {
+    let mut command = Cli::command();
+    if std::env::args_os().any(|word| word == "--no-color") {
+        command = command.color(ColorChoice::Never);
+    }
+    let matches = command.get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }

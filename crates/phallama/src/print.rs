@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -10,6 +11,46 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use crate::error::CliError;
+use crate::schema::Schema;
+
+/// How the command line talks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner {
+    /// No remarks and no progress; warnings, errors and questions stay.
+    pub quiet: bool,
+    /// No colours.
+    pub plain: bool,
+    /// Failures as JSON.
+    pub json: bool,
+}
+
+static MANNER: OnceLock<Manner> = OnceLock::new();
+
+/// Says once, at the start, how to talk. `NO_COLOR` (no-color.org) is heeded too.
+pub fn in_manner(mut manner: Manner) {
+    manner.plain |= std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    MANNER.get_or_init(|| manner);
+}
+
+fn manner() -> Manner {
+    MANNER.get().copied().unwrap_or_default()
+}
+
+/// Begins faint text, where that can be seen.
+pub fn dim() -> &'static str {
+    if manner().plain { "" } else { "\x1b[2m" }
+}
+
+/// Ends faint text.
+pub fn plain() -> &'static str {
+    if manner().plain { "" } else { "\x1b[0m" }
+}
+
+/// Columns of the terminal that stdout is.
+pub fn stdout_columns() -> Option<usize> {
+    let (width, _) = terminal_size::terminal_size_of(std::io::stdout())?;
+    Some(usize::from(width.0).max(1))
+}
 
 /// One line of an answer, on stdout.
 pub fn line(text: impl std::fmt::Display) {
@@ -30,13 +71,27 @@ pub fn prompt(text: &str) {
 }
 
 /// One JSON object, on stdout.
-pub fn json(value: &Value) {
+pub fn json(schema: Schema, value: Value) {
+    println!("{:#}", schema.stamp(value));
+}
+
+/// A document whose form is its own, on stdout (docs/reference/audit-file.md).
+pub fn document(value: &Value) {
     println!("{value:#}");
 }
 
 /// A remark, on stderr.
 pub fn note(text: impl std::fmt::Display) {
-    eprintln!("{text}");
+    if !manner().quiet {
+        eprintln!("{text}");
+    }
+}
+
+/// Part of a text that is not the answer, on stderr, at once.
+pub fn side(text: &str) {
+    if !manner().quiet {
+        prompt(text);
+    }
 }
 
 /// A warning, on stderr.
@@ -44,21 +99,27 @@ pub fn warning(text: impl std::fmt::Display) {
     eprintln!("warning: {text}");
 }
 
-/// A failure with its hint, on stderr.
+/// A failure with its hint, on stderr; with `--json` one line for programs.
 pub fn error(error: &CliError) {
+    if manner().json {
+        eprintln!("{}", Schema::Error.stamp(error.as_json()));
+        return;
+    }
+    eprintln!("error: {}", told(error));
+}
+
+/// What a person is told.
+pub fn told(error: &CliError) -> String {
     let explained = match error {
         CliError::Client(error) => Some(error.explain(None)),
         CliError::Priced { error, token } => Some(error.explain(Some(token))),
         _ => None,
     };
     if let Some(explained) = explained {
-        eprintln!("error: {explained}");
-        return;
+        return explained.to_string();
     }
-    eprintln!("error: {error}");
-    if let Some(hint) = error.hint() {
-        eprintln!("\nhint: {hint}");
-    }
+    let hint = error.hint().map(|hint| format!("\n\nhint: {hint}"));
+    format!("{error}{}", hint.unwrap_or_default())
 }
 
 /// A line under the header, none between rows: short, and easy to read aloud.
@@ -79,6 +140,33 @@ pub fn table(header: &[&str], rows: &[Vec<String>], right: &[usize]) -> String {
     table.trim_fmt()
 }
 
+fn shows_progress() -> bool {
+    std::io::stderr().is_terminal() && !manner().quiet
+}
+
+/// Something that turns on a terminal until it is dropped.
+pub struct Spinner(Option<ProgressBar>);
+
+impl Spinner {
+    /// Starts with what is waited for.
+    pub fn start(what: &str) -> Self {
+        Self(shows_progress().then(|| {
+            let style = ProgressStyle::with_template("{spinner} {msg}");
+            let bar = ProgressBar::new_spinner().with_message(what.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar.with_style(style.expect("the template is constant and valid"))
+        }))
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// Progress on stderr: a spinner on a terminal, a line per step elsewhere.
 pub struct Progress {
     bar: Option<ProgressBar>,
@@ -87,7 +175,7 @@ pub struct Progress {
 impl Progress {
     /// Starts with a first step.
     pub fn start(step: &str) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = shows_progress().then(|| {
             let style = ProgressStyle::with_template("{spinner} ({elapsed}) {wide_msg}");
             let bar = ProgressBar::new_spinner();
             bar.enable_steady_tick(Duration::from_millis(120));
@@ -102,7 +190,7 @@ impl Progress {
     pub fn step(&self, step: &str) {
         match &self.bar {
             Some(bar) => bar.set_message(step.to_owned()),
-            None => eprintln!("  … {step}"),
+            None => note(format!("  … {step}")),
         }
     }
 
@@ -111,7 +199,7 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        eprintln!("  ✓ {result}");
+        note(format!("  ✓ {result}"));
     }
 }
 
@@ -125,7 +213,7 @@ pub struct Bytes {
 impl Bytes {
     /// Starts at nothing; `what` is going on.
     pub fn start(what: &str) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = shows_progress().then(|| {
             let template =
                 "{msg} {percent:>3} % {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
             let style = ProgressStyle::with_template(template);
@@ -145,7 +233,7 @@ impl Bytes {
         let Some(total) = total.filter(|total| *total > 0) else { return };
         let tenth = done.saturating_mul(10) / total;
         if self.told.swap(tenth, Ordering::Relaxed) < tenth {
-            eprintln!("  … {}, {} %", self.what, tenth * 10);
+            note(format!("  … {}, {} %", self.what, tenth * 10));
         }
     }
 
@@ -153,7 +241,7 @@ impl Bytes {
     pub fn say(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => eprintln!("  … {text}"),
+            None => note(format!("  … {text}")),
         }
     }
 }

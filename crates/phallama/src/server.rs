@@ -27,6 +27,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use phallama_client::Client;
+use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 
 use crate::error::CliError;
@@ -70,4 +71,17 @@ pub async fn serve_with_page(
         .merge(page::router(Arc::new(page)))
         .layer(axum::middleware::from_fn(page::front));
     axum::serve(listener, router).await.map_err(CliError::Server)
+}
+
+/// The body that is sealed for a request of Ollama's `/api/chat`. `phallama run` asks as an app
+/// does.
+///
+/// # Errors
+/// [`CliError::Request`], naming the field at fault.
+pub(crate) fn sealed_chat(request: &Value) -> Result<Map<String, Value>, CliError> {
+    let refused = |error: api_error::ApiError| CliError::Request { reason: error.message };
+    match ollama::parse_chat(request.to_string().as_bytes()).map_err(refused)? {
+        ollama::Asked::Answer(call) => Ok(call.body),
+        ollama::Asked::Loaded { .. } => Ok(Map::new()),
+    }
 }

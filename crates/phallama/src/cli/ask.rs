@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::Waiting;
+
 /// `phallama demo`
 #[derive(Args, Debug)]
 pub struct Demo {
@@ -42,17 +44,43 @@ pub struct Serve {
 /// `phallama run`
 #[derive(Args, Debug)]
 pub struct Run {
-    /// Model name, as in `phallama pods`.
+    /// Model name, as in `phallama list`.
     pub model: String,
-    /// The prompt; read from stdin when absent.
-    pub prompt: Option<String>,
+    /// The prompt, after what comes from stdin, if anything does. Without either, a conversation
+    /// begins. Paths of images (PNG, JPEG, GIF) in it are sent along.
+    pub prompt: Vec<String>,
     /// System prompt.
     #[arg(long)]
     pub system: Option<String>,
     /// Most tokens to answer with.
     #[arg(long, value_name = "N")]
     pub max_tokens: Option<u32>,
-    /// Show pod, tokens, cost and bytes on stderr after the answer.
+    /// Shape of the answer: `json`, a JSON schema, or `@FILE` with one.
+    #[arg(long, value_name = "json|SCHEMA")]
+    pub format: Option<String>,
+    /// Whether, or how much, a model that can think does so.
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = ["true", "false", "low", "medium", "high"]
+    )]
+    pub think: Option<String>,
+    /// Do not show what the model thinks.
+    #[arg(long)]
+    pub hidethinking: bool,
+    /// Do not break lines between words at the terminal's width.
+    #[arg(long)]
+    pub nowordwrap: bool,
+    /// Show times, pod, cost, receipt and bytes on stderr after each answer.
     #[arg(long, short)]
     pub verbose: bool,
+    /// Taken for scripts made for Ollama: how long a model stays loaded is its pod's decision.
+    #[arg(long, value_name = "DURATION")]
+    pub keepalive: Option<String>,
+    /// How long to wait, and what to do without.
+    #[command(flatten)]
+    pub waiting: Waiting,
 }

@@ -58,7 +58,7 @@ fn unusable(path: &Path, source: std::io::Error) -> CliError {
 
 fn show(context: &Context, audit: &Audit) {
     if context.global.json {
-        print::json(&audit.to_json());
+        print::document(&audit.to_json());
         return;
     }
     for (name, value) in facts(audit) {

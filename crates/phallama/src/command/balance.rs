@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::context::{Context, money};
 use crate::error::CliError;
+use crate::schema::Schema;
 use crate::{clock, print};
 
 /// Reads the records, one page of channels and the account; the user key stays locked.
@@ -20,7 +21,7 @@ pub(super) async fn run(context: &Context, all: bool) -> Result<(), CliError> {
     if context.global.json {
         let mut json = as_json(&balance, meta);
         json["disputes"] = disputes.into();
-        print::json(&json);
+        print::json(Schema::Balance, json);
         return Ok(());
     }
     show(&balance, meta);

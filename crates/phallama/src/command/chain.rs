@@ -97,8 +97,7 @@ pub(crate) async fn configure(
     }
     context.home.write(DEVELOPMENT_OWNER, key_text(&owner).as_bytes())?;
     context.home.write(DEVELOPMENT_OPERATOR, key_text(&operator).as_bytes())?;
-    context.config.chain = Some(config);
-    context.home.write_config(&context.config)?;
+    context.change(|kept| kept.chain = Some(config.clone()))?;
     Ok(deployment)
 }
 

@@ -10,6 +10,7 @@ use crate::cli::{Close, Sending};
 use crate::context::{Context, money};
 use crate::error::CliError;
 use crate::print;
+use crate::schema::Schema;
 
 /// Asks first, then the enclave: with its signature it takes no further request in the channel.
 pub(super) async fn run(context: &Context, options: &Close) -> Result<(), CliError> {
@@ -63,7 +64,8 @@ async fn earned(client: &Client, pod: PodId) -> Result<Amount, CliError> {
 
 fn dry_run(context: &Context, says: &str, pod: PodId, earned: Amount) {
     if context.global.json {
-        print::json(&json!({"dry_run": true, "pod": pod, "earned": earned}));
+        let planned = json!({"dry_run": true, "pod": pod, "earned": earned});
+        print::json(Schema::PlannedClose, planned);
     } else {
         print::line(format!("would {says}"));
         print::note(

@@ -166,12 +166,16 @@ async fn approve_build(context: &mut Context, pod: &Pod) -> Result<(), CliError>
     let bytes = response.bytes().await.map_err(|error| failed(error.to_string()))?;
     let signed = SignedBundle::decode(&bytes).map_err(|error| failed(error.to_string()))?;
     let bundle = signed.bundle();
-    context.config.trust.measurements = vec![ApprovedMeasurement {
+    let approved = ApprovedMeasurement {
         label: format!("phallama-enclave {} of this checkout", env!("CARGO_PKG_VERSION")),
         measurement: hex::encode(bundle.measurement.0),
         policy: Some(hex::encode(bundle.policy_digest.0)),
-    }];
-    context.home.write_config(&context.config)
+    };
+    context.change(|config| {
+        // Other terminals use this home without the demo's flags.
+        config.trust.danger_accept_simulated_tee = true;
+        config.trust.measurements = vec![approved.clone()];
+    })
 }
 
 /// A throw-away user key, in an encrypted keystore like any other.

@@ -8,6 +8,7 @@ use super::pods::{self, short};
 use crate::cli::DisputesAction;
 use crate::context::{Context, money};
 use crate::error::CliError;
+use crate::schema::Schema;
 use crate::{clock, print};
 
 pub(super) async fn run(context: &Context, action: Option<DisputesAction>) -> Result<(), CliError> {
@@ -15,7 +16,7 @@ pub(super) async fn run(context: &Context, action: Option<DisputesAction>) -> Re
     if let Some(DisputesAction::Forgive { pod }) = &action {
         let pod = pods::of_wallet(&client, pod).await?;
         client.forgive(pod).await?;
-        said(context, &json!({"forgiven": pod}), &format!("pod {pod} may be asked again"));
+        said(context, json!({"forgiven": pod}), &format!("pod {pod} may be asked again"));
         return Ok(());
     }
     let (disputes, meta) = (client.disputes().await?, client.token().await?);
@@ -30,16 +31,20 @@ pub(super) async fn run(context: &Context, action: Option<DisputesAction>) -> Re
             })?;
             show(context, dispute, &amount);
         }
-        Some(DisputesAction::Export) => print::json(&json!({"disputes": disputes})),
-        _ if context.global.json => print::json(&json!({"disputes": disputes})),
+        Some(DisputesAction::Export) => {
+            print::json(Schema::Disputes, json!({"disputes": disputes}));
+        }
+        _ if context.global.json => {
+            print::json(Schema::Disputes, json!({"disputes": disputes}));
+        }
         _ => list(&disputes, &amount),
     }
     Ok(())
 }
 
-fn said(context: &Context, json: &Value, text: &str) {
+fn said(context: &Context, json: Value, text: &str) {
     if context.global.json {
-        print::json(json);
+        print::json(Schema::Forgiven, json);
     } else {
         print::line(text);
     }
@@ -88,7 +93,7 @@ fn show(context: &Context, dispute: &Dispute, money: &impl Fn(Amount) -> String)
             json["voucher_signed_by"] = json!(shown.user);
             json["receipt_hash"] = json!(shown.receipt_hash);
         }
-        print::json(&json);
+        print::json(Schema::Dispute, json);
         return;
     }
     let mut facts = vec![

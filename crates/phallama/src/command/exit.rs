@@ -10,6 +10,7 @@ use super::sending::{By, call_of, carry_out, report, sign_into};
 use crate::cli::Exit;
 use crate::context::{Context, money};
 use crate::error::CliError;
+use crate::schema::Schema;
 use crate::{clock, print};
 
 pub(super) async fn run(context: &Context, options: &Exit) -> Result<(), CliError> {
@@ -23,7 +24,7 @@ pub(super) async fn run(context: &Context, options: &Exit) -> Result<(), CliErro
     let pod = pods::of_wallet(&client, &options.pod).await?;
     let state = State::read(&client, pod).await?;
     if context.global.json {
-        print::json(&state.json());
+        print::json(Schema::Exit, state.json());
         return Ok(());
     }
     let meta = client.token().await?;

@@ -11,6 +11,7 @@ use crate::context::{self, Context, money};
 use crate::error::CliError;
 use crate::home::{LimitsConfig, NO_LIMIT};
 use crate::print;
+use crate::schema::Schema;
 
 pub(super) async fn run(
     context: &mut Context,
@@ -20,25 +21,25 @@ pub(super) async fn run(
     let chain = context.chain().await?;
     let meta = chain.token_meta().await?;
     if let Some(change) = change {
+        let apply = |limits: &mut LimitsConfig| match &change {
+            LimitsChange::Set(amounts) => set(limits, amounts),
+            LimitsChange::Clear(names) => clear(limits, names),
+        };
         let mut limits = context.config.limits.clone();
-        match change {
-            LimitsChange::Set(amounts) => set(&mut limits, amounts),
-            LimitsChange::Clear(names) => clear(&mut limits, &names),
-        }
+        apply(&mut limits);
         context::limits(&limits, meta.decimals)?;
-        context.config.limits = limits;
-        context.home.write_config(&context.config)?;
+        context.change(|config| apply(&mut config.limits))?;
     }
     let client = context.client_on(chain, user).await?;
     show(context, &client.spending().await?, &meta);
     Ok(())
 }
 
-fn set(limits: &mut LimitsConfig, amounts: LimitAmounts) {
+fn set(limits: &mut LimitsConfig, amounts: &LimitAmounts) {
     let LimitAmounts { per_request, per_day, per_pod } = amounts;
-    let set = |limit: &mut String, amount: Option<String>| {
+    let set = |limit: &mut String, amount: &Option<String>| {
         if let Some(amount) = amount {
-            *limit = amount;
+            limit.clone_from(amount);
         }
     };
     set(&mut limits.per_request, per_request);
@@ -66,14 +67,7 @@ fn left(limit: Option<Amount>, used: Amount) -> Option<Amount> {
 fn show(context: &Context, spending: &Spending, meta: &TokenMeta) {
     let Spending { limits, today, pods } = spending;
     if context.global.json {
-        print::json(&json!({
-            "token": meta.symbol, "decimals": meta.decimals,
-            "per_request": {"limit": limits.per_request},
-            "per_day": {
-                "limit": limits.per_day, "used": today, "left": left(limits.per_day, *today),
-            },
-            "per_pod": {"limit": limits.per_pod, "pods": pods_json(spending)},
-        }));
+        print::json(Schema::Limits, as_json(spending, meta));
         return;
     }
     let amount = |limit: Option<Amount>, otherwise: &str| {
@@ -94,6 +88,18 @@ fn show(context: &Context, spending: &Spending, meta: &TokenMeta) {
         rows.push(vec![name, String::new(), money(*used, meta), rest]);
     }
     print::line(print::table(&["limit", "allowed", "used", "left"], &rows, &[1, 2, 3]));
+}
+
+fn as_json(spending: &Spending, meta: &TokenMeta) -> Value {
+    let Spending { limits, today, .. } = spending;
+    json!({
+        "token": meta.symbol, "decimals": meta.decimals,
+        "per_request": {"limit": limits.per_request},
+        "per_day": {
+            "limit": limits.per_day, "used": today, "left": left(limits.per_day, *today),
+        },
+        "per_pod": {"limit": limits.per_pod, "pods": pods_json(spending)},
+    })
 }
 
 fn pods_json(spending: &Spending) -> Vec<Value> {

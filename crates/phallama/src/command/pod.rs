@@ -46,7 +46,7 @@ pub(super) async fn up(context: &Context, options: PodUp) -> Result<(), CliError
     let mut interrupts = signal::Interrupts::watch();
     let pod = tokio::select! {
         pod = start(&options, listed, chain, operator, place) => pod?,
-        () = interrupts.next() => return Err(CliError::Interrupted),
+        stop = interrupts.next() => return Err(CliError::Interrupted(stop)),
     };
     print::line(format!("pod  {}\nURL  {}", pod.pod_id(), pod.url()));
     print::note("Ctrl-C settles what is open and ends the pod.");
@@ -54,7 +54,7 @@ pub(super) async fn up(context: &Context, options: PodUp) -> Result<(), CliError
     print::note("finishing open answers and settling; Ctrl-C again ends the pod at once");
     let settled = tokio::select! {
         settled = pod.shutdown() => settled?,
-        () = interrupts.next() => return Err(CliError::Interrupted),
+        stop = interrupts.next() => return Err(CliError::Interrupted(stop)),
     };
     for settlement in &settled {
         let paid = units::show(settlement.paid, decimals);

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::error::CliError;
+use crate::schema::Schema;
 use crate::{clock, print, units};
 
 pub(super) async fn run(context: &Context) -> Result<(), CliError> {
@@ -15,7 +16,8 @@ pub(super) async fn run(context: &Context) -> Result<(), CliError> {
     let pods = chain.pods().await?;
     if context.global.json {
         let pods: Vec<_> = pods.iter().map(as_json).collect();
-        print::json(&json!({"token": meta.symbol, "decimals": meta.decimals, "pods": pods}));
+        let pods = json!({"token": meta.symbol, "decimals": meta.decimals, "pods": pods});
+        print::json(Schema::Pods, pods);
         return Ok(());
     }
     let price = |amount: Amount| units::show(amount, meta.decimals);
@@ -43,7 +45,7 @@ pub(super) async fn run(context: &Context) -> Result<(), CliError> {
 }
 
 /// What the registry verified, and how long it is good for.
-fn state(pod: &PodRecord) -> String {
+pub(super) fn state(pod: &PodRecord) -> String {
     let Some(key) = pod.key.filter(|_| !pod.retired) else {
         return if pod.retired { "retired" } else { "none" }.to_owned();
     };

@@ -10,6 +10,7 @@ use super::pods::short;
 use crate::cli::{ReceiptFilter, Receipts, ReceiptsAction};
 use crate::context::{Context, money};
 use crate::error::CliError;
+use crate::schema::Schema;
 use crate::{clock, print};
 
 /// Columns of the CSV.
@@ -26,7 +27,7 @@ pub(super) async fn run(context: &Context, options: &Receipts) -> Result<(), Cli
         Some(ReceiptsAction::Show { receipt }) => one(context, find(&receipts, receipt)?),
         Some(ReceiptsAction::Export { csv: true }) => print::piece(&csv(&receipts)),
         Some(ReceiptsAction::Export { csv: false }) => {
-            print::json(&json!({"receipts": receipts}));
+            print::json(Schema::Receipts, json!({"receipts": receipts}));
         }
         Some(ReceiptsAction::Check) => return check(context, &receipts),
     }
@@ -71,7 +72,7 @@ fn find<'a>(receipts: &'a [StoredReceipt], asked: &str) -> Result<&'a StoredRece
 fn list(context: &Context, receipts: &[StoredReceipt], meta: &TokenMeta) {
     if context.global.json {
         let receipts: Vec<Value> = receipts.iter().map(as_json).collect();
-        print::json(&json!({"receipts": receipts}));
+        print::json(Schema::Receipts, json!({"receipts": receipts}));
         return;
     }
     let row = |(index, stored): (usize, &StoredReceipt)| {
@@ -102,7 +103,7 @@ fn one(context: &Context, stored: &StoredReceipt) {
     if context.global.json {
         let mut json = as_json(stored);
         json["stored"] = json!(stored);
-        print::json(&json);
+        print::json(Schema::Receipt, json);
         return;
     }
     for (name, value) in as_json(stored).as_object().expect("an object was built") {
@@ -149,7 +150,8 @@ fn check(context: &Context, receipts: &[StoredReceipt]) -> Result<(), CliError> 
             .iter()
             .map(|(request, fault)| json!({"request": request, "reason": fault.to_string()}))
             .collect();
-        print::json(&json!({"checked": receipts.len(), "valid": valid, "failed": failed}));
+        let checked = json!({"checked": receipts.len(), "valid": valid, "failed": failed});
+        print::json(Schema::ReceiptsChecked, checked);
     } else {
         print::line(format!("checked  {}\nvalid    {valid}", receipts.len()));
         for (request, fault) in &failed {

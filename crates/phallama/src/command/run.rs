@@ -1,76 +1,152 @@
 //! `phallama run`
 
-use std::io::Read as _;
+mod editor;
+mod images;
+mod repl;
+mod reply;
+mod saved;
+mod session;
+mod slash;
+mod wrap;
 
-use phallama_client::{AnswerEvent, FinishedAnswer};
-use serde_json::{Map, Value, json};
+use std::io::{IsTerminal as _, Read as _};
+use std::path::Path;
 
+use phallama_chain::TokenMeta;
+use serde_json::{Value, json};
+
+use self::reply::{Ended, Reply, Shown};
+use self::session::Session;
 use crate::cli::Run;
-use crate::context::{Context, money};
+use crate::context::Context;
 use crate::error::CliError;
 use crate::print;
+use crate::schema::Schema;
+use crate::signal::Interrupts;
 
 pub(super) async fn run(context: &Context, options: Run) -> Result<(), CliError> {
-    let prompt = match options.prompt {
-        Some(prompt) => prompt,
-        None => from_stdin()?,
+    let mut session = Session::new(&options.model);
+    session.system.clone_from(&options.system);
+    session.format = options.format.as_deref().map(format).transpose()?;
+    session.think = options.think.as_deref().map(think);
+    let limit = options.max_tokens.map(|limit| ("num_predict".to_owned(), limit.into()));
+    session.options.extend(limit);
+    if options.keepalive.is_some() {
+        print::note("--keepalive changes nothing: how long a model stays loaded is up to its pod");
+    }
+    let shown = Shown {
+        verbose: options.verbose,
+        hide_thinking: options.hidethinking,
+        wordwrap: !options.nowordwrap,
     };
-    let mut messages = Vec::new();
-    messages.extend(options.system.map(|system| json!({"role": "system", "content": system})));
-    messages.push(json!({"role": "user", "content": prompt}));
-    let mut body = Map::new();
-    body.insert("messages".to_owned(), messages.into());
-    body.extend(options.max_tokens.map(|limit| ("max_tokens".to_owned(), limit.into())));
+    match prompt(&options.prompt)? {
+        Some(prompt) => once(context, session, shown, &prompt).await,
+        None if context.global.json || !std::io::stdout().is_terminal() => Err(CliError::NoPrompt),
+        None => repl::run(context, session, shown).await,
+    }
+}
 
+/// What comes from stdin, and behind it what was typed; nothing when a person is to type.
+fn prompt(typed: &[String]) -> Result<Option<String>, CliError> {
+    let typed = typed.join(" ");
+    let mut piped = String::new();
+    if !std::io::stdin().is_terminal() {
+        let read = std::io::stdin().read_to_string(&mut piped);
+        read.map_err(|source| CliError::Input { what: "prompt", source })?;
+    }
+    let piped = piped.trim_end_matches(['\r', '\n']);
+    let prompt = match (piped.is_empty(), typed.is_empty()) {
+        (_, true) => piped.to_owned(),
+        (true, false) => typed,
+        (false, false) => format!("{piped}\n\n{typed}"),
+    };
+    Ok((!prompt.is_empty()).then_some(prompt))
+}
+
+async fn once(
+    context: &Context,
+    mut session: Session,
+    shown: Shown,
+    prompt: &str,
+) -> Result<(), CliError> {
+    session.ask(prompt)?;
+    let body = session.body()?;
+    let mut interrupts = Interrupts::watch();
     let client = context.client().await?;
     let token = client.token().await?.clone();
-    let priced = |error| CliError::Priced { error: Box::new(error), token: token.clone() };
-    let mut answer = client.chat(&options.model, Value::Object(body)).await.map_err(priced)?;
-    let mut text = String::new();
-    while let Some(event) = answer.next().await {
-        match event.map_err(priced)? {
-            AnswerEvent::Content(content) if context.global.json => text.push_str(&content),
-            AnswerEvent::Content(content) => print::piece(&content),
-            AnswerEvent::Finished(finished) => {
-                if context.global.json {
-                    print::json(&as_json(&text, &finished));
-                } else {
-                    print::line("");
-                }
-                if options.verbose {
-                    print::note(summary(&finished, &money(finished.cost, &token)));
-                }
+    let streamed = (!context.global.json).then_some(shown);
+    match reply::read(&client, &session.model, body, streamed, &mut interrupts).await {
+        Err(error) => Err(CliError::Priced { error: Box::new(error), token }),
+        Ok(Ended::Stopped { stop, .. }) => Err(CliError::Stopped(stop)),
+        Ok(Ended::Whole(reply)) => {
+            if context.global.json {
+                print::json(Schema::Run, as_json(&session.model, &reply, &token));
             }
-            _ => {}
+            if shown.verbose {
+                print::note(reply.summary(&token));
+            }
+            Ok(())
         }
     }
-    Ok(())
 }
 
-fn from_stdin() -> Result<String, CliError> {
-    let mut prompt = String::new();
-    let read = std::io::stdin().read_to_string(&mut prompt);
-    read.map_err(|source| CliError::Input { what: "prompt", source })?;
-    Ok(prompt)
-}
-
-fn summary(answer: &FinishedAnswer, cost: &str) -> String {
-    let usage = &answer.usage;
-    format!(
-        "pod      {}\ntokens   {} in, {} out\ncost     {cost}\nreceipt  {}\nbytes    {} sent, {} received",
-        answer.pod_id,
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        answer.receipt_hash,
-        answer.wire_bytes_up,
-        answer.wire_bytes_down,
-    )
-}
-
-fn as_json(text: &str, answer: &FinishedAnswer) -> Value {
+fn as_json(model: &str, reply: &Reply, token: &TokenMeta) -> Value {
+    let answer = &reply.finished;
     json!({
-        "content": text, "pod": answer.pod_id, "receipt": answer.receipt_hash, "cost": answer.cost,
-        "prompt_tokens": answer.usage.prompt_tokens,
+        "model": model, "content": reply.text, "thinking": reply.thinking,
+        "finish": format!("{:?}", answer.finish).to_lowercase(),
+        "pod": answer.pod_id, "request": answer.request_id, "receipt": answer.receipt_hash,
+        "cost": answer.cost, "token": token.symbol, "decimals": token.decimals,
+        "prompt_tokens": answer.usage.prompt_tokens, "cached_tokens": answer.usage.cached_tokens,
         "completion_tokens": answer.usage.completion_tokens,
+        "total_ms": reply.total_ms(), "prompt_ms": answer.prompt_ms,
+        "predicted_ms": answer.predicted_ms,
     })
+}
+
+/// `json`, a schema, or a file with one.
+fn format(text: &str) -> Result<Value, CliError> {
+    if text == "json" {
+        return Ok("json".into());
+    }
+    let schema = match text.strip_prefix('@') {
+        None => text.to_owned(),
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|source| CliError::File { path: Path::new(path).to_owned(), source })?,
+    };
+    let bad = |reason: String| CliError::BadValue {
+        what: "format",
+        got: text.to_owned(),
+        expected: format!("`json`, or a JSON schema ({reason})"),
+    };
+    match serde_json::from_str(&schema) {
+        Ok(schema @ Value::Object(_)) => Ok(schema),
+        Ok(_) => Err(bad("which is an object".to_owned())),
+        Err(error) => Err(bad(error.to_string())),
+    }
+}
+
+/// Yes, no, or how much.
+fn think(level: &str) -> Value {
+    match level {
+        "true" => true.into(),
+        "false" => false.into(),
+        level => level.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_format_is_json_or_a_schema() {
+        assert_eq!(format("json").unwrap(), json!("json"));
+        assert_eq!(format("{\"type\":\"object\"}").unwrap(), json!({"type": "object"}));
+        for bad in ["yaml", "[1]", "{"] {
+            let error = format(bad).unwrap_err().to_string();
+            assert!(error.contains("is not a valid format"), "{error}");
+        }
+        assert!(matches!(format("@/nowhere/schema.json"), Err(CliError::File { .. })));
+    }
 }

@@ -12,6 +12,7 @@ use crate::cli::Sending;
 use crate::context::{Context, key_file};
 use crate::error::CliError;
 use crate::home::Home;
+use crate::schema::Schema;
 use crate::{print, units};
 
 /// File of the owner's key on a development chain.
@@ -88,7 +89,7 @@ pub(super) fn sign_into(
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .map_err(|source| CliError::File { path: path.to_owned(), source })?;
     if context.global.json {
-        print::json(&json!({"signed": path, "sent": false}));
+        print::json(Schema::Signed, json!({"signed": path, "sent": false}));
     } else {
         print::line(format!("signed  {}", path.display()));
         print::note("Nothing was sent. Anybody can send it: `phallama relay FILE`");
@@ -147,7 +148,8 @@ async fn dry_run(
     }
     if context.global.json {
         let calls: Vec<Value> = calls.iter().zip(&estimates).map(call_json).collect();
-        print::json(&json!({"dry_run": true, "from": sender.address(), "calls": calls}));
+        let planned = json!({"dry_run": true, "from": sender.address(), "calls": calls});
+        print::json(Schema::PlannedCalls, planned);
         return Ok(());
     }
     print::line(format!("would {says}\nfrom  {}", sender.address()));
@@ -198,7 +200,7 @@ pub(super) fn report(context: &Context, facts: &[(&str, String)], mut json: Valu
         json["gas_used"] = gas.into();
         json["fee_wei"] = fee.to_string().into();
         json["transactions"] = hashes.into();
-        print::json(&json);
+        print::json(Schema::Sent, json);
         return;
     }
     for (name, value) in facts {

@@ -6,14 +6,15 @@ use crate::context::{Context, approved};
 use crate::error::CliError;
 use crate::home::ApprovedMeasurement;
 use crate::print;
+use crate::schema::Schema;
 
 pub(super) fn approve(context: &mut Context, entry: ApprovedMeasurement) -> Result<(), CliError> {
     approved(&entry)?;
-    let mut config = context.home.config()?;
-    config.trust.measurements.retain(|other| other.measurement != entry.measurement);
-    config.trust.measurements.push(entry);
-    context.home.write_config(&config)?;
-    context.config = config;
+    context.change(|config| {
+        let approved = &mut config.trust.measurements;
+        approved.retain(|other| other.measurement != entry.measurement);
+        approved.push(entry.clone());
+    })?;
     list(context);
     Ok(())
 }
@@ -21,7 +22,7 @@ pub(super) fn approve(context: &mut Context, entry: ApprovedMeasurement) -> Resu
 pub(super) fn list(context: &Context) {
     let entries = &context.config.trust.measurements;
     if context.global.json {
-        print::json(&json!({"measurements": entries}));
+        print::json(Schema::Trust, json!({"measurements": entries}));
         return;
     }
     for entry in entries {

@@ -50,7 +50,7 @@ pub(super) async fn select(client: &Client, asked: Option<&str>) -> Result<Vec<P
 /// One JSON object per pod, in the form of `docs/reference/audit-file.md`.
 fn show(context: &Context, audit: &Audit) {
     if context.global.json {
-        print::json(&audit.to_json());
+        print::document(&audit.to_json());
         return;
     }
     print::line(format!("pod {}", audit.dossier().record.pod_id));

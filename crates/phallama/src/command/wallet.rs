@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::context::{Context, USER_KEYSTORE, WALLETS, key_file};
 use crate::error::CliError;
 use crate::print;
+use crate::schema::Schema;
 
 pub(super) fn new(context: &Context) -> Result<(), CliError> {
     let path = free_place(context)?;
@@ -91,7 +92,7 @@ pub(super) fn list(context: &Context) -> Result<(), CliError> {
     if context.global.json {
         let wallets: Vec<_> =
             rows.iter().map(|(name, user)| json!({"name": name, "user": user})).collect();
-        print::json(&json!({"wallets": wallets}));
+        print::json(Schema::Wallets, json!({"wallets": wallets}));
         return Ok(());
     }
     let row = |(name, user): &(Option<String>, Address)| {
@@ -113,7 +114,8 @@ pub(super) fn show(context: &Context) -> Result<(), CliError> {
 fn shown(context: &Context, keystore: &Keystore) {
     let address = keystore.address();
     if context.global.json {
-        print::json(&json!({"user": address, "keystore": keystore.path()}));
+        let wallet = json!({"user": address, "keystore": keystore.path()});
+        print::json(Schema::Wallet, wallet);
     } else {
         print::line(format!("user key  {address}\nkeystore  {}", keystore.path().display()));
     }

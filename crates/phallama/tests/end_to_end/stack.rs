@@ -174,6 +174,7 @@ impl Stack {
             .env("PHALLAMA_HOME", self.dir.path())
             .env("PHALLAMA_PASSWORD_FILE", self.dir.path().join("password"))
             .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
             .output()
             .await
             .expect("the binary runs")

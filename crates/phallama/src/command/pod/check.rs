@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::cli::PodCheck;
 use crate::context::Context;
 use crate::error::CliError;
+use crate::schema::Schema;
 use crate::{clock, print};
 
 pub(in crate::command) async fn run(context: &Context, options: &PodCheck) -> Result<(), CliError> {
@@ -22,7 +23,7 @@ pub(in crate::command) async fn run(context: &Context, options: &PodCheck) -> Re
         print::warning(remark);
     }
     if context.global.json {
-        print::json(&as_json(&trial));
+        print::json(Schema::PodCheck, as_json(&trial));
         return Ok(());
     }
     print::line(print::table(&["", "this quote"], &rows(&trial), &[]));

@@ -7,12 +7,13 @@ use super::admin::{Unit, ask, unexpected};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::print;
+use crate::schema::Schema;
 
 pub(in crate::command) async fn run(context: &Context) -> Result<(), CliError> {
     let answer = ask(context, Ask::Collect).await?;
     let Answer::Collected(collected) = answer else { return Err(unexpected(context, &answer)) };
     if context.global.json {
-        print::json(&json!({"collected": collected}));
+        print::json(Schema::Collected, json!({"collected": collected}));
         return Ok(());
     }
     match collected {

@@ -7,12 +7,13 @@ use super::admin::{Unit, ask, show_settled, unexpected};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::print;
+use crate::schema::Schema;
 
 pub(in crate::command) async fn run(context: &Context, resume: bool) -> Result<(), CliError> {
     let answer = ask(context, Ask::Drain { resume }).await?;
     let Answer::Drained(drained) = answer else { return Err(unexpected(context, &answer)) };
     if context.global.json {
-        print::json(&json!(drained));
+        print::json(Schema::Drained, json!(drained));
         return Ok(());
     }
     let Drained { draining, open, settled } = drained;

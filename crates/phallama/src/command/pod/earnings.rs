@@ -8,6 +8,7 @@ use serde_json::json;
 use super::admin::{Unit, ask, ether, state_dir, unexpected};
 use crate::context::Context;
 use crate::error::CliError;
+use crate::schema::Schema;
 use crate::{clock, print};
 
 pub(in crate::command) async fn run(context: &Context) -> Result<(), CliError> {
@@ -18,7 +19,7 @@ pub(in crate::command) async fn run(context: &Context) -> Result<(), CliError> {
         Err(error) => return Err(error.into()),
     };
     if context.global.json {
-        print::json(&json!(earnings));
+        print::json(Schema::Earnings, json!(earnings));
         return Ok(());
     }
     show(&earnings, &Unit::of(context).await);

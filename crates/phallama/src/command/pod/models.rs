@@ -10,6 +10,7 @@ use crate::cli::{ModelsAdd, PodModels};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::print::Bytes;
+use crate::schema::Schema;
 use crate::{clock, print};
 
 /// The store inside a pod's folder.
@@ -26,7 +27,8 @@ pub(in crate::command) async fn run(context: &Context, command: PodModels) -> Re
             let removed = store.remove(&name)?;
             if context.global.json {
                 let model = document(&removed.model);
-                print::json(&json!({ "removed": model, "freed_bytes": removed.freed_bytes }));
+                let removed = json!({"removed": model, "freed_bytes": removed.freed_bytes});
+                print::json(Schema::PodModelRemoved, removed);
             } else {
                 print::line(format!("removed {name}, {} free again", size(removed.freed_bytes)));
             }
@@ -42,7 +44,7 @@ async fn add(context: &Context, store: &ModelStore, options: &ModelsAdd) -> Resu
         add_remote(context, store, options).await?
     };
     if context.global.json {
-        print::json(&document(&stored));
+        print::json(Schema::PodModel, document(&stored));
     } else {
         let StoredModel { name, sha256, size_bytes, .. } = &stored;
         print::line(format!("{name}  {}  sha256 {}", size(*size_bytes), hex::encode(sha256.0)));
@@ -126,7 +128,8 @@ pub(super) fn told(bar: &Bytes, step: FetchProgress) {
 fn list(context: &Context, store: &ModelStore) -> Result<(), CliError> {
     let models = store.list()?;
     if context.global.json {
-        print::json(&json!({ "models": models.iter().map(document).collect::<Vec<_>>() }));
+        let models: Vec<_> = models.iter().map(document).collect();
+        print::json(Schema::PodModels, json!({"models": models}));
         return Ok(());
     }
     if models.is_empty() {

@@ -7,14 +7,15 @@ use super::admin::{Unit, ask, show_settled, signers, unexpected};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::print;
+use crate::schema::Schema;
 
 pub(in crate::command) async fn run(context: &Context, dry_run: bool) -> Result<(), CliError> {
     match ask(context, Ask::Settle { dry_run }).await? {
         Answer::Settled(settled) if context.global.json => {
-            print::json(&json!({"settled": settled}));
+            print::json(Schema::Settled, json!({"settled": settled}));
         }
         Answer::Planned(planned) if context.global.json => {
-            print::json(&json!({"planned": planned}));
+            print::json(Schema::Settled, json!({"planned": planned}));
         }
         Answer::Settled(settled) => show_settled(&settled, &Unit::of(context).await),
         Answer::Planned(planned) => show_planned(&planned, &Unit::of(context).await),

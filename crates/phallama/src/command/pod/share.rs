@@ -8,6 +8,7 @@ use crate::cli::ShareMachine;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::print;
+use crate::schema::Schema;
 
 pub(in crate::command) async fn run(
     context: &Context,
@@ -23,8 +24,9 @@ pub(in crate::command) async fn run(
     if context.global.json {
         let holder = agreed.map(|(holder, shares)| json!({"pod": holder, "shares": shares}));
         let (shares, gas) = (!options.stop, tx.gas_used);
-        print::json(&json!({"pod": pod, "machine": machine, "shares": shares, "holder": holder,
-            "gas_used": gas}));
+        let shared = json!({"pod": pod, "machine": machine, "shares": shares, "holder": holder,
+            "gas_used": gas});
+        print::json(Schema::SharedMachine, shared);
         return Ok(());
     }
     let verb = if options.stop { "no longer shares" } else { "agrees to share" };

@@ -8,12 +8,13 @@ use super::admin::{Unit, ask, unexpected};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::print;
+use crate::schema::Schema;
 
 pub(in crate::command) async fn run(context: &Context) -> Result<(), CliError> {
     let answer = ask(context, Ask::Status).await?;
     let Answer::Status(status) = answer else { return Err(unexpected(context, &answer)) };
     if context.global.json {
-        print::json(&json!(status));
+        print::json(Schema::PodStatus, json!(status));
         return Ok(());
     }
     let unit = Unit::of(context).await;
