@@ -117,16 +117,17 @@ impl Out {
     /// On a terminal it is shown before the answer; elsewhere it does not mix with it.
     fn reasoning(&mut self, text: &str) {
         self.thinking.push_str(text);
-        let Some(shown) = self.shown.filter(|shown| !shown.hide_thinking) else { return };
-        let _ = shown;
+        if self.shown.is_none_or(|shown| shown.hide_thinking) {
+            return;
+        }
         self.waiting = None;
-        if !std::io::stdout().is_terminal() {
-            print::side(text);
-        } else {
+        if std::io::stdout().is_terminal() {
             if !self.is_thinking {
                 print::piece(&format!("{}Thinking...\n", print::dim()));
             }
             self.show(text);
+        } else {
+            print::side(text);
         }
         self.is_thinking = true;
     }
