@@ -1,7 +1,7 @@
 //! What programs read: the names of the objects that `--json` prints.
 //!
-//! Each has a schema in `docs/reference/schemas/`. A field may be added to an object at any time; when
-//! one is taken away or changes its meaning, the number in its name goes up.
+//! Each has a schema in `docs/reference/schemas/`. A field may be added to an object at any time;
+//! when one is taken away or changes its meaning, the number in its name goes up.
 
 use serde_json::Value;
 
