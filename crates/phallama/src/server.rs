@@ -80,8 +80,6 @@ pub async fn serve_with_page(
 /// [`CliError::Request`], naming the field at fault.
 pub(crate) fn sealed_chat(request: &Value) -> Result<Map<String, Value>, CliError> {
     let refused = |error: api_error::ApiError| CliError::Request { reason: error.message };
-    match ollama::parse_chat(request.to_string().as_bytes()).map_err(refused)? {
-        ollama::Asked::Answer(call) => Ok(call.body),
-        ollama::Asked::Loaded { .. } => Ok(Map::new()),
-    }
+    let asked = ollama::parse_chat(request.to_string().as_bytes()).map_err(refused)?;
+    Ok(asked.question.map(|question| question.call.body).unwrap_or_default())
 }

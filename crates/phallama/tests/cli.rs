@@ -101,11 +101,8 @@ fn walk<'a>(home: &Path, command: &'a clap::Command, words: &mut Vec<&'a str>, t
     let said = phallama(home, &[&words[..], &["--help"]].concat());
     // Options of every command are in the help of the root.
     let own = said.split("\nOptions of every command:").next().unwrap_or_default();
-    *text += &format!(
-        "$ phallama {} --help\n{}\n",
-        words.join(" "),
-        own.trim_start_matches("exit 0\n--- stdout\n")
-    );
+    let own = own.trim_start_matches("exit 0\n--- stdout\n");
+    text.extend(["$ phallama ", &words.join(" "), " --help\n", own, "\n"]);
     for child in command.get_subcommands().filter(|child| child.get_name() != "help") {
         walk(home, child, words, text);
     }

@@ -262,5 +262,5 @@ async fn receipts_are_listed_filtered_exported_and_checked_again() {
     std::fs::write(&file, alone.to_string()).expect("written");
     let stderr = refused(&stack, &["audit", "receipt", path], 5).await;
     assert!(stderr.contains("output price"), "{stderr}");
-    assert_eq!(stack.phallama_json(&["disputes"]).await, json!({"disputes": []}));
+    assert_eq!(stack.phallama_json(&["disputes"]).await["disputes"], json!([]));
 }

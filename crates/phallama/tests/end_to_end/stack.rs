@@ -486,6 +486,8 @@ fn page(dir: &Path, client: &Arc<Client>) -> phallama::server::Page {
     let global = phallama::cli::Global {
         home: Some(dir.to_owned()),
         json: false,
+        quiet: false,
+        no_color: false,
         password_file: None,
         wallet: None,
         danger_accept_simulated_tee: true,
