@@ -1,4 +1,4 @@
-import { readdirSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import { defineConfig, type Plugin } from 'vite';
 
@@ -25,9 +25,26 @@ function listFiles(): Plugin {
   };
 }
 
+/** The licences of what is bundled, beside the page. */
+function licences(): Plugin {
+  const texts = ['dompurify', 'marked', 'preact'].map((name) => {
+    const folder = join(import.meta.dirname, 'node_modules', name);
+    const file = readdirSync(folder).find((one) => /^licen[cs]e/i.test(one));
+    if (!file) throw new Error(`${name} has no licence file`);
+    return `${name}\n\n${readFileSync(join(folder, file), 'utf8').trim()}\n`;
+  });
+  return {
+    name: 'licences',
+    generateBundle() {
+      const source = texts.join(`\n${'-'.repeat(80)}\n\n`);
+      this.emitFile({ type: 'asset', fileName: 'licences.txt', source });
+    },
+  };
+}
+
 export default defineConfig({
   base: './',
-  plugins: [listFiles()],
+  plugins: [licences(), listFiles()],
   oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
   build: {
     outDir: '../crates/phallama/page',

@@ -1,5 +1,6 @@
 // A browser with the page in it. Whatever it complains about, or asks of anybody else, is a fault.
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { chromium } from 'playwright-core';
 
 export const PAGE = process.env.PHALLAMA_PAGE ?? assert.fail('PHALLAMA_PAGE names no local server');
@@ -90,4 +91,16 @@ export async function visit(page, view) {
   };
   await page.evaluate((view) => (location.hash = `#/${view}`), view);
   await page.locator(settled[view]).first().waitFor({ state: 'attached' });
+}
+
+const axe = await readFile(new URL('../node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
+
+/** Holds what is shown to axe's rules. */
+export async function accessible(page, where) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document));
+  const told = violations.map(
+    (one) => `${one.id}: ${one.nodes.map((node) => node.target.join(' ')).join(', ')}`,
+  );
+  assert.deepEqual(told, [], where);
 }

@@ -1,5 +1,6 @@
 import type { Model, Status } from '../api';
 import { Icon } from '../parts/icon';
+import { Menu } from '../parts/menu';
 import { amount, download } from '../show';
 import type { Options, Turn } from './conversation';
 import { PodBadge } from './podbadge';
@@ -70,44 +71,39 @@ export function Tools(props: {
   };
   return (
     <div class="tools">
-      <details class="menu">
-        <summary aria-label="Options" title="Options">
-          <Icon name="options" />
-        </summary>
-        <div class="menu-body">
-          <label>
-            What the model is told first
-            <textarea
-              rows={3}
-              value={options.system}
-              onInput={(e) => onOptions({ ...options, system: e.currentTarget.value })}
-            />
-          </label>
-          <label>
-            Longest answer, in tokens
-            <input
-              type="number"
-              min={1}
-              max={props.most}
-              value={options.maxTokens}
-              onInput={(e) =>
-                onOptions({ ...options, maxTokens: Number(e.currentTarget.value) || 1 })
-              }
-            />
-          </label>
-          <label>
-            Temperature: {options.temperature.toFixed(1)}
-            <input
-              type="range"
-              min={0}
-              max={2}
-              step={0.1}
-              value={options.temperature}
-              onInput={(e) => onOptions({ ...options, temperature: Number(e.currentTarget.value) })}
-            />
-          </label>
-        </div>
-      </details>
+      <Menu name="Options" icon="options">
+        <label>
+          What the model is told first
+          <textarea
+            rows={3}
+            value={options.system}
+            onInput={(e) => onOptions({ ...options, system: e.currentTarget.value })}
+          />
+        </label>
+        <label>
+          Longest answer, in tokens
+          <input
+            type="number"
+            min={1}
+            max={props.most}
+            value={options.maxTokens}
+            onInput={(e) =>
+              onOptions({ ...options, maxTokens: Number(e.currentTarget.value) || 1 })
+            }
+          />
+        </label>
+        <label>
+          Temperature: {options.temperature.toFixed(1)}
+          <input
+            type="range"
+            min={0}
+            max={2}
+            step={0.1}
+            value={options.temperature}
+            onInput={(e) => onOptions({ ...options, temperature: Number(e.currentTarget.value) })}
+          />
+        </label>
+      </Menu>
       <button
         type="button"
         class="icon-button"

@@ -1,5 +1,6 @@
 //! The web page: who may use its routes, what they do, and the page itself in a real browser.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -324,47 +325,50 @@ async fn verdict_and_receipts_are_those_of_the_command_line() {
     assert_eq!(exported, String::from_utf8(cli.stdout).expect("UTF-8"));
 }
 
-/// A browser and Node with the packages of `web/`; `None` when they are not there.
-fn browser_tools() -> Option<(PathBuf, PathBuf)> {
+/// Runs the page's tests of a folder below `web/` in Chromium. What is missing is said loudly, and
+/// `./check web` does not let it be missing.
+async fn browse(stack: &Stack, folder: &str) {
     let web = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web");
     let chromium =
         std::env::var_os("PHALLAMA_CHROMIUM").map_or("/usr/bin/chromium".into(), PathBuf::from);
-    let there = chromium.exists() && web.join("node_modules/playwright-core").exists();
-    there.then_some((web, chromium))
-}
-
-/// The page in Chromium, with everything behind it. `./check web` does not let it be left out.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_page_in_a_real_browser() {
-    let Some((web, chromium)) = browser_tools() else {
-        assert!(
-            std::env::var_os("PHALLAMA_NEEDS_BROWSER").is_none(),
-            "no Chromium, no web/node_modules"
-        );
+    if !chromium.exists() || !web.join("node_modules/playwright-core").exists() {
+        assert!(std::env::var_os("PHALLAMA_NEEDS_BROWSER").is_none(), "run `tools/setup.sh web`");
         eprintln!("NOT TESTED: the page in a browser: run `tools/setup.sh web`");
         return;
-    };
-    let stack = Stack::start(Options::scripted()).await;
-    stack.key_file("dev-owner.key", 2);
-    // Something is locked and paid before anybody looks.
-    chat(&stack).await;
-    stack.settle().await;
-    let (stack, rpc_url) = (&stack, stack.chain.config().rpc_urls[0].clone());
-    let tests = std::fs::read_dir(web.join("tests")).expect("tests");
-    let tests = tests.map(|entry| entry.expect("an entry").path());
-    let tests = tests.filter(|path| path.to_string_lossy().ends_with(".test.mjs"));
-    let tests: std::collections::BTreeSet<PathBuf> = tests.collect();
+    }
+    let entries = std::fs::read_dir(web.join(folder)).expect("tests");
+    let files = entries.map(|entry| entry.expect("an entry").path());
+    let tests: BTreeSet<PathBuf> =
+        files.filter(|path| path.to_string_lossy().ends_with(".test.mjs")).collect();
+    assert!(!tests.is_empty(), "no tests in {folder}");
     let status = tokio::process::Command::new("node")
         .args(["--test", "--test-concurrency=1"])
         .args(tests)
         .env("PHALLAMA_PAGE", stack.url(""))
         .env("PHALLAMA_CHROMIUM", chromium)
-        .env("PHALLAMA_RPC_URL", rpc_url)
+        .env("PHALLAMA_RPC_URL", &stack.chain.config().rpc_urls[0])
         .env("PHALLAMA_TEST_MODEL", MODEL)
         .env("NO_PROXY", "*")
         .stdin(Stdio::null())
         .status()
         .await
         .expect("Node runs");
-    assert!(status.success(), "the page's tests failed");
+    assert!(status.success(), "the page's tests in {folder} failed");
+}
+
+/// The page in Chromium, with everything behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_browser_the_page_works_and_is_for_everybody() {
+    let stack = Stack::start(Options::scripted()).await;
+    stack.key_file("dev-owner.key", 2);
+    // Something is locked and paid before anybody looks.
+    chat(&stack).await;
+    stack.settle().await;
+    browse(&stack, "tests").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_browser_a_pod_that_is_not_approved_is_refused() {
+    let stack = Stack::start(Options { approved: false, ..Options::scripted() }).await;
+    browse(&stack, "tests/refused").await;
 }
