@@ -129,6 +129,7 @@ environment() {
   printf '%s\n' "$dir/bin/python"
 }
 setup_clients() { environment clients tests/clients/requirements.txt "the client packages for the tests"; }
+setup_apis() { environment apis tests/apis/requirements.txt "schemathesis and the libraries of the newer APIs"; }
 setup_analysis() { environment analysis contracts/tools/requirements.txt "slither and halmos"; }
 
 # Chromium, and what builds the page and drives the browser.
@@ -149,6 +150,7 @@ for part in "$@"; do
     llama-server) setup_llama_server ;;
     contracts) setup_contracts ;;
     clients) setup_clients ;;
+    apis) setup_apis ;;
     analysis) setup_analysis ;;
     web) setup_web ;;
     *) die "unknown part \`$part\`; the parts are debs, debs-with-node, model, llama-server, contracts, clients, analysis, web" ;;

@@ -122,7 +122,7 @@ async fn a_stream_that_stops_in_the_middle_ends_with_an_error_and_an_aborted_bod
         ("/v1/chat/completions", "data: {\"error\""),
         ("/v1/completions", "data: {\"error\""),
         ("/v1/responses", "event: error\ndata: {"),
-        ("/v1/messages", "event: error\ndata: {\"error\""),
+        ("/v1/messages", "event: error\ndata: {\"type\":\"error\""),
         ("/api/chat", "{\"error\""),
         ("/api/generate", "{\"error\""),
     ] {

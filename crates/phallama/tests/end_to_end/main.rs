@@ -5,6 +5,7 @@
 //! is wanted, the scripted worker takes llama-server's place behind the same supervisor.
 #![allow(clippy::print_stderr)] // A test that could not run says so.
 
+mod apis;
 mod audit;
 mod chat;
 mod clients;
