@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 repo=$PWD
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
-parts=(gas attestation dcap model kill seal ledger verify path registry deps size ci build)
+parts=(gas attestation dcap model kill seal ledger verify path registry clients deps size ci build)
 
 say() { printf '\033[1mfigures:\033[0m %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -97,6 +97,8 @@ about() {
     wire.bytes_down) echo "B	body of the sealed answer, padding included, class std; $turns" ;;
     wire.bytes_up) echo "B	body of the sealed request, smallest bucket; $turns" ;;
     memory.enclave_mib) echo "MiB	resident memory of phallama-enclave without its worker, after the path bench" ;;
+    clients.suites_passed) echo "suites	of real clients in their pinned versions, without a failure that is not on their lists; embedded chain, two pods, SmolLM2-135M and the scripted worker; clients/run.py" ;;
+    clients.allowed_failures) echo "tests	of those suites that fail and are on their lists with a reason (clients/allowed); the same run" ;;
     deps.workspace) echo "crates	unique third-party crates of cargo tree --workspace -e normal" ;;
     deps.enclave) echo "crates	unique third-party crates of cargo tree -p phallama-enclave -e normal" ;;
     size.page_gzip_kib) echo "KiB	the web page, all files in gzip" ;;
@@ -186,6 +188,11 @@ print(json.dumps({f"kill.{name}": kill[name] for name in names}))' | record_exac
 }
 
 part_ledger() { bench phallama ledger | record_json; }
+part_clients() {
+  cargo build --quiet --locked --workspace --bins
+  clients/run.py
+  record_exact <target/clients.json
+}
 part_registry() { bench phallama registry | record_json; }
 
 # A test that fails leaves no totals; a mutant that lives ends the run.

@@ -25,6 +25,15 @@ llama_flags=(
   -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF
 )
 
+# What installs Python packages.
+uv_package=uv==0.13.9
+
+# Source distributions whose own tests are run (Apache-2.0, MIT).
+client_sources=(
+  "openai 3.54.0 2e393e63f8a38be6452806f9ef0b6534fecd6d41ab3b2165180dfce3599249cd"
+  "langchain-ollama 1.1.0 f776f56f6782ae4da7692579b94a6575906118318d1023b455d7207f9d059811"
+)
+
 say() { printf '\033[1msetup:\033[0m %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
@@ -117,19 +126,56 @@ setup_contracts() {
 }
 
 # environment NAME REQUIREMENTS WHAT: a virtual environment with pinned packages; prints its python.
+# Checkouts with other requirements have environments of their own.
 environment() {
-  local dir="$cache/$1" want
-  want=$(sha256sum <"$repo/$2")
-  [ "$(cat "$dir/.requirements" 2>/dev/null)" = "$want" ] || {
+  local dir tmp
+  dir="$cache/$1-$(sha256sum <"$repo/$2" | cut -c1-12)"
+  if [ ! -x "$dir/bin/python" ]; then
     say "installing $3"
-    rm -rf "$dir" && python3 -m venv "$dir"
-    "$dir/bin/pip" --disable-pip-version-check install -q -r "$repo/$2"
-    printf '%s\n' "$want" >"$dir/.requirements"
-  }
+    mkdir -p "$(dirname "$dir")"
+    # uv installs in seconds what takes pip minutes.
+    [ -x "$cache/pip/bin/uv" ] || pip_ install -q "$uv_package"
+    tmp="$dir.new" && rm -rf "$tmp" && python3 -m venv "$tmp"
+    "$cache/pip/bin/uv" pip install -q --python "$tmp/bin/python" -r "$repo/$2" >&2
+    # Scripts name their interpreter by its path.
+    grep -rlI "$tmp" "$tmp/bin" | xargs -r sed -i "s|$tmp|$dir|g"
+    mv "$tmp" "$dir"
+  fi
   printf '%s\n' "$dir/bin/python"
 }
-setup_clients() { environment clients tests/clients/requirements.txt "the client packages for the tests"; }
 setup_apis() { environment apis tests/apis/requirements.txt "schemathesis and the libraries of the newer APIs"; }
+setup_clients() { environment clients clients/python/requirements.txt "the Python clients for the tests"; }
+
+setup_litellm() { environment litellm clients/python/requirements-litellm.txt litellm; }
+
+# Test suites from source distributions, and the npm packages.
+setup_client_suites() {
+  local dir="$cache/client-sources" source name version digest
+  mkdir -p "$dir"
+  for source in "${client_sources[@]}"; do
+    read -r name version digest <<<"$source"
+    [ -d "$dir/${name//-/_}-$version" ] || unpack_source "$dir" "$name" "$version" "$digest"
+  done
+  local node="$repo/clients/node"
+  cmp -s "$node/package-lock.json" "$node/node_modules/.installed" || {
+    say "installing the npm clients"
+    (cd "$node" && npm ci --ignore-scripts --no-audit --no-fund --silent >&2)
+    cp "$node/package-lock.json" "$node/node_modules/.installed"
+  }
+  printf '%s\n' "$dir"
+}
+
+unpack_source() { # FOLDER NAME VERSION DIGEST
+  local tmp file
+  say "downloading the tests of $2 $3"
+  tmp=$(mktemp -d "$1/.XXXXXX")
+  pip_ download -q --no-deps --no-binary "$2" -d "$tmp" "$2==$3"
+  file="$tmp/${2//-/_}-$3"
+  check_sha256 "$file.tar.gz" "$4"
+  tar -xzf "$file.tar.gz" -C "$tmp"
+  mv "$file" "$1/"
+  rm -rf "$tmp"
+}
 setup_analysis() { environment analysis contracts/tools/requirements.txt "slither and halmos"; }
 
 # Chromium, and what builds the page and drives the browser.
@@ -151,8 +197,10 @@ for part in "$@"; do
     contracts) setup_contracts ;;
     clients) setup_clients ;;
     apis) setup_apis ;;
+    litellm) setup_litellm ;;
+    client-suites) setup_client_suites ;;
     analysis) setup_analysis ;;
     web) setup_web ;;
-    *) die "unknown part \`$part\`; the parts are debs, debs-with-node, model, llama-server, contracts, clients, analysis, web" ;;
+    *) die "unknown part \`$part\`; the parts are debs, debs-with-node, model, llama-server, contracts, clients, apis, litellm, client-suites, analysis, web" ;;
   esac
 done
