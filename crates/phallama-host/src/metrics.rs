@@ -15,7 +15,7 @@ use axum::routing::get;
 use phallama_protocol::ids::Amount;
 use phallama_protocol::refusal::Code;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -227,6 +227,12 @@ impl Exposition {
         if until > 0.0 {
             add("collateral_expiry_seconds", "Until the collateral ends", until - now);
         }
+        let restarts = status.health.models.iter().map(|model| model.restarts).sum::<u64>();
+        registry.register(
+            "engine_restarts",
+            "Times that a model had no worker for a while, since the enclave started",
+            ConstCounter::new(restarts),
+        );
         let measurement = status.health.measurement.map(|it| it.to_string()).unwrap_or_default();
         let info = Family::<Build, Gauge>::default();
         info.get_or_create(&Build { version: env!("CARGO_PKG_VERSION"), measurement }).set(1);

@@ -21,7 +21,8 @@ pub use money::{
     LimitsChange, ReceiptFilter, Receipts, ReceiptsAction, Relay, Sending, SignOnly, Withdraw,
 };
 pub use pod::{
-    CollateralOptions, ModelsAdd, Pod, PodCheck, PodModels, PodUp, ShareMachine, TermsOptions,
+    CollateralOptions, ModelsAdd, Pod, PodCheck, PodModels, PodUp, Pooling, PurposeOptions,
+    ShareMachine, TermsOptions,
 };
 pub use wallet::Wallet;
 

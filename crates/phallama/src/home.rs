@@ -81,6 +81,9 @@ pub struct PodModel {
     /// `model` leaves it to the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embeddings: Option<String>,
+    /// GGUF file of a small model that guesses ahead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft_model: Option<PathBuf>,
 }
 
 impl Config {

@@ -48,6 +48,7 @@ async fn names_are_stable_and_nobody_is_named() {
         "phallama_settlement_gas_used_total 1000",
         "phallama_attestation_ok_total 1",
         "phallama_enclave_restarts_total 1",
+        "phallama_engine_restarts_total 0",
         "phallama_streams_active 0.0",
         "phallama_stream_aborts_total{by=\"client\"} 1",
         "phallama_ledger_commit_seconds_bucket{le=\"0.004\"} 1",

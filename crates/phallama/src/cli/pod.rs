@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::builder::PossibleValue;
+use clap::{Args, Subcommand, ValueEnum};
 
 /// `phallama pod …`
 #[derive(Subcommand, Debug)]
@@ -142,10 +143,13 @@ pub struct PodUp {
     /// What is asked of users of each model.
     #[command(flatten)]
     pub terms: TermsOptions,
+    /// What models are for, beside chats and completions.
+    #[command(flatten)]
+    pub purpose: PurposeOptions,
     /// Requests answered at once.
     #[arg(long, default_value_t = 4)]
     pub slots: u32,
-    /// Worker threads; one less than the number of cores when absent.
+    /// Worker threads; one for each core when absent, and one less where there are more than 4.
     #[arg(long)]
     pub threads: Option<u32>,
     /// Memory for weights and caches of all models, in GiB; nine tenths of the machine's when
@@ -164,6 +168,59 @@ pub struct PodUp {
     /// The enclave program; beside this executable when absent.
     #[arg(long, env = "PHALLAMA_ENCLAVE", hide_env_values = true, value_name = "FILE")]
     pub enclave: Option<PathBuf>,
+}
+
+/// What models are for, and what they need for it.
+#[derive(Args, Debug, Clone, Default)]
+pub struct PurposeOptions {
+    /// Offer models for embeddings, and for nothing else. Who wants both lists the file twice in
+    /// the configuration, under two names.
+    #[arg(long, conflicts_with_all = ["projectors", "drafts"])]
+    pub embeddings: bool,
+    /// How the vectors of all tokens become one; as the model's file says when absent.
+    #[arg(long, requires = "embeddings", value_name = "HOW")]
+    pub pooling: Option<Pooling>,
+    /// GGUF file of the multimodal projector (mmproj), for a model that takes images. Once for each
+    /// model, in the same order.
+    #[arg(long = "projector", value_name = "FILE")]
+    pub projectors: Vec<PathBuf>,
+    /// GGUF file of a small model with the same vocabulary that guesses ahead (speculative
+    /// decoding). Once for each model, in the same order.
+    #[arg(long = "draft-model", value_name = "FILE")]
+    pub drafts: Vec<PathBuf>,
+}
+
+/// How the vectors of all tokens become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// Their mean.
+    Mean,
+    /// The first one.
+    Cls,
+    /// The last one.
+    Last,
+}
+
+// Not derived: clap would take the comments above for help, and print all options at full length.
+impl ValueEnum for Pooling {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Mean, Self::Cls, Self::Last]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.as_str()))
+    }
+}
+
+impl Pooling {
+    /// The enclave's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mean => "mean",
+            Self::Cls => "cls",
+            Self::Last => "last",
+        }
+    }
 }
 
 /// What is asked of users of a model, once for all or once for each.

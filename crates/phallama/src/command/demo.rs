@@ -18,7 +18,7 @@ use self::ledger::Balances;
 use super::chain::{Developer, developer, development_root};
 use super::pod::Place;
 use super::verify::check_table;
-use crate::cli::{CollateralOptions, Demo, Global, PodUp, TermsOptions};
+use crate::cli::{CollateralOptions, Demo, Global, PodUp, PurposeOptions, TermsOptions};
 use crate::context::{Context, USER_KEYSTORE, money};
 use crate::error::CliError;
 use crate::home::ApprovedMeasurement;
@@ -147,6 +147,7 @@ fn pod_options(options: &Demo) -> PodUp {
             lazy: false,
             keep_alive: None,
         },
+        purpose: PurposeOptions::default(),
         slots: 4,
         threads: None,
         memory: None,

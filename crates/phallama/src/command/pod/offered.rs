@@ -8,7 +8,7 @@ use phallama_protocol::ids::Digest32;
 
 use super::Place;
 use super::models::store;
-use crate::cli::PodUp;
+use crate::cli::{PodUp, Pooling};
 use crate::error::CliError;
 use crate::home::PodModel;
 use crate::print::Bytes;
@@ -39,12 +39,15 @@ pub(super) fn models(
 /// What the command line says of each model.
 fn typed(options: &PodUp) -> Result<Vec<PodModel>, CliError> {
     let count = options.models.len();
-    let terms = &options.terms;
+    let (terms, purpose) = (&options.terms, &options.purpose);
+    let pooling = purpose.pooling.map_or("model", Pooling::as_str);
     check_count("--name", options.names.len(), count, count)?;
     check_count("--input-price", terms.input_price.len(), count, 1)?;
     check_count("--output-price", terms.output_price.len(), count, 1)?;
     check_count("--context", terms.context.len(), count, 1)?;
     check_count("--max-output", terms.max_output.len(), count, 1)?;
+    check_count("--projector", purpose.projectors.len(), count, count)?;
+    check_count("--draft-model", purpose.drafts.len(), count, count)?;
     let models = options.models.iter().enumerate();
     let typed = models.map(|(index, model)| PodModel {
         model: model.clone(),
@@ -55,8 +58,9 @@ fn typed(options: &PodUp) -> Result<Vec<PodModel>, CliError> {
         max_output: *of(&terms.max_output, index),
         lazy: terms.lazy,
         keep_alive: terms.keep_alive,
-        projector: None,
-        embeddings: None,
+        projector: purpose.projectors.get(index).cloned(),
+        embeddings: purpose.embeddings.then(|| pooling.to_owned()),
+        draft_model: purpose.drafts.get(index).cloned(),
     });
     Ok(typed.collect())
 }
@@ -101,13 +105,14 @@ fn settings(model: &PodModel, is_only: bool, place: &Place) -> Result<ModelSetti
         max_output_tokens: model.max_output,
         load: model.lazy.then_some(LoadSettings::Request),
         keep_alive_s: model.keep_alive,
-        projector: model.projector.as_deref().map(|path| projector(path, place)).transpose()?,
-        draft: None,
+        projector: model.projector.as_deref().map(|path| companion(path, place)).transpose()?,
+        draft: model.draft_model.as_deref().map(|path| companion(path, place)).transpose()?,
         embeddings: model.embeddings.as_deref().map(embeddings).transpose()?,
     })
 }
 
-fn projector(path: &Path, place: &Place) -> Result<FileSettings, CliError> {
+/// A file that the worker reads beside the weights.
+fn companion(path: &Path, place: &Place) -> Result<FileSettings, CliError> {
     let (path, sha256) = hashed(path, place)?;
     Ok(FileSettings { path, sha256 })
 }
