@@ -163,7 +163,7 @@ pub struct WorkerConfig {
     /// Requests computed at once, per model.
     #[serde(default = "default_slots")]
     pub slots: u32,
-    /// Computing threads per worker; absent: one less than the cores.
+    /// Computing threads per worker; absent: one for each core, one less where there are many.
     #[serde(default)]
     pub threads: Option<u32>,
     /// Requests that may wait for a slot, per model.
@@ -180,7 +180,7 @@ pub struct WorkerConfig {
     /// How long a worker may take to load its model, seconds; absent: 300.
     #[serde(default)]
     pub start_timeout_s: Option<u64>,
-    /// Tokens of a prompt that are computed at a time; absent: 512.
+    /// Tokens of a prompt that are computed at a time; absent: 128.
     #[serde(default)]
     pub batch_tokens: Option<u32>,
 }

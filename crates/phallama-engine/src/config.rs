@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::Memory;
+use crate::cores::computing_threads;
 
 /// Who a request belongs to: the 20-byte address of the paying account. Prefix caches are never
 /// shared between two of them.
@@ -83,13 +84,8 @@ pub struct EngineConfig {
     /// [`EngineError::QueueFull`](crate::EngineError::QueueFull). Half of them, rounded up, may be
     /// of one account.
     pub queue_max: usize,
-    /// Computing threads of the worker; `None` leaves one core of this process to everything else.
-    ///
-    /// The threads wait for one another at every step, so one that is preempted stops them all. On
-    /// two cores beside other busy processes, one thread made 44–89 tokens/s where two made 2–13,
-    /// with or without `--poll 0`; on a quiet machine two make about 100–130. `--prio 2` among
-    /// `extra_args` gave 145–177 under the same load, but it needs CAP_SYS_NICE and starves
-    /// whatever else runs on those cores, this process included.
+    /// Computing threads of the worker; `None`: one for each core, and one less where there are
+    /// many (`docs/decisions/011-all-cores-compute.md`).
     pub threads: Option<u32>,
     /// Directory of the worker's socket; created, and set to mode 0700.
     pub socket_dir: PathBuf,
@@ -145,7 +141,7 @@ impl EngineConfig {
             start_timeout: Duration::from_mins(5),
             stall_timeout: Duration::from_secs(30),
             probe_every: Duration::from_secs(5),
-            batch_tokens: 512,
+            batch_tokens: 128,
             load: Load::AtStart,
             keep_alive: None,
             memory: Memory::new(None),
@@ -161,10 +157,7 @@ impl EngineConfig {
 
     /// The number of computing threads the worker is told to use.
     pub fn threads_resolved(&self) -> u32 {
-        self.threads.unwrap_or_else(|| {
-            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-            u32::try_from(cores - 1).unwrap_or(u32::MAX).max(1)
-        })
+        self.threads.unwrap_or_else(computing_threads)
     }
 }
 

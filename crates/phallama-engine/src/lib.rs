@@ -24,6 +24,7 @@ mod checker;
 mod chunk;
 mod config;
 mod connection;
+mod cores;
 mod decoding;
 mod engine;
 mod error;

@@ -33,6 +33,11 @@ const STDERR_TAIL_BYTES: usize = 4096;
 /// change what it does behind our back, and a library path would put other code into it.
 const ENVIRONMENT: &[&str] = &["CUDA_VISIBLE_DEVICES", "TMPDIR"];
 
+/// How often a computing thread looks whether the others are there, before it lets go of its core.
+/// Many times a token, threads wait for one another; libgomp would have them look for milliseconds,
+/// while the one that they wait for has no core to run on (docs/decisions/011-all-cores-compute.md).
+const SPIN_COUNT: &str = "1000";
+
 /// Programs of util-linux that become the worker. They set what only unsafe code could set between
 /// fork and exec: death with the parent, no new privileges, no core file with prompts in it.
 const LAUNCHERS: &[(&str, &[&str])] = &[
@@ -251,6 +256,7 @@ fn command(config: &EngineConfig, socket: &Path) -> Command {
         .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
         // On an abort ggml would start a debugger on itself.
         .env("GGML_NO_BACKTRACE", "1")
+        .env("GOMP_SPINCOUNT", SPIN_COUNT)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -297,10 +303,6 @@ fn purpose(config: &EngineConfig) -> Vec<OsString> {
     let mut line: Vec<OsString> = Vec::new();
     match &config.serves {
         Serves::Answers { projector, draft } => {
-            // A smaller batch: beside a long prompt other answers get a token for each 128 of its
-            // tokens. With 512 they waited 7.9 s instead of 2.3 s on two busy cores, and the prompt
-            // was computed no faster than 5 %.
-            line.extend(["--batch-size".into(), "128".into()]);
             match projector {
                 Some(file) => line.extend(["--mmproj".into(), file.path.clone().into()]),
                 None => line.push("--no-mmproj".into()),
