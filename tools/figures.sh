@@ -24,7 +24,7 @@ about() {
   local cold='whole transaction, cold slots, distinct users, embedded chain'
   local quoted='cold, P-256 precompile at 6,900 gas; forge, contracts/snapshots/attestation.json'
   local clients='64 clients at once, each waiting for its claim, 9,600 channels, group commit'
-  local turns='SmolLM2-135M Q4_1, greedy, ~64-token prompts, 64-token answers, sides in turns, medians'
+  local turns='SmolLM2-135M Q4_1, greedy, ~64-token prompts, 64-token answers, 16 slots, sides in turns, medians'
   case $1 in
     gas.register_tx) echo "gas	register: one offer; $cold" ;;
     gas.attest_tx) echo "gas	attest: simulated SGX quote, first key, with its PCK certificate; $cold" ;;
@@ -84,10 +84,25 @@ about() {
     registry.first_list_s) echo "s	a client that knows nothing reads 10,000 pods, 9,000 of them dust, from the embedded chain over HTTP, median of 3; $machine" ;;
     path.direct_tokens_per_s) echo "tokens/s	llama-server asked directly, 1 stream; $turns; $machine" ;;
     path.tokens_per_s) echo "tokens/s	private path, class unpaced, 1 stream; $turns; $machine" ;;
+    path.tokens_per_s_4) echo "tokens/s	private path, unpaced, 4 streams at once; $turns; $machine" ;;
+    path.tokens_per_s_8) echo "tokens/s	private path, unpaced, 8 streams at once; $turns; $machine" ;;
+    path.tokens_per_s_16) echo "tokens/s	private path, unpaced, 16 streams at once; $turns; $machine" ;;
     path.throughput_ratio_1) echo "ratio	private ÷ direct, from call to accepted receipt, unpaced, 1 stream; $turns" ;;
-    path.throughput_ratio_4) echo "ratio	private ÷ direct, unpaced, 4 streams at once; $turns" ;;
+    path.throughput_ratio_4) echo "ratio	private ÷ direct, unpaced, 4 streams at once, until the last is complete; $turns" ;;
+    path.throughput_ratio_8) echo "ratio	private ÷ direct, unpaced, 8 streams at once, until the last is complete; $turns" ;;
+    path.throughput_ratio_16) echo "ratio	private ÷ direct, unpaced, 16 streams at once, until the last is complete; $turns" ;;
     path.direct_ttft_ms) echo "ms	llama-server asked directly, call to first text; $turns; $machine" ;;
     path.ttft_added_ms) echo "ms	private − direct, call to first text without the prompt's computation, unpaced; $turns; $machine" ;;
+    path.ttft_loaded_added_ms) echo "ms	the same, while 4 other answers are computed; $turns; $machine" ;;
+    path.turn2_ttft_ratio) echo "ratio	private ÷ direct, call to first text of a second turn whose first is in the slot; $turns" ;;
+    path.prefill_ratio) echo "ratio	private ÷ direct, tokens/s of a prompt of ~800 tokens until its first text; $turns" ;;
+    path.prefill_per_s) echo "tokens/s	private path, prompt of ~800 tokens until its first text; $turns; $machine" ;;
+    path.peak_mib) echo "MiB	most resident memory of phallama-enclave, and of the process with host, client, embedded chain and bench, added; without workers; after the path bench" ;;
+    path.same_text) echo "ratio	of the prompts whose answers are the same, private and direct, 1 stream; $turns" ;;
+    ollama.throughput_ratio_1) echo "ratio	private ÷ a real Ollama v0.34.0 (native API, OLLAMA_NUM_PARALLEL=16), unpaced, 1 stream; $turns" ;;
+    ollama.throughput_ratio_4) echo "ratio	the same, 4 streams at once; $turns" ;;
+    ollama.throughput_ratio_8) echo "ratio	the same, 8 streams at once; $turns" ;;
+    ollama.ttft_ratio) echo "ratio	a real Ollama's call to first text ÷ the private path's, unpaced, 1 stream; $turns" ;;
     path.std_ttft_added_ms) echo "ms	the same, class std (a frame every 100 ms); $turns" ;;
     path.std_last_token_added_ms) echo "ms	private − direct, call to last text, class std; $turns" ;;
     path.std_total_added_ms) echo "ms	private − direct, call to accepted receipt, class std; $turns" ;;
@@ -224,6 +239,7 @@ part_path() {
   PHALLAMA_LLAMA_SERVER=${PHALLAMA_LLAMA_SERVER:-$(tools/setup.sh llama-server)}
   export PHALLAMA_MODEL PHALLAMA_LLAMA_SERVER
   cargo build --quiet --locked --package phallama-enclave --bins
+  # About 9 minutes; without PHALLAMA_OLLAMA the bench says that no Ollama was asked.
   bench phallama path | record_json
 }
 

@@ -16,15 +16,14 @@ use phallama_host::config::{
 };
 use phallama_host::{Pod, PodConfig};
 use phallama_protocol::eip712::OpenAccount;
-use phallama_protocol::frames::FrameClass;
-use phallama_protocol::ids::{Amount, Digest32};
+use phallama_protocol::ids::Amount;
 use phallama_protocol::keys::Signer;
-use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use crate::measured::Side;
-use crate::prompts::body;
+use crate::processes::{CommandLine, child};
+use crate::prompts::Question;
 use crate::setting::{CONTEXT_TOKENS, Failure, MODEL_NAME, SLOTS, Setting};
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -53,24 +52,21 @@ impl Private {
     }
 
     /// One answer, read to its accepted receipt and to the end of its padding.
-    pub(crate) async fn ask(&self, prompt: &str, class: FrameClass) -> Result<Side, Failure> {
-        let options = AskOptions { class: Some(class), ..AskOptions::default() };
+    pub(crate) async fn ask(&self, question: &Question) -> Result<Side, Failure> {
+        let options = AskOptions { class: Some(question.class), ..AskOptions::default() };
         let mut side = Side::default();
         let began = Instant::now();
-        let asked = self.client.ask(Method::Chat, MODEL_NAME, body(prompt), options).await;
+        let asked = self.client.ask(Method::Chat, MODEL_NAME, question.body(), options).await;
         let mut answer = asked?;
         while let Some(event) = answer.next().await {
             match event? {
-                AnswerEvent::Content(_) => {
-                    side.last_token = began.elapsed();
-                    if side.first_token.is_zero() {
-                        side.first_token = side.last_token;
-                    }
-                }
+                AnswerEvent::Content(text) => side.read(&text, began.elapsed()),
                 AnswerEvent::Finished(finished) => {
                     side.total = began.elapsed();
                     side.prompt_ms = f64::from(finished.prompt_ms);
                     side.tokens = finished.usage.completion_tokens;
+                    side.prompt_tokens = finished.usage.prompt_tokens;
+                    side.cached_tokens = finished.usage.cached_tokens;
                     side.up = finished.wire_bytes_up;
                     break;
                 }
@@ -81,23 +77,14 @@ impl Private {
         Ok(side)
     }
 
-    /// Resident memory of the enclave program, without its worker.
-    pub(crate) fn enclave_memory_mib(&self) -> Result<f64, Failure> {
-        let this = std::process::id().to_string();
-        for entry in std::fs::read_dir("/proc")? {
-            let status = std::fs::read_to_string(entry?.path().join("status")).unwrap_or_default();
-            let field = |name: &str| {
-                let line = status.lines().find_map(|line| line.strip_prefix(name));
-                line.map(|rest| rest.trim_start_matches(':').trim())
-            };
-            // The kernel cuts names to 15 bytes.
-            if field("PPid") == Some(&this) && field("Name") == Some("phallama-enclav") {
-                let resident = field("VmRSS").and_then(|text| text.split(' ').next());
-                let kib: u32 = resident.ok_or("no VmRSS of the enclave program")?.parse()?;
-                return Ok(f64::from(kib) / 1_024.0);
-            }
-        }
-        Err(format!("no enclave program runs for {}", self.pod.url()).into())
+    /// The enclave program.
+    pub(crate) fn enclave(&self) -> Result<u32, Failure> {
+        child(std::process::id(), "phallama-enclav")
+    }
+
+    /// How the enclave started its worker.
+    pub(crate) fn worker(&self) -> Result<CommandLine, Failure> {
+        CommandLine::of(child(self.enclave()?, "llama-server")?)
     }
 
     pub(crate) async fn stop(self) -> Result<(), Failure> {
@@ -145,11 +132,10 @@ async fn client(chain: &Chain, pod: &Pod, folder: &Path) -> Result<Client, Failu
 
 fn pod_config(setting: &Setting, chain: ChainConfig, folder: &Path) -> Result<PodConfig, Failure> {
     let operator = signer(1);
-    let weights = std::fs::read(&setting.model)?;
     let model = ModelSettings {
         model: MODEL_NAME.to_owned(),
         model_path: setting.model.clone(),
-        weights_sha256: Digest32(Sha256::digest(weights).into()),
+        weights_sha256: setting.weights_sha256,
         input_price_per_mtok: Amount::from(100_000),
         output_price_per_mtok: Amount::from(400_000),
         context_tokens: CONTEXT_TOKENS,
@@ -164,7 +150,7 @@ fn pod_config(setting: &Setting, chain: ChainConfig, folder: &Path) -> Result<Po
         path: setting.llama_server.clone(),
         args: Vec::new(),
         slots: Some(SLOTS),
-        threads: Some(setting.threads),
+        threads: setting.threads,
         queue_max: None,
         ..WorkerSettings::default()
     };

@@ -1,39 +1,93 @@
-//! What both sides run on.
+//! What all sides run on.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
+
+use phallama_host::models::file_digest;
+use phallama_protocol::ids::Digest32;
+
+use crate::note;
 
 pub(crate) type Failure = Box<dyn std::error::Error>;
 
-/// Answers computed at once.
-pub(crate) const SLOTS: u32 = 4;
+/// Answers computed at once, by every side.
+pub(crate) const SLOTS: u32 = 16;
 /// Tokens of one request, prompt and answer.
 pub(crate) const CONTEXT_TOKENS: u32 = 1_024;
 pub(crate) const MODEL_NAME: &str = "smollm2:135m";
+/// How long a server may take to load its model.
+pub(crate) const LOADED_WITHIN: Duration = Duration::from_mins(2);
+/// Rounds of a part, however little time it has.
+const ROUNDS_MIN: usize = 3;
+/// Of all parts together, where nothing else is asked for.
+const MINUTES: f64 = 8.0;
+const MINUTES_QUICK: f64 = 1.0;
 
-/// The parts that are the same for both sides.
+/// The parts that are the same for all sides.
 pub(crate) struct Setting {
     pub(crate) model: PathBuf,
+    pub(crate) weights_sha256: Digest32,
     pub(crate) llama_server: PathBuf,
-    /// Computing threads: one core is left to everything else, as the engine does by default.
-    pub(crate) threads: u32,
-    /// Answers counted per class.
-    pub(crate) rounds: usize,
+    /// A real Ollama.
+    pub(crate) ollama: Option<PathBuf>,
+    /// Computing threads; absent: what the enclave takes.
+    pub(crate) threads: Option<u32>,
+    /// Time for all parts.
+    minutes: f64,
 }
 
 impl Setting {
     pub(crate) fn from_environment() -> Result<Self, Failure> {
-        let rounds = match std::env::var("PHALLAMA_BENCH_ROUNDS") {
-            Ok(text) => text.parse()?,
-            Err(_) => 20,
-        };
-        let cores = std::thread::available_parallelism()?.get();
+        let is_quick = std::env::args().any(|argument| argument == "--quick");
+        let minutes = if is_quick { MINUTES_QUICK } else { MINUTES };
+        let ollama = std::env::var_os("PHALLAMA_OLLAMA").map(PathBuf::from);
+        if ollama.is_none() {
+            note("path: NOT MEASURED: a real Ollama, because PHALLAMA_OLLAMA does not name one");
+        }
+        let model = given_or_set_up("PHALLAMA_MODEL", "model")?;
+        let folder = tempfile::tempdir()?;
         Ok(Self {
-            model: given_or_set_up("PHALLAMA_MODEL", "model")?,
+            weights_sha256: file_digest(&model, &folder.path().join("digests.json"), |_, _| {})?,
+            model,
             llama_server: given_or_set_up("PHALLAMA_LLAMA_SERVER", "llama-server")?,
-            threads: u32::try_from(cores - 1)?.max(1),
-            rounds,
+            ollama,
+            threads: number("PHALLAMA_BENCH_THREADS")?,
+            minutes: number("PHALLAMA_BENCH_MINUTES")?.unwrap_or(minutes),
         })
+    }
+
+    /// The time of a part that is to take so much of the whole.
+    pub(crate) fn share(&self, of_all: f64) -> Budget {
+        let time = Duration::from_secs_f64(self.minutes * 60.0 * of_all);
+        Budget { until: Instant::now() + time, rounds: 0 }
+    }
+}
+
+/// How many rounds a part has time for.
+pub(crate) struct Budget {
+    until: Instant,
+    rounds: usize,
+}
+
+impl Iterator for Budget {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        if self.rounds >= ROUNDS_MIN && Instant::now() >= self.until {
+            return None;
+        }
+        self.rounds += 1;
+        Some(self.rounds)
+    }
+}
+
+fn number<T: std::str::FromStr<Err: std::error::Error + 'static>>(
+    variable: &str,
+) -> Result<Option<T>, Failure> {
+    match std::env::var(variable) {
+        Ok(text) => Ok(Some(text.parse()?)),
+        Err(_) => Ok(None),
     }
 }
 
