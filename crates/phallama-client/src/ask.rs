@@ -34,6 +34,11 @@ pub struct AskOptions {
     pub request_id: Option<RequestId>,
 }
 
+/// Most caps that are signed for one request. Requests that begin together reach the enclave in any
+/// order; one that it refuses, because its cap leaves out another that overtook it, is not in
+/// flight until it is signed anew, and caps that are signed meanwhile leave it out.
+const CAPS_MAX: u32 = 5;
+
 /// What became of one attempt at one pod.
 enum Attempt {
     /// The first part of the answer is here.
@@ -153,7 +158,7 @@ impl Client {
         }
     }
 
-    /// One pod: at most one retry for a stale key and one for a stale amount.
+    /// One pod: at most one retry for a stale key, and [`CAPS_MAX`] caps.
     async fn ask_pod(
         &self,
         candidate: &Candidate,
@@ -166,7 +171,7 @@ impl Client {
         // The same id on every attempt, so that no attempt can be charged beside another.
         let (is_named, mut request_id) =
             (request_id.is_some(), request_id.unwrap_or_else(|| RequestId(random_bytes())));
-        let (mut key_may_be_stale, mut amount_may_be_stale, mut before) = (true, true, None);
+        let (mut key_may_be_stale, mut caps_left, mut before) = (true, CAPS_MAX, None);
         loop {
             // Terms are those of the verified record, which may be newer than the list.
             let offer = offer_of(&pod, &candidate.offer.model)?;
@@ -198,8 +203,8 @@ impl Client {
                     second.finish(lost()).await?;
                     return Err(unauthenticated(pod.record().pod_id, Code::UnknownKey, 0));
                 }
-                Attempt::Behind(behind, _) if amount_may_be_stale => {
-                    amount_may_be_stale = false;
+                Attempt::Behind(behind, _) if caps_left > 1 => {
+                    caps_left -= 1;
                     self.catch_up(pod.record().pod_id, behind).await?;
                 }
                 Attempt::Behind(_, error) => return Err(error),

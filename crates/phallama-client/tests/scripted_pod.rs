@@ -218,6 +218,19 @@ async fn the_pods_amount_is_adopted_as_far_as_a_lost_answer_explains_it() {
 }
 
 #[tokio::test]
+async fn a_cap_that_others_overtook_is_signed_anew_a_few_times() {
+    let (_world, pod, client) = scripted([]).await;
+    let overtaken = |times| (0..times).map(|_| Act::Error(Code::CapTooLow, 0)).collect::<Vec<_>>();
+    pod.script(overtaken(4));
+    ask(&client, 8).await.unwrap();
+    assert_eq!(pod.posts(), 5);
+    pod.script(overtaken(5));
+    failed(&client).await;
+    assert_eq!(pod.posts(), 10, "and then no more");
+    assert_eq!(client.balance().await.unwrap().channels[0].charged, COST.into());
+}
+
+#[tokio::test]
 async fn an_unused_reserve_cannot_be_taken_by_saying_so() {
     let (_world, pod, client) = scripted([]).await;
     ask(&client, 8).await.unwrap();
