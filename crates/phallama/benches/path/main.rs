@@ -79,7 +79,7 @@ async fn measure(
     let second = second.ratio(PRIVATE_TO_DIRECT, Side::first_token_ms);
     figures.push(figure("path.turn2_ttft_ratio", second, "ratio"));
     figures.push(figure("path.same_text", same_text([&one, &paced]), "ratio"));
-    figures.extend(memory(sides)?);
+    figures.extend(memory()?);
     if all.contains(&Name::Ollama) {
         figures.extend(beside_ollama(&one, &four, &eight));
     }
@@ -145,8 +145,8 @@ fn same_text<const N: usize>(parts: [&Rounds; N]) -> f64 {
     same as f64 / all as f64
 }
 
-fn memory(sides: &Sides) -> Result<Vec<Figure>, Failure> {
-    let enclave = sides.private.enclave()?;
+fn memory() -> Result<Vec<Figure>, Failure> {
+    let enclave = processes::enclave()?;
     let peak = processes::peak_mib(enclave)? + processes::peak_mib(std::process::id())?;
     Ok(vec![
         figure("memory.enclave_mib", processes::resident_mib(enclave)?, "MiB"),

@@ -69,7 +69,7 @@ impl Side {
             tokens: answers.iter().map(|side| side.tokens).sum(),
             up: answers.iter().map(|side| side.up).sum(),
             down: answers.iter().map(|side| side.down).sum(),
-            text: answers.iter().map(|side| format!("{}\n", side.text)).collect(),
+            text: answers.iter().map(|side| side.text.as_str()).collect::<Vec<_>>().join("\n"),
             ..Self::default()
         }
     }

@@ -22,7 +22,6 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use crate::measured::Side;
-use crate::processes::{CommandLine, child};
 use crate::prompts::Question;
 use crate::setting::{CONTEXT_TOKENS, Failure, MODEL_NAME, SLOTS, Setting};
 
@@ -75,16 +74,6 @@ impl Private {
         }
         side.down = answer.drained().await?;
         Ok(side)
-    }
-
-    /// The enclave program.
-    pub(crate) fn enclave(&self) -> Result<u32, Failure> {
-        child(std::process::id(), "phallama-enclav")
-    }
-
-    /// How the enclave started its worker.
-    pub(crate) fn worker(&self) -> Result<CommandLine, Failure> {
-        CommandLine::of(child(self.enclave()?, "llama-server")?)
     }
 
     pub(crate) async fn stop(self) -> Result<(), Failure> {

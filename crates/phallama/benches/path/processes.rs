@@ -14,7 +14,7 @@ pub(crate) struct CommandLine {
 }
 
 impl CommandLine {
-    pub(crate) fn of(process: u32) -> Result<Self, Failure> {
+    fn of(process: u32) -> Result<Self, Failure> {
         let mut arguments = strings(std::fs::read(format!("/proc/{process}/cmdline"))?);
         if arguments.is_empty() {
             return Err("the worker has no command line".into());
@@ -59,8 +59,18 @@ fn strings(bytes: Vec<u8>) -> Vec<OsString> {
     parts.map(|part| OsString::from_vec(part.to_vec())).collect()
 }
 
+/// The enclave program, which the host in this process has started.
+pub(crate) fn enclave() -> Result<u32, Failure> {
+    child(std::process::id(), "phallama-enclav")
+}
+
+/// How the enclave started its worker.
+pub(crate) fn worker() -> Result<CommandLine, Failure> {
+    CommandLine::of(child(enclave()?, "llama-server")?)
+}
+
 /// The child of a process whose name begins like this. The kernel cuts names to 15 bytes.
-pub(crate) fn child(parent: u32, name: &str) -> Result<u32, Failure> {
+fn child(parent: u32, name: &str) -> Result<u32, Failure> {
     for entry in std::fs::read_dir("/proc")? {
         let Ok(process) = entry?.file_name().to_string_lossy().parse() else { continue };
         let is_child = field(process, "PPid") == Some(parent.to_string());

@@ -4,11 +4,11 @@ use futures::future::try_join_all;
 
 use crate::direct::Direct;
 use crate::measured::{Name, Round, Side};
-use crate::note;
 use crate::ollama::Ollama;
 use crate::private::Private;
 use crate::prompts::{Prompts, Question};
 use crate::setting::{Failure, SLOTS, Setting};
+use crate::{note, processes};
 
 /// Everybody who is asked.
 pub(crate) struct Sides {
@@ -21,7 +21,7 @@ impl Sides {
     pub(crate) async fn start(setting: &Setting) -> Result<Self, Failure> {
         note("path: starting a chain, a pod, and llama-server as the pod runs it");
         let private = Private::start(setting).await?;
-        let worker = private.worker()?;
+        let worker = processes::worker()?;
         note(&format!("path: {} {}", worker.program.display(), worker.text()));
         let direct = Direct::start(&worker).await?;
         let ollama = match &setting.ollama {
