@@ -94,8 +94,9 @@ pub struct EngineConfig {
     pub extra_args: Vec<OsString>,
     /// How long a started worker may take until its model is loaded.
     pub start_timeout: Duration,
-    /// How long a running request may go without a byte from the worker. While it computes a
-    /// prompt, it reports after every `batch_tokens`.
+    /// How long a worker may tell nobody anything while requests run; one that is told nothing for
+    /// ten times as long is lost, whatever others are told. While the worker computes a prompt, it
+    /// reports after every `batch_tokens`.
     pub stall_timeout: Duration,
     /// How often the worker is asked whether it is well, and how long it may take to say so. One
     /// that misses three in a row is replaced.

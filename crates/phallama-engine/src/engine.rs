@@ -330,12 +330,12 @@ pub(crate) async fn begin(
     body: Vec<u8>,
     stall_timeout: Duration,
 ) -> Result<Exchange, EngineError> {
-    let answer = tokio::time::timeout(stall_timeout, post(&worker.socket, path, body)).await;
+    let answer = worker.signs.within(stall_timeout, post(&worker.socket, path, body)).await;
     match answer {
-        Ok(Ok(exchange)) if exchange.status == 200 => Ok(exchange),
-        Ok(Ok(exchange)) => Err(refusal(exchange, stall_timeout).await),
-        Ok(Err(NoAnswer)) => Err(EngineError::Truncated { completion_tokens: 0 }),
-        Err(_) => {
+        Some(Ok(exchange)) if exchange.status == 200 => Ok(exchange),
+        Some(Ok(exchange)) => Err(refusal(exchange, stall_timeout).await),
+        Some(Err(NoAnswer)) => Err(EngineError::Truncated { completion_tokens: 0 }),
+        None => {
             worker.restart();
             Err(EngineError::Stalled { after: stall_timeout })
         }

@@ -45,6 +45,7 @@ mod messages;
 mod pattern;
 mod request;
 mod schema;
+mod signs;
 mod slots;
 mod sse;
 mod stream;

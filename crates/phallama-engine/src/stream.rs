@@ -99,11 +99,12 @@ impl ChatStream {
                 Err(error) => return Some(Err(error)),
             },
         };
-        let frame = tokio::time::timeout(self.stall_timeout, exchange.body.frame()).await;
+        let told = exchange.body.frame();
+        let frame = running.worker.signs.within(self.stall_timeout, told).await;
         Some(match frame {
-            Ok(Some(Ok(frame))) => Ok(frame.into_data().unwrap_or_default()),
-            Ok(None | Some(Err(_))) => Err(truncated),
-            Err(_) => {
+            Some(Some(Ok(frame))) => Ok(frame.into_data().unwrap_or_default()),
+            Some(None | Some(Err(_))) => Err(truncated),
+            None => {
                 running.worker.restart();
                 Err(EngineError::Stalled { after: self.stall_timeout })
             }

@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use crate::config::{Load, ModelState, WorkerFacts};
 use crate::connection::is_healthy;
 use crate::memory::{Seat, Tenant};
+use crate::signs::Signs;
 use crate::weights::check_weights;
 use crate::worker::{Progress, Spawner, Worker, version};
 use crate::{EngineConfig, EngineError, StartProgress};
@@ -67,6 +68,8 @@ pub(crate) struct ReadyWorker {
     pub(crate) socket: PathBuf,
     pub(crate) pid: u32,
     pub(crate) facts: Arc<WorkerFacts>,
+    /// What requests have heard of it.
+    pub(crate) signs: Arc<Signs>,
     generation: u64,
     orders: mpsc::Sender<Order>,
 }
@@ -417,6 +420,7 @@ impl Keeper {
             socket: worker.socket().to_owned(),
             pid: worker.pid(),
             facts: worker.facts(),
+            signs: Arc::default(),
             generation: self.generation,
             orders: self.send_order.clone(),
         }));
