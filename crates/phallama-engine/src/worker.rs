@@ -35,7 +35,7 @@ const ENVIRONMENT: &[&str] = &["CUDA_VISIBLE_DEVICES", "TMPDIR"];
 
 /// How often a computing thread looks whether the others are there, before it lets go of its core.
 /// Many times a token, threads wait for one another; libgomp would have them look for milliseconds,
-/// while the one that they wait for has no core to run on (docs/decisions/011-all-cores-compute.md).
+/// while the one that they wait for has no core to run on: docs/decisions/011-all-cores-compute.md
 const SPIN_COUNT: &str = "1000";
 
 /// Programs of util-linux that become the worker. They set what only unsafe code could set between
