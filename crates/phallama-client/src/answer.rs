@@ -20,6 +20,7 @@ use reqwest::Response;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::ClientError;
+use crate::health::Visit;
 use crate::ledger::Outcome;
 use crate::pod_http::chain_of;
 use crate::promise::{Promise, lost};
@@ -283,16 +284,16 @@ pub(crate) struct Begun {
 }
 
 /// Hands the rest of an answer to a task and returns the app's end of it.
-pub(crate) fn start(begun: Begun) -> Answer {
+pub(crate) fn start(begun: Begun, mut visit: Visit) -> Answer {
     let (events, app) = mpsc::unbounded_channel();
     let (drained_at, drained) = oneshot::channel();
     let pod_id = begun.agreed.pod.record().pod_id;
     let request_id = begun.promise.request_id();
     tokio::spawn(async move {
-        match Box::pin(relay(begun, &events)).await {
+        match Box::pin(relay(begun, &events, &mut visit)).await {
             // Read on before the app's end of the channel closes, whether or not it still listens.
             Ok(mut reading) => {
-                drop(events);
+                drop((events, visit));
                 let drained = drain(&mut reading).await;
                 if let Err(error) = &drained {
                     tracing::warn!(%error, "the padding after an answer was not as it should be");
@@ -300,6 +301,8 @@ pub(crate) fn start(begun: Begun) -> Answer {
                 let _ = drained_at.send(drained);
             }
             Err(error) => {
+                // Whoever asks again after the error finds the pod at rest.
+                drop(visit);
                 let _ = events.send(Err(error));
             }
         }
@@ -310,7 +313,19 @@ pub(crate) fn start(begun: Begun) -> Answer {
 type App = mpsc::UnboundedSender<Result<AnswerEvent, ClientError>>;
 
 /// Passes an answer on up to its authenticated end; what remains to be read is padding.
-async fn relay(begun: Begun, app: &App) -> Result<Reading, ClientError> {
+async fn relay(begun: Begun, app: &App, visit: &mut Visit) -> Result<Reading, ClientError> {
+    let told = Box::pin(passed_on(begun, app)).await;
+    match &told {
+        Ok((_, tokens)) => visit.finished(*tokens, Instant::now()),
+        // An app that goes away is no fault of the pod.
+        Err(_) if app.is_closed() => {}
+        Err(_) => visit.failed(Instant::now()),
+    }
+    told.map(|(reading, _)| reading)
+}
+
+/// The same, with the number of tokens of the answer.
+async fn passed_on(begun: Begun, app: &App) -> Result<(Reading, u32), ClientError> {
     let Begun { mut reading, first, created_unix_s, promise, agreed } = begun;
     let _ =
         app.send(Ok(AnswerEvent::Started(Box::new(started(&promise, &agreed, created_unix_s)))));
@@ -329,8 +344,9 @@ async fn relay(begun: Begun, app: &App) -> Result<Reading, ClientError> {
             }
             Message::End(receipt) => {
                 let finished = settle(&reading, promise, agreed, receipt, &tally).await?;
+                let tokens = finished.usage.completion_tokens;
                 let _ = app.send(Ok(AnswerEvent::Finished(Box::new(finished))));
-                return Ok(reading);
+                return Ok((reading, tokens));
             }
             Message::Error(error) => {
                 promise.finish(failed(error.code)).await?;

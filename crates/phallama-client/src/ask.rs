@@ -1,6 +1,7 @@
 //! Asking: choose a pod, promise the payment, seal, send, and begin to read.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use phallama_protocol::frames::{ClientExchange, FrameClass, Message};
 use phallama_protocol::ids::{Amount, PodId, RequestId};
@@ -11,9 +12,10 @@ use phallama_protocol::request::{Method, RequestPlain, SealError, seal_request};
 use serde_json::Value;
 
 use crate::answer::{self, Answer, Begun, Reading};
-use crate::client::Client;
+use crate::client::{Client, now_unix_s};
 use crate::directory::Candidate;
 use crate::error::{ClientError, PodFailure};
+use crate::health::Visit;
 use crate::keystore::random_bytes;
 use crate::ledger::{Outcome, Repeated};
 use crate::pod_http::{PodAddress, Posted};
@@ -38,6 +40,15 @@ pub struct AskOptions {
 /// order; one that it refuses, because its cap leaves out another that overtook it, is not in
 /// flight until it is signed anew, and caps that are signed meanwhile leave it out.
 const CAPS_MAX: u32 = 5;
+
+/// One question for one pod.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    candidate: &'a Candidate,
+    question: &'a Question,
+    class: FrameClass,
+    request_id: Option<RequestId>,
+}
 
 /// What became of one attempt at one pod.
 enum Attempt {
@@ -100,8 +111,10 @@ impl Client {
         let question = Question::new(method, model, body)?;
         let class = options.class.unwrap_or_else(|| self.class_of(method));
         let (request_id, only) = self.request_of(&options).await?;
+        let beginnings = self.inner.conversations.beginnings(model, &question);
+        let mut draw = self.draw(model, &beginnings).await?;
         let mut failures = Vec::new();
-        for candidate in self.candidates(model).await? {
+        for candidate in draw.candidates() {
             if only.is_some_and(|only| only != candidate.record.pod_id) {
                 continue;
             }
@@ -110,14 +123,17 @@ impl Client {
                 failures.push(PodFailure { pod, url, error: distrusted(pod) });
                 continue;
             }
-            match Box::pin(self.ask_pod(&candidate, &question, class, request_id, fate)).await {
-                Ok(answer) => {
-                    self.remember_success(pod);
-                    return Ok(answer);
+            let asked = Asked { candidate: &candidate, question: &question, class, request_id };
+            let mut visit = self.inner.health.visit(pod, Instant::now());
+            match Box::pin(self.ask_pod(asked, fate, &mut visit)).await {
+                Ok(begun) => {
+                    let (identity, now) = (begun.agreed.pod.key().identity, Instant::now());
+                    self.inner.conversations.goes_on(&beginnings, pod, identity, now);
+                    return Ok(answer::start(*begun, visit));
                 }
                 Err(error) if error.another_pod_may_help() => {
                     if !of_the_wallet(&error) {
-                        self.remember_failure(pod).await;
+                        self.remember_failure(&visit, &error).await;
                     }
                     // It may have been charged there: the id goes to no other pod.
                     if self.request_of(&options).await?.1 != only {
@@ -128,6 +144,8 @@ impl Client {
                 Err(error) => return Err(error),
             }
         }
+        let named = |failure: &PodFailure| only.is_none_or(|only| only == failure.pod);
+        failures.extend(std::mem::take(&mut draw.refused).into_iter().filter(named));
         Err(nobody(model, only, failures))
     }
 
@@ -161,12 +179,11 @@ impl Client {
     /// One pod: at most one retry for a stale key, and [`CAPS_MAX`] caps.
     async fn ask_pod(
         &self,
-        candidate: &Candidate,
-        question: &Question,
-        class: FrameClass,
-        request_id: Option<RequestId>,
+        asked: Asked<'_>,
         fate: &Fate,
-    ) -> Result<Answer, ClientError> {
+        visit: &mut Visit,
+    ) -> Result<Box<Begun>, ClientError> {
+        let Asked { candidate, question, class, request_id } = asked;
         let mut pod = self.verified(&candidate.record).await?;
         // The same id on every attempt, so that no attempt can be charged beside another.
         let (is_named, mut request_id) =
@@ -174,7 +191,7 @@ impl Client {
         let (mut key_may_be_stale, mut caps_left, mut before) = (true, CAPS_MAX, None);
         loop {
             // Terms are those of the verified record, which may be newer than the list.
-            let offer = offer_of(&pod, &candidate.offer.model)?;
+            let offer = self.offer_of(&pod, &candidate.offer.model)?;
             let promised = self.promise_sized(&pod, &offer, question, request_id, before).await;
             let (sized, mut promise) = match promised {
                 // At new prices it is another request, beside which the first stays at risk.
@@ -190,8 +207,12 @@ impl Client {
             if before.is_some() {
                 promise.repeats();
             }
+            visit.sent(Instant::now());
             match self.attempt(&pod, offer, question.method, class, sized, promise).await? {
-                Attempt::Begun(begun) => return Ok(answer::start(*begun)),
+                Attempt::Begun(begun) => {
+                    visit.began(Instant::now());
+                    return Ok(begun);
+                }
                 Attempt::UnknownKey(first) if key_may_be_stale => {
                     (key_may_be_stale, before) = (false, Some(first.reserve()));
                     // Anybody could have said so: it may have been charged. The retry has the same
@@ -302,6 +323,18 @@ impl Client {
         }
     }
 
+    /// What the verified record asks for the model; it has to suit as the listed one did.
+    fn offer_of(&self, pod: &VerifiedPod, model: &str) -> Result<Offer, ClientError> {
+        let (record, config) = (pod.record(), &self.inner.config);
+        let offer = record.offers.iter().find(|offer| offer.model == model);
+        let gone = || unauthenticated(record.pod_id, Code::ModelNotFound, 0);
+        let offer = offer.cloned().ok_or_else(gone)?;
+        match config.pods.unsuitable(record, &offer, &config.trust, now_unix_s()) {
+            None => Ok(offer),
+            Some(why) => Err(ClientError::PodUnsuitable { pod: record.pod_id, why }),
+        }
+    }
+
     fn silence(&self, class: FrameClass) -> std::time::Duration {
         let timeouts = &self.inner.config.timeouts;
         if class.tick_ms().is_some() { timeouts.silence } else { timeouts.answer }
@@ -357,12 +390,6 @@ async fn begin(
     }
 }
 
-fn offer_of(pod: &VerifiedPod, model: &str) -> Result<Offer, ClientError> {
-    let offer = pod.record().offers.iter().find(|offer| offer.model == model);
-    let gone = || unauthenticated(pod.record().pod_id, Code::ModelNotFound, 0);
-    offer.cloned().ok_or_else(gone)
-}
-
 /// The only place that seals: it takes a pod that was verified.
 fn seal(pod: &VerifiedPod, plain: &RequestPlain) -> Result<(Vec<u8>, ClientExchange), ClientError> {
     let mut rng = UnwrapErr(getrandom::SysRng);
@@ -404,18 +431,29 @@ fn unauthenticated(pod: PodId, code: Code, retry_after_ms: u32) -> ClientError {
     }
 }
 
-/// Whether the error is about the user's own money and not about the pod.
+/// Whether the error is about the user's own money or wishes and not about the pod.
 fn of_the_wallet(error: &ClientError) -> bool {
-    matches!(error, ClientError::BalanceTooLow { .. } | ClientError::LimitExceeded { .. })
+    matches!(
+        error,
+        ClientError::BalanceTooLow { .. }
+            | ClientError::LimitExceeded { .. }
+            | ClientError::ChannelExiting { .. }
+            | ClientError::PodUnsuitable { .. }
+    )
 }
 
 /// The one error for a request that nobody answered.
 fn nobody(model: &str, only: Option<PodId>, mut failures: Vec<PodFailure>) -> ClientError {
+    let is_tried =
+        |failure: &PodFailure| !matches!(failure.error, ClientError::PodUnsuitable { .. });
+    let tried = failures.iter().filter(|failure| is_tried(failure)).count();
     let too_low = |failure: &PodFailure| of_the_wallet(&failure.error);
     match (failures.len(), only) {
         (0, Some(pod)) => ClientError::PodUnknown(pod),
-        (1, _) => failures.remove(0).error,
-        (n, _) if n > 0 && failures.iter().all(too_low) => failures.remove(0).error,
+        (1, Some(_)) => failures.remove(0).error,
+        // Those that were tried come first.
+        _ if tried == 1 => failures.remove(0).error,
+        _ if tried > 0 && failures.iter().take(tried).all(too_low) => failures.remove(0).error,
         _ => ClientError::NoPod { model: model.to_owned(), refused: failures },
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use phallama_attest::Evidence;
 use phallama_attest::onchain::OnChainQuote;
@@ -13,16 +13,15 @@ use phallama_protocol::keys::Signer;
 
 use crate::check::{Refusal, VouchedBy};
 use crate::config::{ClientConfig, SpendLimits};
-use crate::directory::{self, Candidate, Directory, ModelListing};
+use crate::conversation::Conversations;
+use crate::directory::{self, Directory, ModelListing};
 use crate::dossier::{Audit, DeploymentFacts, Dossier, MachineFacts};
 use crate::error::ClientError;
+use crate::health::Health;
 use crate::ledger::{AccountKey, Ledger, LedgerError};
 use crate::once::Named;
 use crate::pod_http::{PodAddress, PodHttp};
 use crate::verify::{self, VerifiedPod};
-
-/// How long a pod that failed is asked last.
-const COOL_DOWN: Duration = Duration::from_secs(30);
 
 /// One user's way to the pods of one deployment. Clones share everything.
 #[derive(Clone)]
@@ -38,11 +37,14 @@ pub(crate) struct Inner {
     user: UserKey,
     /// Those of the configuration until they are set.
     limits: Mutex<SpendLimits>,
-    directory: Directory,
+    pub(crate) directory: Directory,
     verified: Mutex<HashMap<PodId, Slot>>,
     /// Requests that apps have named.
     pub(crate) named: Named,
-    failed: Mutex<HashMap<PodId, Instant>>,
+    /// What was seen of each pod.
+    pub(crate) health: Health,
+    /// Which pod each conversation is with.
+    pub(crate) conversations: Conversations,
     /// Pods that claimed what cannot be.
     pub(crate) misbehaved: Misbehaved,
     /// Channels whose chain side was read by this process.
@@ -118,7 +120,8 @@ impl Client {
             directory: Directory::default(),
             verified: Mutex::default(),
             named: Named::default(),
-            failed: Mutex::default(),
+            health: Health::default(),
+            conversations: Conversations::default(),
             misbehaved: Arc::new(Mutex::new(misbehaved)),
             observed: Mutex::default(),
             token: tokio::sync::OnceCell::new(),
@@ -229,41 +232,24 @@ impl Client {
         self.inner.chain.pod(pod).await?.ok_or(ClientError::PodUnknown(pod))
     }
 
-    /// Pods that may be asked for `model`, best first: cheapest first, those that just failed last.
-    pub(crate) async fn candidates(&self, model: &str) -> Result<Vec<Candidate>, ClientError> {
-        let (records, now) = (self.pods().await?, now_unix_s());
-        let mut found = directory::candidates(&records, model, now);
-        if found.is_empty() {
-            let listings = directory::models(&records, now);
-            let available = listings.into_iter().map(|listing| listing.model).collect();
-            return Err(ClientError::ModelUnknown { asked: model.to_owned(), available });
-        }
-        let failed = lock(&self.inner.failed);
-        found.sort_by_key(|candidate| {
-            failed.get(&candidate.record.pod_id).is_some_and(|at| at.elapsed() < COOL_DOWN)
-        });
-        Ok(found)
-    }
-
-    /// Asks this pod last for a while, and reads the list of pods again: it may have changed.
-    pub(crate) async fn remember_failure(&self, pod: PodId) {
-        lock(&self.inner.failed).insert(pod, Instant::now());
-        self.inner.directory.forget().await;
-    }
-
     /// Whether the pod claimed what cannot be.
     pub(crate) fn is_distrusted(&self, pod: PodId) -> bool {
         lock(&self.inner.misbehaved).contains(&pod)
-    }
-
-    pub(crate) fn remember_success(&self, pod: PodId) {
-        lock(&self.inner.failed).remove(&pod);
     }
 
     /// The pod, verified now or before; its bundle is inside its window.
     pub(crate) async fn verified(
         &self,
         record: &PodRecord,
+    ) -> Result<Arc<VerifiedPod>, ClientError> {
+        self.verified_for(record, 0).await
+    }
+
+    /// The same with a bundle that lasts `ahead_s` more seconds, if the pod has one.
+    pub(crate) async fn verified_for(
+        &self,
+        record: &PodRecord,
+        ahead_s: u64,
     ) -> Result<Arc<VerifiedPod>, ClientError> {
         let slot = self.slot(record.pod_id);
         let mut known = slot.lock().await;
@@ -272,7 +258,7 @@ impl Client {
                 || verified.record().updated_at_unix_s > record.updated_at_unix_s
         };
         if let Some(verified) = known.as_ref().filter(newer_or_same) {
-            if now_unix_s() < verified.bundle_good_until_unix_s() {
+            if now_unix_s().saturating_add(ahead_s) < verified.bundle_good_until_unix_s() {
                 return Ok(Arc::clone(verified));
             }
             if let Some(newer) = self.with_new_bundle(verified).await? {

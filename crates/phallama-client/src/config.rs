@@ -8,6 +8,8 @@ use phallama_chain::ChainConfig;
 use phallama_protocol::frames::FrameClass;
 use phallama_protocol::ids::Amount;
 
+use crate::suitability::PodPolicy;
+
 /// Everything a [`Client`](crate::Client) needs beside the user's key.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
@@ -15,6 +17,8 @@ pub struct ClientConfig {
     pub chain: ChainConfig,
     /// What to accept from pods.
     pub trust: TrustPolicy,
+    /// Which pods to ask.
+    pub pods: PodPolicy,
     /// Folder of the wallet's own records (`ledger.redb`). Several processes may share it.
     pub state_dir: PathBuf,
     /// Most to spend.
@@ -33,6 +37,7 @@ impl ClientConfig {
         Self {
             chain,
             trust,
+            pods: PodPolicy::default(),
             state_dir,
             limits: SpendLimits::default(),
             payment: PaymentPolicy::default(),

@@ -70,21 +70,21 @@ fn listing(records: &[PodRecord], model: &str, now_unix_s: u64) -> Option<ModelL
     })
 }
 
-/// Usable pods that offer `model`, cheapest first: by the price of a token in and a token out,
-/// then by id, so that the order is the same for everyone.
-pub(crate) fn candidates(records: &[PodRecord], model: &str, now_unix_s: u64) -> Vec<Candidate> {
+/// Usable pods that offer `model`, cheapest first, as they are listed. Who is asked first is drawn.
+fn candidates(records: &[PodRecord], model: &str, now_unix_s: u64) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = usable(records, now_unix_s)
         .filter_map(|record| {
             let offer = record.offers.iter().find(|offer| offer.model == model)?;
             Some(Candidate { record: record.clone(), offer: offer.clone() })
         })
         .collect();
-    found.sort_by_key(|candidate| {
-        let offer = &candidate.offer;
-        let price = offer.input_price_per_mtok.value() + offer.output_price_per_mtok.value();
-        (price, candidate.record.pod_id)
-    });
+    found.sort_by_key(|candidate| (price(&candidate.offer), candidate.record.pod_id));
     found
+}
+
+/// What offers are compared by: the price of a token in and a token out.
+pub(crate) fn price(offer: &Offer) -> u128 {
+    offer.input_price_per_mtok.value() + offer.output_price_per_mtok.value()
 }
 
 /// The list of pods as last read from the chain.

@@ -11,6 +11,7 @@ use crate::check::Refusal;
 use crate::keystore::KeystoreError;
 use crate::ledger::{LedgerError, Repeated};
 use crate::receipt::ReceiptFault;
+use crate::suitability::Unsuitable;
 
 /// A failure of a client operation.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,14 @@ pub enum ClientError {
     /// No pod with this id is registered.
     #[error("pod `{0}` is not registered")]
     PodUnknown(PodId),
+    /// The pod is not one that the user wants to ask.
+    #[error("pod `{pod}` is not suitable: {why}")]
+    PodUnsuitable {
+        /// The pod.
+        pod: PodId,
+        /// What is wrong with it.
+        why: Unsuitable,
+    },
     /// The pod did not prove what it has to prove.
     #[error("pod `{}` was not accepted: {}", .0.pod, .0.reason())]
     AttestationRejected(Box<Refusal>),
@@ -240,6 +249,48 @@ pub struct PodFailure {
     pub error: ClientError,
 }
 
+/// Why one pod did not answer, for a table.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct FailureRow {
+    /// The pod.
+    pub pod: PodId,
+    /// Stable code: of [`Unsuitable`], a check's name after `attestation:`, or of [`ErrorClass`].
+    pub code: String,
+    /// What was found.
+    pub got: String,
+    /// What was wanted; empty where nothing can be named.
+    pub expected: String,
+}
+
+impl PodFailure {
+    /// The failure as a row; `money` tells amounts.
+    pub fn row(&self, money: impl Fn(Amount) -> String) -> FailureRow {
+        let (code, got, expected) = match &self.error {
+            ClientError::PodUnsuitable { why, .. } => {
+                (why.code().to_owned(), why.got(&money), why.expected(&money))
+            }
+            ClientError::AttestationRejected(refusal) => {
+                let failed = refusal.failed();
+                (format!("attestation:{}", failed.name), failed.detail.clone(), String::new())
+            }
+            ClientError::BalanceTooLow { needs, available, .. } => {
+                (self.error.class().code.to_owned(), money(*available), money(*needs))
+            }
+            ClientError::LimitExceeded { allowed, needs, spent, .. } => {
+                let got = format!("{} beside {} spent", money(*needs), money(*spent));
+                let expected = format!("{} at most", money(*allowed));
+                (self.error.class().code.to_owned(), got, expected)
+            }
+            ClientError::PodUnreachable { what, reason, .. } => {
+                let got = format!("{what}: {reason}");
+                (self.error.class().code.to_owned(), got, String::new())
+            }
+            other => (other.class().code.to_owned(), other.to_string(), String::new()),
+        };
+        FailureRow { pod: self.pod, code, got, expected }
+    }
+}
+
 /// The user's own limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpendLimit {
@@ -306,6 +357,7 @@ impl ClientError {
             }
             Self::ModelUnknown { .. } => of(Exit::NoPod, 404, "model_not_found", false),
             Self::PodUnknown(_) => of(Exit::NoPod, 404, "pod_not_found", false),
+            Self::PodUnsuitable { .. } => of(Exit::NoPod, 503, "no_suitable_pod", false),
             Self::AttestationRejected(_) => {
                 of(Exit::Attestation, 403, "attestation_rejected", false)
             }
@@ -356,6 +408,7 @@ impl ClientError {
     pub(crate) fn another_pod_may_help(&self) -> bool {
         match self {
             Self::AttestationRejected(_)
+            | Self::PodUnsuitable { .. }
             | Self::BalanceTooLow { .. }
             | Self::PodUnreachable { .. }
             | Self::Truncated { .. }

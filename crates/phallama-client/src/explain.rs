@@ -8,9 +8,14 @@ use phallama_protocol::ids::{Amount, PodId};
 use phallama_protocol::refusal::Code;
 
 use crate::check::Refusal;
-use crate::error::{ClientError, SpendLimit};
+use crate::error::{ClientError, PodFailure, SpendLimit};
 
 const NO_PROMPT: &str = "No prompt was sent.";
+const POLICY: &str = "[pods] and [trust] in config.toml";
+const WIDER: &str = "What is wanted of pods is set in `[pods]` and `[trust]` of config.toml. To see \
+                     every pod, run `phallama pods`";
+/// Most rows that a person is shown.
+const ROWS_MAX: usize = 20;
 const NOT_CHARGED: &str = "You were not charged.";
 const PROBABLY_NOT_CHARGED: &str =
     "You were probably not charged; the pod's next receipt will show it.";
@@ -134,6 +139,16 @@ impl ClientError {
                         .to_owned(),
                 ),
             },
+            Self::NoPod { model, refused } => no_pod(model, refused, |amount| money(&amount)),
+            Self::PodUnsuitable { pod, why } => Explanation {
+                title: format!("pod `{}` is not suitable", short(*pod)),
+                facts: vec![
+                    fact("got", why.got(|amount| money(&amount)), why.code()),
+                    fact("expected", why.expected(|amount| money(&amount)), POLICY),
+                ],
+                effect: Some(NO_PROMPT),
+                hint: Some(WIDER.to_owned()),
+            },
             Self::Repeated(error) => error.explain(token),
             _ => self.explain_without_money(),
         }
@@ -141,15 +156,6 @@ impl ClientError {
 
     fn explain_without_money(&self) -> Explanation {
         match self {
-            Self::NoPod { model, refused } => Explanation {
-                title: format!("no pod could answer for model `{model}`"),
-                facts: refused
-                    .iter()
-                    .map(|failure| fact("pod", short(failure.pod), failure.error.to_string()))
-                    .collect(),
-                effect: Some("No answer was given."),
-                hint: Some("To see every pod, run `phallama pods`".to_owned()),
-            },
             Self::ModelUnknown { asked, available } => Explanation {
                 title: format!("no pod offers the model `{asked}`"),
                 facts: vec![fact("offered", available.join(", "), "")],
@@ -263,6 +269,37 @@ impl ClientError {
                 | Self::InvalidConfig { .. }
                 | Self::ChannelExiting { .. }
         )
+    }
+}
+
+/// One row per pod: which, why, what was found and what was wanted.
+fn no_pod(model: &str, refused: &[PodFailure], money: impl Fn(Amount) -> String) -> Explanation {
+    let row = |failure: &PodFailure| {
+        let row = failure.row(&money);
+        let expected = match row.expected.as_str() {
+            "" => String::new(),
+            expected => format!(", expected {expected}"),
+        };
+        let named = format!("{}  {}", short(failure.pod), row.code);
+        fact("pod", named, format!("{}{expected}", row.got))
+    };
+    let mut facts: Vec<Fact> = refused.iter().take(ROWS_MAX).map(row).collect();
+    let more = refused.len().saturating_sub(ROWS_MAX);
+    if more > 0 {
+        facts.push(fact("and", format!("{more} more"), ""));
+    }
+    let unsuitable =
+        |failure: &PodFailure| matches!(failure.error, ClientError::PodUnsuitable { .. });
+    let (what, effect, hint) = if refused.iter().all(unsuitable) {
+        ("is suitable", NO_PROMPT, WIDER)
+    } else {
+        ("could answer", "No answer was given.", "To see every pod, run `phallama pods`")
+    };
+    Explanation {
+        title: format!("no pod {what} for model `{model}`"),
+        facts,
+        effect: Some(effect),
+        hint: Some(hint.to_owned()),
     }
 }
 

@@ -7,7 +7,8 @@
 //!
 //! One request, in order:
 //!
-//! 1. *Choose*: the chain's list of pods, those that offer the model, cheapest first.
+//! 1. *Choose*: of the chain's list of pods those that offer the model and suit the user's
+//!    [`PodPolicy`], at random among those that are cheap enough; a conversation stays where it is.
 //! 2. *Verify*: chain record, key bundle and evidence against each other and against the user's
 //!    [`TrustPolicy`]; the verdict is a list of named [`Check`]s. A refused pod is a [`Refusal`].
 //! 3. *Promise*: the request's reserve against the user's limits and balance, as a voucher and, if
@@ -22,13 +23,17 @@
 mod answer;
 mod ask;
 mod check;
+mod choose;
 mod client;
 mod config;
+mod conversation;
 mod directory;
 mod dispute;
 mod dossier;
+mod draw;
 mod error;
 mod explain;
+mod health;
 mod keystore;
 mod leaving;
 mod ledger;
@@ -39,6 +44,7 @@ mod question;
 mod receipt;
 mod relay;
 mod spend;
+mod suitability;
 mod verify;
 mod wallet;
 
@@ -58,7 +64,7 @@ pub use dispute::{Accusation, Dispute, Evidence, Shown};
 pub use dossier::{
     AUDIT_FILE_MAX_BYTES, Audit, DeploymentFacts, Dossier, DossierError, MachineFacts,
 };
-pub use error::{ClientError, ErrorClass, Exit, PodFailure, SpendLimit};
+pub use error::{ClientError, ErrorClass, Exit, FailureRow, PodFailure, SpendLimit};
 pub use explain::{Explanation, Fact};
 pub use keystore::{Keystore, KeystoreError, ScryptCost, random_signer};
 pub use ledger::{LedgerError, Repeated};
@@ -67,5 +73,6 @@ pub use phallama_chain::{RelayedClose, TeeKind};
 pub use phallama_protocol::request::Method;
 pub use receipt::{Agreement, ReceiptFault, StoredReceipt};
 pub use relay::{Action, Opening, RelayError, SIGNED_FILE_MAX_BYTES, SignedAction};
+pub use suitability::{PodPolicy, Unsuitable};
 pub use verify::VerifiedPod;
 pub use wallet::{Balance, ChannelBalance, Spending};

@@ -48,13 +48,7 @@ impl Question {
         let max_tokens = stated(newer.or_else(|| body.remove("max_tokens")))?;
         body.remove("max_tokens");
         body.insert("model".to_owned(), Value::from(model));
-        let required = match method {
-            Method::Chat => "messages",
-            Method::Completion => "prompt",
-            Method::Embeddings => "input",
-            Method::Tokenise => "content",
-            Method::Detokenise => "tokens",
-        };
+        let required = subject_field(method);
         if !body.contains_key(required) {
             return Err(invalid(format!("`{required}` is missing"), Some(required)));
         }
@@ -62,6 +56,11 @@ impl Question {
             check_messages(&body)?;
         }
         Ok(Self { method, body, max_tokens })
+    }
+
+    /// What is asked about: messages, prompt, input.
+    pub(crate) fn subject(&self) -> Option<&Value> {
+        self.body.get(subject_field(self.method))
     }
 
     /// Whether tokens are generated, so that their number must be bounded.
@@ -128,6 +127,17 @@ impl Question {
             .map_err(|error| invalid(format!("the reserve is no amount: {error}"), None))?;
         let completion_tokens_max = u32::try_from(demand.completion_tokens).unwrap_or(u32::MAX);
         Ok(SizedQuestion { body, max_tokens, completion_tokens_max, reserve })
+    }
+}
+
+/// The one field that each method cannot do without.
+fn subject_field(method: Method) -> &'static str {
+    match method {
+        Method::Chat => "messages",
+        Method::Completion => "prompt",
+        Method::Embeddings => "input",
+        Method::Tokenise => "content",
+        Method::Detokenise => "tokens",
     }
 }
 

@@ -596,32 +596,6 @@ async fn a_verified_pod_is_not_verified_again_for_every_request() {
 }
 
 #[tokio::test]
-async fn another_pod_is_tried_before_the_first_part_and_never_after() {
-    let world = World::new(1_000_000).await;
-    let (one, two) = (world.pod(1).await, world.pod(2).await);
-    let (first, second) = if one.id() < two.id() { (&one, &two) } else { (&two, &one) };
-    let client = world.client().await;
-    first.script([Act::Refuse(Code::QueueFull)]);
-    let answer = client.chat(MODEL, chat(8)).await.unwrap();
-    assert_eq!(answer.pod_id(), second.id());
-    answer.drained().await.unwrap();
-    // The pod that failed is asked last for a while; here the other one breaks off.
-    second.script([Act::Truncate]);
-    let error = failed(&client).await;
-    assert!(matches!(error, ClientError::Truncated { pod, .. } if pod == second.id()), "{error:?}");
-    assert_eq!((first.posts(), second.posts()), (1, 2));
-    first.script([Act::Refuse(Code::Draining)]);
-    second.script([Act::Refuse(Code::QueueFull)]);
-    match failed(&client).await {
-        ClientError::NoPod { refused, .. } => {
-            let tried: Vec<_> = refused.iter().map(|failure| failure.pod).collect();
-            assert_eq!(tried, [second.id(), first.id()]);
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-#[tokio::test]
 async fn a_pod_that_is_gone_is_reported_with_its_url() {
     let (_world, pod, client) = scripted([]).await;
     ask(&client, 8).await.unwrap();

@@ -12,7 +12,7 @@ mod money;
 mod pod;
 mod wallet;
 
-pub use ask::{Demo, Run, Serve};
+pub use ask::{Demo, PodOptions, Run, Serve};
 pub use audit::{Audit, AuditPod, Trust, Verify};
 pub use chain::Chain;
 pub use models::{List, Pull, Show, StopModel};

@@ -52,7 +52,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Serve(options) => serve::run(&context, options).await,
         Command::Run(options) => {
             let waiting = options.waiting;
-            within(waiting, run::run(&context, options)).await
+            Box::pin(within(waiting, run::run(&context, options))).await
         }
         Command::List(options) => within(options.waiting, list::run(&context, &options)).await,
         Command::Show(options) => within(options.waiting, show::run(&context, &options)).await,

@@ -4,19 +4,19 @@ use std::path::{Path, PathBuf};
 
 use phallama_attest::simulated::{DEVELOPMENT_SEED, DevelopmentRoot};
 use phallama_attest::{AcceptedTcb, TrustRoot};
-use phallama_chain::{Chain, ChainConfig};
+use phallama_chain::{Chain, ChainConfig, TeeKind};
 use phallama_client::{
-    ApprovedMeasurement, Client, ClientConfig, ClientError, Keystore, SpendLimits, TrustPolicy,
-    UserKey,
+    ApprovedMeasurement, Client, ClientConfig, ClientError, Keystore, PodPolicy, SpendLimits,
+    TrustPolicy, UserKey,
 };
 use phallama_protocol::frames::FrameClass;
-use phallama_protocol::ids::Amount;
+use phallama_protocol::ids::{Amount, PodId};
 use phallama_protocol::keys::Signer;
 use zeroize::Zeroizing;
 
-use crate::cli::Global;
+use crate::cli::{Global, PodOptions};
 use crate::error::CliError;
-use crate::home::{self, AcceptedStatus, Config, Home, LimitsConfig, NO_LIMIT};
+use crate::home::{self, AcceptedStatus, Config, Home, LimitsConfig, NO_LIMIT, PodsConfig};
 use crate::settings::Settings;
 use crate::{print, units};
 
@@ -28,6 +28,7 @@ pub const WALLETS: &str = "wallets";
 const WALLET_NAME_MAX: usize = 32;
 
 /// A command's surroundings.
+#[derive(Clone)]
 pub struct Context {
     /// Options of every command.
     pub global: Global,
@@ -53,6 +54,24 @@ impl Context {
         self.home.write_config(&kept)?;
         change(&mut self.config);
         Ok(())
+    }
+
+    /// The same with options that go before `[pods]`.
+    #[must_use]
+    pub fn wanting(&self, options: &PodOptions) -> Self {
+        let mut wanting = self.clone();
+        let pods = &mut wanting.config.pods;
+        for (configured, asked) in [(&mut pods.only, &options.only), (&mut pods.tee, &options.tee)]
+        {
+            if !asked.is_empty() {
+                configured.clone_from(asked);
+            }
+        }
+        if let Some(price) = &options.max_price {
+            pods.max_input_price.clone_from(price);
+            pods.max_output_price.clone_from(price);
+        }
+        wanting
     }
 
     /// The configured chain.
@@ -141,6 +160,8 @@ impl Context {
         let state = self.home.path("state");
         let mut config = ClientConfig::new(chain.config().clone(), self.trust_policy()?, state);
         config.class = class(&self.config.serve.class)?;
+        let wanted = whole_ids(&self.config.pods, &chain).await?;
+        config.pods = pods(&wanted, decimals)?;
         config.limits = limits(&self.config.limits, decimals)?;
         config.payment.unrecorded_max = units::parse(&self.config.limits.unrecorded, decimals)?;
         Ok(Client::on(chain, config, user)?)
@@ -180,6 +201,77 @@ pub fn limits(limits: &LimitsConfig, decimals: u8) -> Result<SpendLimits, CliErr
         per_day: read(&limits.per_day)?,
         per_pod: read(&limits.per_pod)?,
     })
+}
+
+/// The same wishes with whole pod ids in place of unique beginnings.
+async fn whole_ids(wanted: &PodsConfig, chain: &Chain) -> Result<PodsConfig, CliError> {
+    let is_whole = |id: &String| id.parse::<PodId>().is_ok();
+    if wanted.only.iter().all(is_whole) {
+        return Ok(wanted.clone());
+    }
+    let ids: Vec<String> = chain.pods().await?.iter().map(|pod| pod.pod_id.to_string()).collect();
+    let mut only = Vec::new();
+    for asked in &wanted.only {
+        let mut beginning_so = ids.iter().filter(|id| id.starts_with(asked.as_str()));
+        match (beginning_so.next(), beginning_so.next()) {
+            (Some(id), None) => only.push(id.clone()),
+            _ => {
+                return Err(CliError::BadValue {
+                    what: "pod",
+                    got: asked.clone(),
+                    expected: "the beginning of exactly one registered pod's id".to_owned(),
+                });
+            }
+        }
+    }
+    Ok(PodsConfig { only, ..wanted.clone() })
+}
+
+/// The configured wishes as the client library takes them.
+pub fn pods(pods: &PodsConfig, decimals: u8) -> Result<PodPolicy, CliError> {
+    let price = |text: &str| {
+        (text != NO_LIMIT).then(|| units::parse(text, decimals)).transpose().map_err(CliError::from)
+    };
+    Ok(PodPolicy {
+        tees: each(&pods.tee, "kind of TEE", "sgx or tdx", |name| {
+            match name.to_ascii_lowercase().as_str() {
+                "sgx" => Some(TeeKind::Sgx),
+                "tdx" => Some(TeeKind::Tdx),
+                _ => None,
+            }
+        })?,
+        operators: each(&pods.operators, "operator", "0x and 40 hex digits", |one| {
+            one.parse().ok()
+        })?,
+        pods: each(&pods.only, "pod", "0x and 64 hex digits", |one| one.parse().ok())?,
+        input_price_max: price(&pods.max_input_price)?,
+        output_price_max: price(&pods.max_output_price)?,
+        share_percent: share_percent(pods.share_factor)?,
+    })
+}
+
+fn each<T>(
+    texts: &[String],
+    what: &'static str,
+    expected: &str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>, CliError> {
+    let bad =
+        |got: &String| CliError::BadValue { what, got: got.clone(), expected: expected.to_owned() };
+    texts.iter().map(|text| read(text).ok_or_else(|| bad(text))).collect()
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "between 100 and 100,000,000 when it is cast"
+)]
+fn share_percent(factor: f64) -> Result<u32, CliError> {
+    if (1.0..=1e6).contains(&factor) {
+        return Ok((factor * 100.0).round() as u32);
+    }
+    let expected = "a number from 1 to 1000000".to_owned();
+    Err(CliError::BadValue { what: "pods.share_factor", got: factor.to_string(), expected })
 }
 
 /// An entry of the configuration as the client library takes it.
@@ -247,4 +339,58 @@ fn read(path: &Path) -> Result<String, CliError> {
 /// An amount with the token's symbol.
 pub fn money(amount: Amount, meta: &phallama_chain::TokenMeta) -> String {
     format!("{} {}", units::show(amount, meta.decimals), meta.symbol)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wishes_about_pods_are_read_with_their_units() {
+        let wanted = PodsConfig {
+            tee: vec!["TDX".to_owned()],
+            operators: vec![format!("0x{}", "0a".repeat(20))],
+            only: vec![format!("0x{}", "0b".repeat(32))],
+            max_input_price: "0.25".to_owned(),
+            share_factor: 2.0,
+            ..PodsConfig::default()
+        };
+        let expected = PodPolicy {
+            tees: vec![TeeKind::Tdx],
+            operators: vec![phallama_protocol::ids::Address([10; 20])],
+            pods: vec![PodId([11; 32])],
+            input_price_max: Some(250_000.into()),
+            output_price_max: None,
+            share_percent: 200,
+        };
+        assert_eq!(pods(&wanted, 6).unwrap(), expected);
+        assert_eq!(pods(&PodsConfig::default(), 6).unwrap(), PodPolicy::default());
+    }
+
+    #[test]
+    fn wishes_that_mean_nothing_are_named() {
+        let check = |wanted: PodsConfig, expected: &str| {
+            assert_eq!(pods(&wanted, 6).unwrap_err().to_string(), expected);
+        };
+        let tee = vec!["sev".to_owned()];
+        check(
+            PodsConfig { tee, ..PodsConfig::default() },
+            "`sev` is not a valid kind of TEE; expected sgx or tdx",
+        );
+        let operators = vec!["0x12".to_owned()];
+        check(
+            PodsConfig { operators, ..PodsConfig::default() },
+            "`0x12` is not a valid operator; expected 0x and 40 hex digits",
+        );
+        for factor in [0.5, f64::NAN, 1e9] {
+            let wanted = PodsConfig { share_factor: factor, ..PodsConfig::default() };
+            check(
+                wanted,
+                &format!(
+                    "`{factor}` is not a valid pods.share_factor; expected a number from 1 to \
+                     1000000"
+                ),
+            );
+        }
+    }
 }

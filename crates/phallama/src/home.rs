@@ -24,6 +24,8 @@ pub struct Config {
     pub chain: Option<ChainConfig>,
     /// What to accept from pods.
     pub trust: TrustConfig,
+    /// Which pods to ask.
+    pub pods: PodsConfig,
     /// Most to spend.
     pub limits: LimitsConfig,
     /// Conversations at the terminal.
@@ -137,6 +139,37 @@ pub struct ApprovedMeasurement {
     /// without it the check is skipped, and says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
+}
+
+/// `[pods]`: which pods to ask (`docs/guides/choosing-pods.md`). An empty list allows all.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PodsConfig {
+    /// Kinds of TEE: `sgx`, `tdx`.
+    pub tee: Vec<String>,
+    /// Addresses of operators.
+    pub operators: Vec<String>,
+    /// Pods, by their whole ids.
+    pub only: Vec<String>,
+    /// Most per million prompt tokens, in whole tokens of the escrow, or [`NO_LIMIT`].
+    pub max_input_price: String,
+    /// Most per million completion tokens.
+    pub max_output_price: String,
+    /// Pods up to this many times the price of the cheapest one share the requests.
+    pub share_factor: f64,
+}
+
+impl Default for PodsConfig {
+    fn default() -> Self {
+        Self {
+            tee: Vec::new(),
+            operators: Vec::new(),
+            only: Vec::new(),
+            max_input_price: NO_LIMIT.to_owned(),
+            max_output_price: NO_LIMIT.to_owned(),
+            share_factor: 1.5,
+        }
+    }
 }
 
 /// `[limits]`, in whole tokens, or [`NO_LIMIT`].

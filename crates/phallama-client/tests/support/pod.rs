@@ -50,6 +50,8 @@ pub enum Act {
     OtherWeights,
     /// HEAD and DATA, then silence.
     Hang,
+    /// The request is taken, and nothing comes back.
+    BlackHole,
     /// HTTP 307 to another host.
     Redirect,
     /// HTTP 502 with a text from in between.
@@ -134,6 +136,11 @@ impl ScriptedPod {
 
     pub fn script(&self, acts: impl IntoIterator<Item = Act>) {
         self.inner.script.lock().unwrap().extend(acts);
+    }
+
+    /// Forgets what is left of the script.
+    pub fn clear(&self) {
+        self.inner.script.lock().unwrap().clear();
     }
 
     pub fn keys(&self, keys: Keys) {
@@ -250,6 +257,7 @@ async fn sealed(State(pod): State<Arc<Inner>>, body: Bytes) -> Response {
     match act {
         Some(Act::Refuse(code)) => return refuse(code),
         Some(Act::Redirect) => return redirect(),
+        Some(Act::BlackHole) => return std::future::pending().await,
         Some(Act::BadGateway) => return (StatusCode::BAD_GATEWAY, "proxy says no").into_response(),
         _ => {}
     }

@@ -30,6 +30,21 @@ pub struct Demo {
     pub prompt: String,
 }
 
+/// Which pods to ask, before and beside `[pods]` in config.toml.
+#[derive(Args, Debug, Clone, Default)]
+#[command(next_help_heading = "Which pods to ask")]
+pub struct PodOptions {
+    /// Ask this pod only (0x… of 32 bytes, or a unique beginning); repeat it for more.
+    #[arg(long = "pod", value_name = "POD")]
+    pub only: Vec<String>,
+    /// Ask pods with this kind of TEE only, `sgx` or `tdx`; repeat it for more.
+    #[arg(long, value_name = "KIND")]
+    pub tee: Vec<String>,
+    /// Most per million tokens, prompt or completion, in whole tokens of the escrow.
+    #[arg(long, value_name = "PRICE")]
+    pub max_price: Option<String>,
+}
+
 /// `phallama serve`
 #[derive(Args, Debug)]
 pub struct Serve {
@@ -39,6 +54,9 @@ pub struct Serve {
     /// File with the owner's secret key, hex: lets the web page deposit, and send what it asks for.
     #[arg(long, env = "PHALLAMA_OWNER_KEY_FILE", hide_env_values = true, value_name = "FILE")]
     pub owner_key_file: Option<PathBuf>,
+    /// Which pods to ask.
+    #[command(flatten)]
+    pub wanted: PodOptions,
 }
 
 /// `phallama run`
@@ -83,4 +101,7 @@ pub struct Run {
     /// How long to wait, and what to do without.
     #[command(flatten)]
     pub waiting: Waiting,
+    /// Which pods to ask.
+    #[command(flatten)]
+    pub wanted: PodOptions,
 }

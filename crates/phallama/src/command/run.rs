@@ -25,6 +25,7 @@ use crate::schema::Schema;
 use crate::signal::Interrupts;
 
 pub(super) async fn run(context: &Context, options: Run) -> Result<(), CliError> {
+    let context = &context.wanting(&options.wanted);
     let mut session = Session::new(&options.model);
     session.system.clone_from(&options.system);
     session.format = options.format.as_deref().map(format).transpose()?;

@@ -8,6 +8,7 @@ use crate::error::CliError;
 use crate::{print, server, signal};
 
 pub(super) async fn run(context: &Context, options: Serve) -> Result<(), CliError> {
+    let context = &context.wanting(&options.wanted);
     let listen = match options.listen {
         Some(listen) => listen,
         None => context.config.serve.listen.parse().map_err(|_| CliError::BadValue {
@@ -24,7 +25,8 @@ pub(super) async fn run(context: &Context, options: Serve) -> Result<(), CliErro
         "OpenAI  http://{address}/v1\nOllama  http://{address}\nPage    http://{address}/ui/\nCtrl-C ends the server."
     ));
     tokio::select! {
-        served = server::serve_with_page(listener, client, page) => served,
+        served = server::serve_with_page(listener, Arc::clone(&client), page) => served,
+        () = client.keep_ready() => Ok(()),
         () = signal::interrupted() => Ok(()),
     }
 }

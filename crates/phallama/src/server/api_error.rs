@@ -4,9 +4,12 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode};
 use phallama_chain::TokenMeta;
-use phallama_client::{ClientError, Fact};
+use phallama_client::{ClientError, Fact, FailureRow};
 use phallama_protocol::refusal::Code;
 use serde_json::{Value, json};
+
+/// Most rows about pods in one error.
+const ROWS_MAX: usize = 100;
 
 /// Which API a request came in by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub(crate) struct ApiError {
     /// The request's field at fault.
     pub(crate) param: Option<String>,
     pub(crate) retry_after_s: Option<u64>,
+    /// Why each pod did not answer, where several could have.
+    pub(crate) pods: Box<[FailureRow]>,
 }
 
 impl ApiError {
@@ -51,6 +56,7 @@ impl ApiError {
             message: format!("{} No prompt was sent.", message.into()),
             param: Some(param.to_owned()),
             retry_after_s: None,
+            pods: Box::default(),
         }
     }
 
@@ -63,6 +69,7 @@ impl ApiError {
             message: format!("{reason}. No prompt was sent."),
             param: None,
             retry_after_s: None,
+            pods: Box::default(),
         }
     }
 
@@ -94,12 +101,13 @@ impl ApiError {
 
     /// A failure that is none of the client library's.
     fn of(status: StatusCode, code: &'static str, message: String) -> Self {
-        Self { status, kind: kind(status), code, message, param: None, retry_after_s: None }
+        let (param, retry_after_s, pods) = (None, None, Box::default());
+        Self { status, kind: kind(status), code, message, param, retry_after_s, pods }
     }
 
     /// The error object, without status.
     pub(crate) fn body(&self, api: Api) -> Value {
-        match api {
+        let mut body = match api {
             Api::OpenAi => json!({"error": {
                 "message": self.message, "type": self.kind, "param": self.param, "code": self.code,
             }}),
@@ -108,7 +116,12 @@ impl ApiError {
                 "code": self.code,
             }}),
             Api::Ollama => json!({"error": self.message, "code": self.code}),
+        };
+        if !self.pods.is_empty() {
+            let object = if api == Api::Ollama { &mut body } else { &mut body["error"] };
+            object["pods"] = json!(self.pods);
         }
+        body
     }
 
     /// Anthropic's word for the status.
@@ -164,6 +177,7 @@ impl ApiError {
             message: message(error, token),
             param,
             retry_after_s,
+            pods: pods(error, token),
         }
     }
 }
@@ -177,6 +191,20 @@ fn kind(status: StatusCode) -> &'static str {
         400..=499 => "invalid_request_error",
         _ => "api_error",
     }
+}
+
+/// One row per pod; an error body has to stay readable.
+fn pods(error: &ClientError, token: Option<&TokenMeta>) -> Box<[FailureRow]> {
+    let money = |amount| match token {
+        Some(token) => crate::context::money(amount, token),
+        None => format!("{amount} units"),
+    };
+    let refused = match error {
+        ClientError::NoPod { refused, .. } => refused.as_slice(),
+        ClientError::Repeated(error) => return pods(error, token),
+        _ => &[],
+    };
+    refused.iter().take(ROWS_MAX).map(|failure| failure.row(money)).collect()
 }
 
 /// What the command line says in several lines, in one.

@@ -16,7 +16,15 @@ impl Fault {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         let kind = if status.is_server_error() { "api_error" } else { "invalid_request_error" };
         let message = message.into();
-        Self(ApiError { status, kind, code, message, param: None, retry_after_s: None })
+        Self(ApiError {
+            status,
+            kind,
+            code,
+            message,
+            param: None,
+            retry_after_s: None,
+            pods: Box::default(),
+        })
     }
 
     /// A field of the request is none of the allowed ones.
