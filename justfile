@@ -28,3 +28,7 @@ scale:
 fmt:
     cargo fmt --all
     contracts/node_modules/@foundry-rs/forge-linux-amd64/bin/forge fmt --root contracts
+
+# frameworks and command lines that are too large for every check
+clients-extra *names:
+    clients/extra.py {{names}}
