@@ -32,6 +32,7 @@ test('an answer streams in and brings its shield, cost and receipt', () =>
     assert.match(foot, /Simulated/);
     assert.match(foot, /0\.0000\d+ \w+/);
     assert.match(foot, /\+ 40 tokens/);
+    assert.match(foot, /\d\.\d s/);
 
     const shield = answer.locator('.shield');
     await shield.click();

@@ -24,6 +24,7 @@ export async function withPage(path, work, options = {}) {
   try {
     const inside = await opened.newContext({ viewport: { width: 1280, height: 800 }, ...context });
     const page = await inside.newPage();
+    page.setDefaultTimeout(90_000);
     const faults = watch(page, expected);
     await page.goto(PAGE + path);
     await work(page);

@@ -157,6 +157,19 @@ test('a server that is away is said to be away, and found again', () =>
     { expected: [/ERR_INTERNET_DISCONNECTED/] },
   ));
 
+test('nothing is called verified while the root is not known', () =>
+  withPage(
+    '/ui/#/receipts',
+    async (page) => {
+      await page.route('**/phallama/v1/status', (request) => request.abort());
+      await page.reload();
+      await visit(page, 'verification');
+      await page.getByText('Accepted, under a root that is not known yet').waitFor();
+      assert.equal(await page.locator('.verdict.good, .shield.good').count(), 0);
+    },
+    { expected: [/ERR_FAILED/] },
+  ));
+
 // Last, because it moves the chain's clock.
 test('an exit starts, runs its time and is finished', () =>
   withPage('/ui/', async (page) => {

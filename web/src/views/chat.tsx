@@ -66,10 +66,7 @@ export function ChatView({ status }: { status: Status | null }) {
         {models.failure && <Fault failure={models.failure} retry={() => void models.again()} />}
         {models.value && list.length === 0 && <NoModel />}
         {turns.length === 0 && list.length > 0 && (
-          <Welcome
-            simulated={status?.trust.root === 'development'}
-            onAsk={(text) => void ask(text)}
-          />
+          <Welcome root={status?.trust.root ?? null} onAsk={(text) => void ask(text)} />
         )}
         <div
           class="turns"

@@ -17,6 +17,8 @@ export interface Turn {
   failure?: Failure;
   proof?: Proof;
   tokens?: { prompt: number; completion: number };
+  /** From the question to the first text, and to the end. */
+  firstMs?: number;
   tookMs?: number;
 }
 
@@ -62,7 +64,10 @@ export async function answer(
     for await (const chunk of chunks(response)) {
       if (chunk.error) throw new Failure(chunk.error.code, chunk.error.message);
       const delta = chunk.choices?.[0]?.delta;
-      if (delta?.content) change({ text: turn.text + delta.content });
+      if (delta?.content) {
+        const firstMs = turn.firstMs ?? performance.now() - began;
+        change({ text: turn.text + delta.content, firstMs });
+      }
       if (delta?.reasoning_content) change({ thinking: turn.thinking + delta.reasoning_content });
       if (chunk.phallama) change({ proof: chunk.phallama });
       if (chunk.usage) {

@@ -90,7 +90,7 @@ function Card({
   status: Status | null;
   onVerify: () => void;
 }) {
-  const simulated = status?.trust.root === 'development';
+  const root = status?.trust.root;
   const leftS = pod.key ? pod.key.expiry_unix_s - Date.now() / 1000 : 0;
   return (
     <li class="card pod">
@@ -101,8 +101,8 @@ function Card({
         <div class="badges">
           {pod.key && (
             <span
-              class={`badge ${simulated ? 'amber' : 'plain'}`}
-            >{`${pod.key.tee.toUpperCase()}${simulated ? ', simulated' : ''}`}</span>
+              class={`badge ${root === 'intel' ? 'plain' : 'amber'}`}
+            >{`${pod.key.tee.toUpperCase()}${root === 'development' ? ', simulated' : ''}`}</span>
           )}
           {pod.key && (
             <span class={`badge ${pod.key.tcb_status === 'UpToDate' ? 'good' : 'amber'}`}>

@@ -4,6 +4,7 @@ import { Icon } from '../parts/icon';
 import { Markdown } from '../parts/markdown';
 import { Message } from '../parts/notice';
 import { money, short } from '../show';
+import { standing } from '../standing';
 import type { Turn } from './conversation';
 
 export function TurnView({
@@ -59,6 +60,8 @@ export function TurnView({
   );
 }
 
+const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
+
 /** Shield, cost and size of an answer. */
 function Foot({
   turn,
@@ -70,13 +73,13 @@ function Foot({
   onShield: () => void;
 }) {
   if (!turn.proof) return null;
-  const simulated = status?.trust.root === 'development';
+  const { tone, icon, word } = standing(status);
   const cost = status?.token ? money(turn.proof.cost, status.token) : null;
   return (
     <footer class="turn-foot">
-      <button type="button" class={`shield ${simulated ? 'amber' : 'good'}`} onClick={onShield}>
-        <Icon name={simulated ? 'warning' : 'verification'} size={16} />
-        <span>{simulated ? 'Simulated' : 'Verified'}</span>
+      <button type="button" class={`shield ${tone}`} onClick={onShield}>
+        <Icon name={icon} size={16} />
+        <span>{word}</span>
         <span class="hidden">: verification and receipt of this answer</span>
       </button>
       {cost && <span class="cost">{cost}</span>}
@@ -84,6 +87,9 @@ function Foot({
         <span>
           {turn.tokens.prompt} + {turn.tokens.completion} tokens
         </span>
+      )}
+      {turn.firstMs !== undefined && turn.tookMs !== undefined && (
+        <span title={`First text after ${seconds(turn.firstMs)}`}>{seconds(turn.tookMs)}</span>
       )}
       <span title={turn.proof.pod}>pod {short(turn.proof.pod)}</span>
       <Copy text={turn.text} what="the answer" />

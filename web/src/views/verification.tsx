@@ -6,6 +6,7 @@ import { Icon } from '../parts/icon';
 import { Empty, Fault, Waiting } from '../parts/notice';
 import { link } from '../route';
 import { download, short, when } from '../show';
+import { standing } from '../standing';
 import { StepList } from './steplist';
 import { pendingSteps, stepsOf } from './steps';
 
@@ -106,6 +107,12 @@ function Judged({ pod, status }: { pod: string; status: Status | null }) {
   );
 }
 
+const ACCEPTED = {
+  intel: 'Accepted',
+  development: 'Accepted, on a simulated TEE',
+  unknown: 'Accepted, under a root that is not known yet',
+};
+
 function Verdict({ verified, status }: { verified: Verified | null; status: Status | null }) {
   if (!verified) {
     return (
@@ -118,7 +125,7 @@ function Verdict({ verified, status }: { verified: Verified | null; status: Stat
     );
   }
   const { verdict } = verified.audit;
-  const simulated = status?.trust.root === 'development';
+  const { tone, icon } = standing(status);
   if (!verdict.accepted) {
     return (
       <div class="verdict bad">
@@ -131,10 +138,10 @@ function Verdict({ verified, status }: { verified: Verified | null; status: Stat
     );
   }
   return (
-    <div class={`verdict ${simulated ? 'amber' : 'good'}`}>
-      <Icon name={simulated ? 'warning' : 'verification'} size={28} />
+    <div class={`verdict ${tone}`}>
+      <Icon name={icon} size={28} />
       <div>
-        <p class="verdict-title">{simulated ? 'Accepted, on a simulated TEE' : 'Accepted'}</p>
+        <p class="verdict-title">{ACCEPTED[status?.trust.root ?? 'unknown']}</p>
         <p>
           Approved as “{verdict.approved_as}”. {when(verdict.at_unix_s)}, in {verified.took_ms} ms.
         </p>

@@ -1,3 +1,4 @@
+import type { Status } from '../api';
 import { Mark } from '../parts/icon';
 
 const SUGGESTIONS = [
@@ -6,12 +7,19 @@ const SUGGESTIONS = [
   'What should I ask before I trust a remote machine with my data?',
 ];
 
+const SEALED = {
+  intel:
+    'Your question is sealed to an enclave that this machine has verified. The pod’s operator sees ciphertext.',
+  development:
+    'Your question is sealed to an enclave that this machine has verified, but the hardware is simulated: here the operator can read it.',
+};
+
 /** Before the first question. */
 export function Welcome({
-  simulated,
+  root,
   onAsk,
 }: {
-  simulated: boolean;
+  root: Status['trust']['root'] | null;
   onAsk: (text: string) => void;
 }) {
   return (
@@ -19,10 +27,8 @@ export function Welcome({
       <Mark size={56} />
       <h2>Ask in private.</h2>
       <p>
-        {simulated
-          ? 'Your question is sealed to an enclave that this machine has verified, but the hardware is simulated: here the operator can read it.'
-          : 'Your question is sealed to an enclave that this machine has verified. The pod’s operator sees ciphertext.'}{' '}
-        You get a signed receipt. Conversations stay in this tab and are gone when you close it.
+        {root && SEALED[root]} You get a signed receipt. Conversations stay in this tab and are gone
+        when you close it.
       </p>
       <ul class="suggestions">
         {SUGGESTIONS.map((text) => (

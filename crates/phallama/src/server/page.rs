@@ -22,11 +22,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 use http::HeaderValue;
-use phallama_client::{Client, Keystore};
+use phallama_client::Client;
 
 use self::access::Session;
 use self::fault::Fault;
@@ -45,7 +45,7 @@ const BODY_MAX_BYTES: usize = 16 << 10;
 pub struct Page {
     client: Arc<Client>,
     home: Home,
-    keystore: Keystore,
+    keystore: PathBuf,
     owner_key_file: Option<PathBuf>,
     session: Session,
     passwords: Passwords,
@@ -65,7 +65,7 @@ impl Page {
         Ok(Self {
             client,
             home: context.home.clone(),
-            keystore: context.keystore()?,
+            keystore: context.keystore()?.path().to_owned(),
             owner_key_file,
             session: Session::new(),
             passwords: Passwords::default(),
@@ -120,5 +120,5 @@ async fn unstored(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.entry(http::header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response.into_response()
+    response
 }

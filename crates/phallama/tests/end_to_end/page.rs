@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::stack::{DEPOSIT, MODEL, Options, Stack};
 
 const EXIT_WINDOW_S: u64 = 172_800;
-const ROUTES: [(&str, Method); 12] = [
+const ROUTES: [(&str, Method); 15] = [
     ("status", Method::GET),
     ("models", Method::GET),
     ("pods", Method::GET),
@@ -19,6 +19,9 @@ const ROUTES: [(&str, Method); 12] = [
     ("limits", Method::GET),
     ("receipts", Method::GET),
     ("receipts/export", Method::GET),
+    ("receipts/0x00", Method::GET),
+    ("receipts/check", Method::POST),
+    ("close", Method::POST),
     ("verify", Method::POST),
     ("deposit", Method::POST),
     ("withdraw", Method::POST),
@@ -247,6 +250,20 @@ async fn money_moves_as_on_the_command_line() {
     assert_eq!((all["sent"].clone(), free(&stack).await), (json!(true), 0));
     let (status, code, _) = browser.refused("withdraw", json!({"password": password})).await;
     assert_eq!((status, code.as_str()), (402, "payment"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_is_closed_at_once_with_the_enclaves_consent() {
+    let stack = Stack::start(Options::scripted()).await;
+    stack.key_file("dev-owner.key", 2);
+    let browser = Browser::open(&stack).await;
+    chat(&stack).await;
+    stack.settle().await;
+    let users = stack.users_money().await;
+    assert!(free(&stack).await < users, "something is locked");
+    let closed = browser.post("close", json!({"pod": stack.pod_id, "password": "demo"})).await;
+    assert_eq!(closed["sent"], true);
+    assert_eq!(free(&stack).await, users, "all that was not earned is free");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 //! The server holds the unlocked key for inference. The password shows that it is the user who
 //! asks, and not another program that opened the page.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use phallama_client::{ClientError, Keystore, KeystoreError};
@@ -38,7 +39,7 @@ impl Wrong {
 impl Passwords {
     pub(super) async fn check(
         &self,
-        keystore: &Keystore,
+        keystore: &Path,
         password: Zeroizing<String>,
     ) -> Result<(), Fault> {
         let mut wrong = self.wrong.lock().await;
@@ -47,7 +48,7 @@ impl Passwords {
             return Err(Fault::wait("wrong_password", message, pause.as_secs() + 1));
         }
         // As it is on disk: the password may have been changed since the start.
-        let path = keystore.path().to_owned();
+        let path = keystore.to_owned();
         let unlocked = tokio::task::spawn_blocking(move || {
             Keystore::open(&path).and_then(|keystore| keystore.unlock(&password)).map(drop)
         });
