@@ -47,8 +47,8 @@ pub(crate) struct Inner {
     pub(crate) conversations: Conversations,
     /// Pods that claimed what cannot be.
     pub(crate) misbehaved: Misbehaved,
-    /// Channels whose chain side was read by this process.
-    pub(crate) observed: Mutex<HashSet<PodId>>,
+    /// When this process read the chain's side of a channel, or began to.
+    pub(crate) observed: Mutex<HashMap<PodId, Instant>>,
     token: tokio::sync::OnceCell<TokenMeta>,
     /// Contracts never change what they are made of.
     deployment: tokio::sync::OnceCell<DeploymentFacts>,

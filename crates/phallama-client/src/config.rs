@@ -140,6 +140,9 @@ pub struct PaymentPolicy {
     /// endpoint that lies about it takes this much, with the help of the pod's host. Above zero for
     /// a wallet that was restored without its records.
     pub unrecorded_max: Amount,
+    /// How often the chain is asked whether an allocation was locked, while requests still carry
+    /// it. Between two blocks there is nothing new.
+    pub lock_check: Duration,
 }
 
 /// How much to allocate when `needs` is missing and `available` is free: a chunk, at most half of
@@ -151,7 +154,12 @@ pub fn lock_size(chunk: u128, needs: u128, available: u128, room: u128) -> u128 
 impl Default for PaymentPolicy {
     fn default() -> Self {
         let lock_chunk = Amount::new(1_000_000).expect("a million fits 96 bits");
-        Self { lock_chunk, allocation_life_s: 600, unrecorded_max: Amount::ZERO }
+        Self {
+            lock_chunk,
+            allocation_life_s: 600,
+            unrecorded_max: Amount::ZERO,
+            lock_check: Duration::from_secs(10),
+        }
     }
 }
 

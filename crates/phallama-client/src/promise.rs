@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use phallama_chain::{ChainError, Channel};
 use phallama_protocol::eip712::{Allocation, Domain, Voucher};
@@ -176,7 +177,7 @@ impl Client {
         request_id: RequestId,
     ) -> Result<Promise, ClientError> {
         let (account, pod_id) = (self.account_key()?, pod.record().pod_id);
-        if !lock(&self.inner.observed).contains(&pod_id) {
+        if !lock(&self.inner.observed).contains_key(&pod_id) {
             self.observe(&account, pod_id).await?;
         }
         let mut funds = None;
@@ -195,6 +196,9 @@ impl Client {
         };
         let domain = self.inner.config.chain.domain();
         let payment = sign(self.signer()?, &domain, pod, &reservation.plan);
+        if payment.allocation.is_some() {
+            self.look_for_lock(account, pod_id);
+        }
         Ok(Promise {
             ledger: Arc::clone(&self.inner.ledger),
             repeated: reservation.repeats,
@@ -203,6 +207,25 @@ impl Client {
             fate: Fate::default(),
             misbehaved: Arc::clone(&self.inner.misbehaved),
         })
+    }
+
+    /// Finds out, beside the request, whether the allocation that it carries is locked meanwhile:
+    /// then the next one carries none, and nobody has to sign and check it.
+    fn look_for_lock(&self, account: AccountKey, pod: PodId) {
+        let every = self.inner.config.payment.lock_check;
+        {
+            let mut observed = lock(&self.inner.observed);
+            match observed.get_mut(&pod) {
+                Some(at) if at.elapsed() >= every => *at = Instant::now(),
+                _ => return,
+            }
+        }
+        let client = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = client.observe(&account, pod).await {
+                tracing::debug!(%error, "the channel's side of the chain was not read");
+            }
+        });
     }
 
     /// After a pod said that the cap is too low or the epoch another one: takes over the chain's
@@ -309,7 +332,7 @@ impl Client {
             let exit_at_unix_s = channel.exit_at_unix_s;
             return Err(ClientError::ChannelExiting { pod, exit_at_unix_s });
         }
-        lock(&self.inner.observed).insert(pod);
+        lock(&self.inner.observed).insert(pod, Instant::now());
         Ok(())
     }
 

@@ -139,6 +139,38 @@ async fn a_locked_chunk_carries_many_requests_without_a_new_allocation() {
 }
 
 #[tokio::test]
+async fn an_allocation_is_attached_until_the_chain_shows_its_lock() {
+    let world = World::new(1_000_000).await;
+    let pod = world.pod(1).await;
+    let payment = |config: &mut ClientConfig| {
+        config.payment.lock_chunk = 10_000.into();
+        config.payment.lock_check = Duration::ZERO;
+    };
+    let client = world.client_with(payment).await;
+    ask(&client, 8).await.unwrap();
+    let first = pod.seen()[0].payment;
+    let grant = first.allocation.expect("nothing is locked yet");
+    let row = LockRow {
+        total: grant.total,
+        deadline_unix_s: grant.deadline_unix_s,
+        terms_hash: first.terms_hash,
+        epoch: first.epoch,
+        signature: grant.signature,
+    };
+    world.operator.lock(pod.id(), &[row]).await.unwrap();
+    // The chain is read beside a request, so the first one after the lock may be too early.
+    let unattached = async {
+        loop {
+            ask(&client, 8).await.unwrap();
+            if pod.seen().last().unwrap().payment.allocation.is_none() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), unattached).await.expect("it is seen");
+}
+
+#[tokio::test]
 async fn a_stale_key_is_fetched_again_and_retried_once() {
     let (_world, pod, client) = scripted([]).await;
     ask(&client, 8).await.unwrap();
