@@ -12,8 +12,10 @@ use tokio::time::timeout;
 
 /// How long the host may leave a frame unread before the exchange is cancelled.
 const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
-/// Read at a time.
+/// Read at a time while a request comes in.
 const READ_BYTES: usize = 16 * 1024;
+/// Read at a time after that: the host says only what a few control messages hold.
+const CONTROL_BYTES: usize = 512;
 
 /// Why an exchange with the host cannot go on. Nothing can be charged then.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +69,11 @@ pub(crate) fn split(stream: UnixStream) -> (HostReader, HostWriter) {
 }
 
 impl HostReader {
+    /// The request is here: what follows is small, and an open answer needs no more room for it.
+    pub(crate) fn expect_control_only(&mut self) {
+        self.scratch = vec![0; CONTROL_BYTES];
+    }
+
     /// The next frame, or `None` once the host closed its sending half between two frames.
     /// Cancel safe.
     ///

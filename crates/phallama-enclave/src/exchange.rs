@@ -50,6 +50,7 @@ pub(crate) async fn serve(
         Err(refusal) => return writer.control(&refusal).await,
     };
     drop(sealed);
+    reader.expect_control_only();
     let OpenedRequest { plain, exchange } = opened;
     let commitment = exchange.request_commitment();
     let Ok((enc2, sealer)) = exchange.respond(plain.class, &mut os_rng()) else {

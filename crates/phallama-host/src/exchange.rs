@@ -118,7 +118,7 @@ impl Exchanges {
             _open: self.open.enter(),
         };
         tokio::spawn(async move {
-            if let Err(error) = exchange.run(&body).await {
+            if let Err(error) = exchange.run(body).await {
                 exchange.of.gate.metrics.aborted(AbortedBy::Enclave);
                 tracing::warn!(%error, "exchange: aborted");
             }
@@ -153,10 +153,11 @@ enum Flow {
 }
 
 impl Exchange {
-    async fn run(&mut self, body: &[u8]) -> Result<(), EnclaveError> {
+    async fn run(&mut self, body: Vec<u8>) -> Result<(), EnclaveError> {
         let (mut from, mut to) = connect(&self.of.socket).await?;
         // The enclave may refuse before it has read everything; what it said then counts.
-        let sent = to.raw(Kind::Sealed, body).await;
+        let sent = to.raw(Kind::Sealed, &body).await;
+        drop(body);
         let mut questions = Questions::new();
         loop {
             let flow = tokio::select! {

@@ -10,7 +10,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::error::EnclaveError;
 
-const READ_BYTES: usize = 16 * 1024;
+/// Read at a time: many paced frames, some pieces of a burst. Every open answer has such a buffer.
+const READ_BYTES: usize = 4 * 1024;
 
 /// Opens a connection.
 pub(crate) async fn connect(socket: &Path) -> Result<(LinkReader, LinkWriter), EnclaveError> {
