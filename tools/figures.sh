@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 repo=$PWD
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
-parts=(gas attestation dcap model kill seal ledger verify path registry clients deps size ci build)
+parts=(gas attestation dcap model kill seal ledger verify path front registry clients deps size ci build)
 
 say() { printf '\033[1mfigures:\033[0m %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -24,6 +24,9 @@ about() {
   local cold='whole transaction, cold slots, distinct users, embedded chain'
   local quoted='cold, P-256 precompile at 6,900 gas; forge, contracts/snapshots/attestation.json'
   local clients='64 clients at once, each waiting for its claim, 9,600 channels, group commit'
+  local asking='small requests of 64 clients at once, class unpaced, 20 s'
+  local held='1,000 streams of class std, a word a second, 10 minutes, scripted worker, load on the same machine'
+  local words='64 words, one each 37 ms, scripted worker, 10 rounds'
   local turns='SmolLM2-135M Q4_1, greedy, ~64-token prompts, 64-token answers, 16 slots, sides in turns, medians'
   case $1 in
     gas.register_tx) echo "gas	register: one offer; $cold" ;;
@@ -111,6 +114,26 @@ about() {
     wire.sse_bytes) echo "B	body of the direct SSE answer; $turns" ;;
     wire.bytes_down) echo "B	body of the sealed answer, padding included, class std; $turns" ;;
     wire.bytes_up) echo "B	body of the sealed request, smallest bucket; $turns" ;;
+    host.sealed_rps) echo "requests/s	per second of the pod's processor time (host and enclave), scripted worker, $asking; $machine" ;;
+    host.sealed_rps_crypto_limit) echo "requests/s	what the same requests' cryptography alone allows, every core at it, same run; $machine" ;;
+    host.sealed_rps_ratio_to_crypto) echo "ratio	sealed_rps ÷ sealed_rps_crypto_limit, scripted worker, $asking" ;;
+    host.streams) echo "streams	held open together, $held" ;;
+    host.stream_kib) echo "KiB	resident memory of host and enclave per stream: peak, less what both had before; $held" ;;
+    host.stream_frames) echo "frames	of those streams; $held" ;;
+    host.stream_frames_lost) echo "frames	missing at a stream's end; $held" ;;
+    host.stream_frames_late) echo "frames	that came more than a tick after they were due; $held" ;;
+    host.stream_longest_gap_ms) echo "ms	between two frames of any stream, tick 100 ms; $held" ;;
+    host.stream_cores) echo "cores	of processor time of host and enclave for all streams; $held; $machine" ;;
+    pacing.added_ms_mean) echo "ms	a word later than in class unpaced, class std; $words" ;;
+    pacing.added_ms_p95) echo "ms	the same, 95th percentile; $words" ;;
+    pacing.bytes) echo "B	of the answer's body, class std; $words" ;;
+    pacing.fast_added_ms_mean) echo "ms	a word later than in class unpaced, class fast; $words" ;;
+    pacing.fast_added_ms_p95) echo "ms	the same, 95th percentile; $words" ;;
+    pacing.fast_bytes) echo "B	of the answer's body, class fast; $words" ;;
+    pacing.bulk_added_ms_mean) echo "ms	a word later than in class unpaced, class bulk, which gives everything at the end; $words" ;;
+    pacing.bulk_added_ms_p95) echo "ms	the same, 95th percentile; $words" ;;
+    pacing.bulk_bytes) echo "B	of the answer's body, class bulk; $words" ;;
+    pacing.unpaced_bytes) echo "B	of the answer's body, class unpaced, a frame for every word; $words" ;;
     memory.enclave_mib) echo "MiB	resident memory of phallama-enclave without its worker, after the path bench" ;;
     clients.suites_passed) echo "suites	of real clients in their pinned versions, without a failure that is not on their lists; embedded chain, two pods, SmolLM2-135M and the scripted worker; clients/run.py" ;;
     clients.allowed_failures) echo "tests	of those suites that fail and are on their lists with a reason (clients/allowed); the same run" ;;
@@ -216,6 +239,14 @@ part_model() {
   record_exact <target/escrow-differential.json
   record_exact <target/ledger-consistency.json
   record contracts.mutants_killed "$(contracts/tools/mutants.sh | sed -n 's/ mutants killed$//p')"
+}
+
+# The last part of it holds its streams for ten minutes.
+part_front() {
+  PHALLAMA_MODEL=${PHALLAMA_MODEL:-$(tools/setup.sh model)}
+  export PHALLAMA_MODEL
+  cargo build --quiet --locked --workspace --bins
+  bench phallama front | record_json
 }
 
 part_verify() { bench phallama verify | record_json; }
