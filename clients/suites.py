@@ -89,6 +89,7 @@ SUITES = [
         "ai-sdk", "the AI SDK", ["ai", "@ai-sdk/openai-compatible", "ollama-ai-provider-v2"],
         [node("ai.test.mjs")], f"{HERE}/node",
     ),
+    Suite("async-openai", "the crate async-openai", ["async-openai"], [cargo("async_openai")]),
     Suite(
         "llm", "the llm command", ["llm", "llm-ollama"], [pytest("python/test_llm_command.py")]
     ),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use phallama_client::{Client, ClientError, ModelListing};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::clock;
 use crate::server::api_error::{Api, ApiError};
@@ -20,8 +21,11 @@ pub(crate) fn tag(listing: &ModelListing) -> Value {
     })
 }
 
+/// Of weights and name, as Ollama's is of a manifest: clients take all names with one digest for
+/// one model, and the same weights may be offered for answers and for embeddings.
 fn digest(listing: &ModelListing) -> String {
-    listing.weights_sha256.to_string().trim_start_matches("0x").to_owned()
+    let offer = Sha256::new().chain_update(listing.weights_sha256.0).chain_update(&listing.model);
+    hex::encode(offer.finalize())
 }
 
 /// The network does not tell a model's family or quantisation; Ollama's clients want the fields.
@@ -41,6 +45,7 @@ pub(crate) fn shown(listing: &ModelListing) -> Value {
             "phallama.context_length": listing.context_tokens,
             "phallama.max_output_tokens": listing.max_output_tokens,
             "phallama.pods": listing.pods,
+            "phallama.weights_sha256": hex::encode(listing.weights_sha256.0),
         },
         "capabilities": capabilities(listing),
         "modified_at": clock::rfc3339(listing.updated_at_unix_s),
