@@ -55,14 +55,22 @@ async fn measure(
 ) -> Result<Vec<Figure>, Failure> {
     use FrameClass::{Std, Unpaced};
     let (all, both) = (sides.names(), [Name::Direct, Name::Private]);
-    let one = parts::streams(sides, prompts, (1, Unpaced), &all, setting.share(0.14)).await?;
-    let paced = parts::streams(sides, prompts, (1, Std), &both, setting.share(0.09)).await?;
-    let four = parts::streams(sides, prompts, (4, Unpaced), &all, setting.share(0.15)).await?;
-    let eight = parts::streams(sides, prompts, (8, Unpaced), &all, setting.share(0.18)).await?;
-    let sixteen = parts::streams(sides, prompts, (16, Unpaced), &both, setting.share(0.18)).await?;
-    let long = parts::prefill(sides, prompts, setting.share(0.08)).await?;
-    let loaded = parts::loaded(sides, prompts, setting.share(0.1)).await?;
-    let second = parts::second_turns(sides, prompts, setting.share(0.08)).await?;
+    let part = async |prompts: &mut Prompts, (streams, class), names: &[Name], share| {
+        let budget = setting.share(share);
+        let rounds = parts::streams(sides, prompts, (streams, class), names, budget).await;
+        measured(&format!("{streams} streams of class {class:?}"), rounds)
+    };
+    let one = part(prompts, (1, Unpaced), &all, 0.14).await;
+    let paced = part(prompts, (1, Std), &both, 0.09).await;
+    let four = part(prompts, (4, Unpaced), &all, 0.15).await;
+    let eight = part(prompts, (8, Unpaced), &all, 0.18).await;
+    let sixteen = part(prompts, (16, Unpaced), &both, 0.18).await;
+    let long = parts::prefill(sides, prompts, setting.share(0.08)).await;
+    let long = measured("long prompts", long);
+    let loaded = parts::loaded(sides, prompts, setting.share(0.1)).await;
+    let loaded = measured("answers that begin beside others", loaded);
+    let second = parts::second_turns(sides, prompts, setting.share(0.08)).await;
+    let second = measured("second turns", second);
 
     let mut figures = alone(&one, &paced);
     figures.push(throughput("path.throughput_ratio_4", &four, PRIVATE_TO_DIRECT));
@@ -83,7 +91,17 @@ async fn measure(
     if all.contains(&Name::Ollama) {
         figures.extend(beside_ollama(&one, &four, &eight));
     }
+    // Of a part that failed there is nothing to tell.
+    figures.retain(|figure| figure.value.is_finite());
     Ok(figures)
+}
+
+/// What a part has measured; one that fails takes nothing from the others.
+fn measured(part: &str, rounds: Result<Rounds, Failure>) -> Rounds {
+    rounds.unwrap_or_else(|error| {
+        note(&format!("path: NOT MEASURED: {part}: {error}"));
+        Rounds::default()
+    })
 }
 
 fn alone(unpaced: &Rounds, std: &Rounds) -> Vec<Figure> {
