@@ -10,6 +10,8 @@ mod chain;
 mod models;
 mod money;
 mod pod;
+mod setup;
+mod state;
 mod wallet;
 
 pub use ask::{Demo, PodOptions, Run, Serve};
@@ -21,21 +23,23 @@ pub use money::{
     LimitsChange, ReceiptFilter, Receipts, ReceiptsAction, Relay, Sending, SignOnly, Withdraw,
 };
 pub use pod::{
-    CollateralOptions, ModelsAdd, Pod, PodCheck, PodModels, PodUp, Pooling, PurposeOptions,
-    ShareMachine, TermsOptions,
+    CollateralOptions, ModelsAdd, Pod, PodCheck, PodDoctor, PodModels, PodUp, Pooling,
+    PurposeOptions, ShareMachine, TermsOptions,
 };
+pub use setup::{App, Completion, ConfigAction, ConfigCommand, Init, Launch, Man};
+pub use state::{Doctor, Ps, Status};
 pub use wallet::Wallet;
 
 /// Private, attested, paid chat with open models on other people's hardware.
 #[derive(Parser, Debug)]
-#[command(name = "phallama", version, max_term_width = 100, subcommand_required = true)]
+#[command(name = "phallama", version, max_term_width = 100)]
 pub struct Cli {
     /// Options of every command.
     #[command(flatten)]
     pub global: Global,
-    /// What to do.
+    /// What to do. Without it, a home that is not set up yet is.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
 }
 
 /// Options of every command.
@@ -95,6 +99,8 @@ pub struct Waiting {
 /// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// Set up a home: user key, network, most to spend.
+    Init(Init),
     /// Chain, contracts, pod and chat in one go, on this machine.
     Demo(Demo),
     /// Answer OpenAI and Ollama clients on this machine.
@@ -108,6 +114,8 @@ pub enum Command {
     Show(Show),
     /// See whether a pod has a model. Nothing is downloaded.
     Pull(Pull),
+    /// Show the pods that this wallet has open accounts with.
+    Ps(Ps),
     /// Say who unloads a model: its pod does, here there is nothing to stop.
     Stop(StopModel),
     /// List the pods of the network with their models and prices.
@@ -147,6 +155,16 @@ pub enum Command {
     /// A development chain.
     #[command(subcommand)]
     Chain(Chain),
-    /// Show the configuration in force.
-    Config,
+    /// Show home, wallet, local server, chain and money at a glance.
+    Status(Status),
+    /// Look at everything that has to work, and say what to do where it does not.
+    Doctor(Doctor),
+    /// Make another program use the local server, or put back what it used before.
+    Launch(Launch),
+    /// Show and change the configuration.
+    Config(ConfigCommand),
+    /// Print a completion script for a shell.
+    Completion(Completion),
+    /// Print a man page, or write all of them.
+    Man(Man),
 }

@@ -1,6 +1,7 @@
 //! What every command needs: the home, its configuration, the chain, the user key, the client.
 
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use phallama_attest::simulated::{DEVELOPMENT_SEED, DevelopmentRoot};
 use phallama_attest::{AcceptedTcb, TrustRoot};
@@ -24,6 +25,8 @@ use crate::{print, units};
 pub const USER_KEYSTORE: &str = "user.json";
 /// Folder of the named wallets' keystores inside the home.
 pub const WALLETS: &str = "wallets";
+/// Once a command, however often it connects.
+static SIMULATED_SAID: Once = Once::new();
 /// Longest name of a wallet, in bytes.
 const WALLET_NAME_MAX: usize = 32;
 
@@ -171,9 +174,11 @@ impl Context {
     pub fn trust_policy(&self) -> Result<TrustPolicy, CliError> {
         let trust = &self.config.trust;
         let root = if trust.danger_accept_simulated_tee {
-            print::warning(
-                "pods with a SIMULATED TEE are accepted: their operators can read every prompt",
-            );
+            SIMULATED_SAID.call_once(|| {
+                print::warning(
+                    "pods with a SIMULATED TEE are accepted: their operators can read every prompt",
+                );
+            });
             let root = DevelopmentRoot::from_seed(DEVELOPMENT_SEED);
             TrustRoot::Development(root.root_der().to_vec())
         } else {

@@ -162,7 +162,7 @@ pub enum CliError {
         reason: String,
     },
     /// Something does not work as it should; it was told row by row.
-    #[error("{failed} checks failed, {warned} warn")]
+    #[error("checks that failed: {failed}, that warn: {warned}")]
     Unwell {
         /// Checks that failed.
         failed: usize,
@@ -179,6 +179,12 @@ pub enum CliError {
         /// Why.
         reason: String,
     },
+    /// A user key is to be made, and nobody can be asked for its password.
+    #[error("a new user key needs a password, and nobody can be asked for it")]
+    NoPassword,
+    /// A command is missing.
+    #[error("nothing was asked")]
+    NoCommand,
     /// No folder to keep things in.
     #[error("no home folder: neither HOME nor XDG_CONFIG_HOME is set")]
     NoHome,
@@ -310,6 +316,8 @@ impl CliError {
             Self::Editor { .. } => (2, "editor_failed"),
             Self::Unwell { exit_code, .. } => (*exit_code, "unwell"),
             Self::AppConfig { .. } => (2, "app_config_not_changed"),
+            Self::NoPassword => (2, "no_password"),
+            Self::NoCommand => (2, "no_command"),
             Self::NoHome => (2, "no_home"),
             Self::NoChain { .. } => (2, "no_chain_configured"),
             Self::NoWallet { .. } => (2, "no_wallet"),
@@ -354,6 +362,8 @@ impl CliError {
                  `close`"
             }
             Self::NotConfirmed { .. } => "To send without being asked, add `--yes`",
+            Self::NoPassword => "Name a file with it: `--password-file FILE`",
+            Self::NoCommand => "For all commands, run `phallama --help`; to begin, `phallama init`",
             Self::Unwell { .. } => "Each row says what to do",
             Self::AppConfig { .. } => "To see what would be written, add `--dry-run`",
             Self::NoPrompt => "For a conversation, run it in a terminal; else add a prompt",
@@ -427,14 +437,4 @@ fn lacks_p256(error: &ChainError) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chain_without_the_precompile_is_told_apart_and_what_to_do() {
-        let (what, reason) = ("deploy AttestationVerifier", "NoP256Precompile".to_owned());
-        let error = CliError::from(ChainError::Reverted { what, reason });
-        assert_eq!(error.exit_code(), 6);
-        insta::assert_snapshot!(format!("error: {error}\n\nhint: {}", error.hint().unwrap()));
-    }
-}
+mod tests;

@@ -14,6 +14,8 @@ pub enum Pod {
     /// Try a quote against the registry: what it says, what would be brought, what it would cost.
     /// Nothing is sent.
     Check(PodCheck),
+    /// Look at everything that a pod needs, and say what to do where it does not work.
+    Doctor(PodDoctor),
     /// Let a pod share its machine with others whose operators agree too.
     ShareMachine(ShareMachine),
     /// How the running pod is.
@@ -87,6 +89,26 @@ pub struct PodCheck {
     /// Where collateral comes from.
     #[command(flatten)]
     pub collateral: CollateralOptions,
+}
+
+/// `phallama pod doctor`
+#[derive(Args, Debug)]
+pub struct PodDoctor {
+    /// llama-server executable.
+    #[arg(long, env = "PHALLAMA_LLAMA_SERVER", hide_env_values = true, value_name = "FILE")]
+    pub worker: Option<PathBuf>,
+    /// Address that the pod is to listen on.
+    #[arg(long, default_value = "127.0.0.1:11811", value_name = "ADDR")]
+    pub listen: SocketAddr,
+    /// Do not read the models of the store to hash them.
+    #[arg(long)]
+    pub no_hash: bool,
+    /// Where collateral comes from.
+    #[command(flatten)]
+    pub collateral: CollateralOptions,
+    /// File with the operator's secret key, hex.
+    #[arg(long, env = "PHALLAMA_OPERATOR_KEY_FILE", hide_env_values = true, value_name = "FILE")]
+    pub operator_key_file: Option<PathBuf>,
 }
 
 /// `phallama pod share-machine`

@@ -1,6 +1,6 @@
 //! `phallama pod`
 
-mod admin;
+pub(super) mod admin;
 pub(super) mod check;
 pub(super) mod collect;
 pub(super) mod drain;
@@ -230,7 +230,7 @@ fn absolute(path: &Path) -> Result<PathBuf, CliError> {
     path.canonicalize().map_err(|source| CliError::File { path: path.to_owned(), source })
 }
 
-fn operator(context: &Context, named: Option<&Path>) -> Result<Signer, CliError> {
+pub(super) fn operator(context: &Context, named: Option<&Path>) -> Result<Signer, CliError> {
     let development = context.home.path(DEVELOPMENT_OPERATOR);
     match named {
         Some(path) => key_file(path),

@@ -27,7 +27,7 @@ pub(super) async fn run(context: &Context, options: &Receipts) -> Result<(), Cli
         Some(ReceiptsAction::Show { receipt }) => one(context, find(&receipts, receipt)?),
         Some(ReceiptsAction::Export { csv: true }) => print::piece(&csv(&receipts)),
         Some(ReceiptsAction::Export { csv: false }) => {
-            print::json(Schema::Receipts, json!({"receipts": receipts}));
+            print::json(Schema::ReceiptsExport, json!({"receipts": receipts}));
         }
         Some(ReceiptsAction::Check) => return check(context, &receipts),
     }

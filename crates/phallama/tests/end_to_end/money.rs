@@ -246,7 +246,10 @@ async fn receipts_are_listed_filtered_exported_and_checked_again() {
     assert_eq!(csv.lines().count(), 3);
     assert!(csv.lines().skip(1).all(|line| line.ends_with(",valid")), "{csv}");
     let checked = stack.phallama_json(&["receipts", "check"]).await;
-    assert_eq!(checked, json!({"checked": 2, "valid": 2, "failed": []}));
+    assert_eq!(
+        (&checked["checked"], &checked["valid"], &checked["failed"]),
+        (&json!(2), &json!(2), &json!([]))
+    );
 
     // A receipt alone, and with one price changed.
     let one = stack.phallama_json(&["receipts", "show", "1"]).await;

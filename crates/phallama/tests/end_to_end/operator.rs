@@ -14,7 +14,7 @@ use crate::stack::{
     MODEL, Options, Stack, deploy_under, developer, pod_config, program, scripted_weights,
 };
 
-async fn evidence(stack: &Stack) -> Vec<u8> {
+pub(crate) async fn evidence(stack: &Stack) -> Vec<u8> {
     let url = format!("{}/.well-known/phallama/evidence", stack.pod_url);
     reqwest::get(url).await.expect("the pod answers").bytes().await.expect("whole").to_vec()
 }

@@ -172,6 +172,7 @@ impl Stack {
             .args(arguments)
             .env_clear()
             .env("PHALLAMA_HOME", self.dir.path())
+            .env("HOME", self.dir.path())
             .env("PHALLAMA_PASSWORD_FILE", self.dir.path().join("password"))
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
@@ -185,7 +186,9 @@ impl Stack {
         let output = self.phallama(&[&["--json"], arguments].concat()).await;
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {stderr}");
-        serde_json::from_slice(&output.stdout).expect("JSON")
+        let value = serde_json::from_slice(&output.stdout).expect("JSON");
+        crate::json::check(&value);
+        value
     }
 
     /// Lets a key be found by the command line: a developer's, in a file of this name.

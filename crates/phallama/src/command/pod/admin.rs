@@ -16,7 +16,7 @@ pub(super) fn state_dir(context: &Context) -> PathBuf {
     context.home.path("pod")
 }
 
-pub(super) async fn ask(context: &Context, what: Ask) -> Result<Answer, AdminError> {
+pub(in crate::command) async fn ask(context: &Context, what: Ask) -> Result<Answer, AdminError> {
     admin::ask(&admin::socket(&state_dir(context)), what).await
 }
 

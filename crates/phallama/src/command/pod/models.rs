@@ -14,7 +14,7 @@ use crate::schema::Schema;
 use crate::{clock, print};
 
 /// The store inside a pod's folder.
-pub(super) fn store(pod_dir: &Path) -> Result<ModelStore, CliError> {
+pub(in crate::command) fn store(pod_dir: &Path) -> Result<ModelStore, CliError> {
     Ok(ModelStore::open(pod_dir.join("models"))?)
 }
 

@@ -48,16 +48,18 @@ impl Editor {
         let config = rustyline::Config::builder().auto_add_history(false).build();
         let lines = rustyline::Editor::with_history(config, MemHistory::new());
         let mut lines = lines.map_err(not_read)?;
-        lines.set_helper(Some(Words));
+        lines.set_helper(Some(Words { hints: true }));
         Ok(Self { lines, path: home.path("history"), kept: None })
     }
 
     /// The next message or command.
     pub(super) fn read(&mut self) -> Result<Typed, CliError> {
+        self.hint(true);
         let mut text = match self.lines.readline(">>> ") {
             Ok(line) => line,
             Err(error) => return ended(error),
         };
+        self.hint(false);
         while text.matches(QUOTES).count() % 2 == 1 && text.len() < MESSAGE_MAX_BYTES {
             match self.lines.readline("... ") {
                 Ok(line) => {
@@ -71,6 +73,12 @@ impl Editor {
             self.remember(&text)?;
         }
         Ok(Typed::Text(text))
+    }
+
+    fn hint(&mut self, hints: bool) {
+        if let Some(words) = self.lines.helper_mut() {
+            words.hints = hints;
+        }
     }
 
     fn remember(&mut self, text: &str) -> Result<(), CliError> {
@@ -120,7 +128,10 @@ fn not_read(error: ReadlineError) -> CliError {
 }
 
 /// Completes commands, and says what to do at an empty line.
-struct Words;
+struct Words {
+    /// A message begins here.
+    hints: bool,
+}
 
 impl Completer for Words {
     type Candidate = String;
@@ -156,7 +167,7 @@ impl Hinter for Words {
     type Hint = String;
 
     fn hint(&self, line: &str, _: usize, _: &Context<'_>) -> Option<String> {
-        line.is_empty().then(|| "Send a message (/? for help)".to_owned())
+        (self.hints && line.is_empty()).then(|| "Send a message (/? for help)".to_owned())
     }
 }
 

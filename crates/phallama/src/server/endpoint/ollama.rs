@@ -24,7 +24,9 @@ pub(crate) async fn root() -> &'static str {
 }
 
 pub(crate) async fn version() -> Json<Value> {
-    Json(json!({"version": env!("CARGO_PKG_VERSION")}))
+    // By the second field `phallama status` tells its own server from Ollama.
+    let version = env!("CARGO_PKG_VERSION");
+    Json(json!({"version": version, "phallama": version}))
 }
 
 /// Ollama's own cloud is meant, which is not used.

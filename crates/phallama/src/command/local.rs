@@ -1,0 +1,69 @@
+//! The local server as other commands find it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::error::CliError;
+use crate::server::{DEFAULT_PORT, FALLBACK_PORT};
+
+/// Loopback answers at once, or not at all.
+const WITHIN: Duration = Duration::from_secs(2);
+
+/// Who listens where the local server would.
+pub(super) enum Found {
+    /// Our server.
+    Phallama { address: SocketAddr, version: String },
+    /// Somebody else, Ollama perhaps.
+    Others { address: SocketAddr },
+    /// Nobody.
+    Free { address: SocketAddr },
+}
+
+/// The configured listening address.
+pub(super) fn listen(context: &Context) -> Result<SocketAddr, CliError> {
+    context.config.serve.listen.parse().map_err(|_| CliError::BadValue {
+        what: "listening address",
+        got: context.config.serve.listen.clone(),
+        expected: "an address with a port, e.g. 127.0.0.1:11434".to_owned(),
+    })
+}
+
+/// Looks at the configured address, and where a taken default port makes the server go.
+pub(super) async fn find(context: &Context) -> Result<Found, CliError> {
+    let address = listen(context)?;
+    let first = at(address).await;
+    if matches!(first, Found::Others { .. }) && address.port() == DEFAULT_PORT {
+        return Ok(match at(SocketAddr::new(address.ip(), FALLBACK_PORT)).await {
+            Found::Others { .. } => first,
+            second => second,
+        });
+    }
+    Ok(first)
+}
+
+async fn at(address: SocketAddr) -> Found {
+    let connected = tokio::time::timeout(WITHIN, tokio::net::TcpStream::connect(address)).await;
+    if !matches!(connected, Ok(Ok(_))) {
+        return Found::Free { address };
+    }
+    match version(address).await {
+        Some(version) => Found::Phallama { address, version },
+        None => Found::Others { address },
+    }
+}
+
+/// Ollama has the same endpoint, without our field.
+async fn version(address: SocketAddr) -> Option<String> {
+    let http = reqwest::Client::builder().no_proxy().timeout(WITHIN).build().ok()?;
+    let asked = http.get(format!("http://{address}/api/version")).send().await.ok()?;
+    let answer: Value = asked.json().await.ok()?;
+    Some(answer["phallama"].as_str()?.to_owned())
+}
+
+/// What the system says about a taken address.
+pub(super) fn in_use() -> std::io::Error {
+    std::io::ErrorKind::AddrInUse.into()
+}
