@@ -146,11 +146,8 @@ fn every_failure_says_what_why_and_what_to_do() {
     let mut text = String::new();
     for error in &examples {
         let (exit, code) = (error.exit_code(), error.code());
-        text += &format!(
-            "== {} (exit {exit}, {code})\nerror: {}\n\n",
-            variant(error),
-            crate::print::told(error)
-        );
+        let head = format!("== {} (exit {exit}, {code})\nerror: ", variant(error));
+        text.extend([head.as_str(), &crate::print::told(error), "\n\n"]);
     }
     let missing: Vec<&&str> =
         VARIANTS.iter().filter(|name| !examples.iter().any(|it| variant(it) == **name)).collect();

@@ -66,8 +66,10 @@ impl Terminal {
     }
 
     async fn exit_code(mut self) -> Option<i32> {
+        // The keyboard stays there until the end: without one, `script` ends the command itself.
+        let code = self.child.wait().await.expect("it ends").code();
         drop(self.keys);
-        self.child.wait().await.expect("it ends").code()
+        code
     }
 }
 
@@ -105,6 +107,7 @@ async fn ctrl_c_stops_an_answer_and_the_conversation_goes_on() {
     terminal.until(">>> ").await;
     terminal.press("/save talk\r").await;
     terminal.until("readable by you alone").await;
+    terminal.until(">>> ").await;
     terminal.press(CTRL_D).await;
     assert_eq!(terminal.exit_code().await, Some(0));
     assert!(!stack.dir.path().join("history").exists(), "what was typed stays in memory");

@@ -136,8 +136,8 @@ mod tests {
     #[test]
     fn new_files_are_what_each_program_reads() {
         let all = [App::Aider, App::Codex, App::Continue, App::Llm, App::OpenWebui, App::Opencode];
-        let text: String =
-            all.iter().map(|app| format!("== {app:?}\n{}", written(*app, None).unwrap())).collect();
+        let told = |app: &App| [format!("== {app:?}\n"), written(*app, None).unwrap()];
+        let text: String = all.iter().flat_map(told).collect();
         insta::assert_snapshot!(text);
     }
 
