@@ -167,7 +167,7 @@ async fn an_allocation_is_attached_until_the_chain_shows_its_lock() {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), unattached).await.expect("it is seen");
+    tokio::time::timeout(Duration::from_mins(1), unattached).await.expect("it is seen");
 }
 
 #[tokio::test]

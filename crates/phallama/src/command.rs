@@ -57,7 +57,9 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         None => begin(global).await,
         // What needs no home that is in order.
         Some(Command::Demo(options)) => demo::run(&global, options).await,
-        Some(Command::Doctor(options)) => within(options.waiting, doctor::run(global)).await,
+        Some(Command::Doctor(options)) => {
+            Box::pin(within(options.waiting, doctor::run(global))).await
+        }
         Some(Command::Pod(Pod::Doctor(options))) => doctor::of_pod(global, &options).await,
         Some(Command::Completion(options)) => {
             manual::completion(&options);

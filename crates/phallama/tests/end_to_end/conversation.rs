@@ -9,7 +9,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use crate::stack::{MODEL, Options, Stack};
 
 /// Far more than a loaded machine needs for one answer.
-const WITHIN: Duration = Duration::from_secs(120);
+const WITHIN: Duration = Duration::from_mins(2);
 const CTRL_C: &str = "\u{3}";
 const CTRL_D: &str = "\u{4}";
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Output;
 
 use phallama::schema::Schema;
 use serde_json::Value;
@@ -11,6 +12,26 @@ use crate::stack::{MODEL, Options, Stack};
 
 /// Kinds of objects that take more than this test has: a dispute, another pod on the machine.
 const ELSEWHERE: &[Schema] = &[Schema::Dispute, Schema::Forgiven, Schema::SharedMachine];
+
+/// Commands that need nothing made for them.
+const AFTER: &[&[&str]] = &[
+    &["pod", "models", "remove", "tiny:1"],
+    &["pod", "status"],
+    &["pod", "earnings"],
+    &["pod", "settle", "--dry-run"],
+    &["pod", "settle"],
+    &["pod", "collect"],
+    &["pod", "drain"],
+    &["config"],
+    &["config", "get", "limits.per_day"],
+    &["launch", "--list"],
+    &["launch", "open-webui", "--model", MODEL],
+    &["launch", "llm", "--dry-run"],
+    &["launch", "llm"],
+    &["launch", "llm", "--restore"],
+    &["init", "--yes", "--per-day", "3"],
+    &["run", "nobody-has-this", "hello"],
+];
 
 fn file(name: &str) -> std::path::PathBuf {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/schemas");
@@ -91,51 +112,38 @@ async fn every_command_prints_what_its_schema_says() {
         &["pod", "models", "list"],
         &["pod", "doctor"],
         &["pod", "check", &evidence],
-        &["pod", "models", "remove", "tiny:1"],
-        &["pod", "status"],
-        &["pod", "earnings"],
-        &["pod", "settle", "--dry-run"],
-        &["pod", "settle"],
-        &["pod", "collect"],
-        &["pod", "drain"],
-        &["config"],
-        &["config", "get", "limits.per_day"],
-        &["launch", "--list"],
-        &["launch", "open-webui", "--model", MODEL],
-        &["launch", "llm", "--dry-run"],
-        &["launch", "llm"],
-        &["launch", "llm", "--restore"],
-        &["init", "--yes", "--per-day", "3"],
-        &["run", "nobody-has-this", "hello"],
     ];
     let mut seen: BTreeSet<Schema> = ELSEWHERE.iter().copied().collect();
-    for command in commands {
+    for command in commands.iter().chain(AFTER) {
         let output = stack.phallama(&[&["--json"], *command].concat()).await;
-        let stderr = String::from_utf8(output.stderr).expect("UTF-8");
-        if !output.stdout.is_empty() {
-            let value: Value = serde_json::from_slice(&output.stdout).expect("one object");
-            seen.insert(check(&value));
-        }
-        // A doctor that warns, and a model that nobody has, end with an error.
-        if output.status.success() {
-            assert!(!output.stdout.is_empty(), "{command:?} says nothing: {stderr}");
-            continue;
-        }
-        let last = stderr.lines().last().expect("a failure says something");
-        let error: Value = serde_json::from_str(last).expect("a failure is one line of JSON");
-        seen.insert(check(&error));
-        let expected = match command[0] {
-            "doctor" | "pod" => ("unwell", 8),
-            _ => ("model_not_found", 4),
-        };
-        assert_eq!(
-            (error["code"].as_str(), output.status.code()),
-            (Some(expected.0), Some(expected.1)),
-            "{command:?}: {stderr}"
-        );
+        seen.extend(printed(command, &output));
     }
     let missing: Vec<&str> =
         Schema::ALL.iter().filter(|it| !seen.contains(it)).map(|it| it.name()).collect();
     assert!(missing.is_empty(), "no command printed {missing:?}");
     stack.stop_pod().await;
+}
+
+/// What a command printed: its answer, or the failure that it is to end with.
+fn printed(command: &[&str], output: &Output) -> Vec<Schema> {
+    let mut kinds = Vec::new();
+    if !output.stdout.is_empty() {
+        let value: Value = serde_json::from_slice(&output.stdout).expect("one object");
+        kinds.push(check(&value));
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() {
+        assert!(!kinds.is_empty(), "{command:?} says nothing: {stderr}");
+        return kinds;
+    }
+    let last = stderr.lines().last().expect("a failure says something");
+    let error: Value = serde_json::from_str(last).expect("a failure is one line of JSON");
+    kinds.push(check(&error));
+    // A doctor that warns, and a model that nobody has.
+    let expected = match command[0] {
+        "doctor" | "pod" => (Some("unwell"), Some(8)),
+        _ => (Some("model_not_found"), Some(4)),
+    };
+    assert_eq!((error["code"].as_str(), output.status.code()), expected, "{command:?}: {stderr}");
+    kinds
 }
