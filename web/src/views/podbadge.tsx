@@ -1,4 +1,4 @@
-/** Before anything is typed: whether the pod that would be asked proves what it has to prove. */
+/** Before anything is typed: whether the cheapest pod of the model proves what it has to prove. */
 import { useEffect, useState } from 'preact/hooks';
 import { asFailure, send, type Status, type Verified } from '../api';
 import { Icon, type IconName } from '../parts/icon';
