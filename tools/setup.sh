@@ -34,6 +34,11 @@ client_sources=(
   "langchain-ollama 1.1.0 f776f56f6782ae4da7692579b94a6575906118318d1023b455d7207f9d059811"
 )
 
+# A real Ollama, as the Go module that its authors publish (MIT). It is a front over llama-server, which it
+# looks for beside itself. v0.30 to v0.33 pass options that this llama-server no longer knows.
+ollama_module=github.com/ollama/ollama@v0.34.0
+ollama_go=1.26
+
 say() { printf '\033[1msetup:\033[0m %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
@@ -118,6 +123,57 @@ setup_llama_server() {
   printf '%s\n' "$dir/llama-server"
 }
 
+# no_ollama WHY: what depends on it is then not tested. That is no failure of the set-up.
+no_ollama() {
+  printf '\n*** NO OLLAMA: %s\n*** Tests against a real Ollama will NOT RUN.\n\n' "$1" >&2
+}
+
+# Prints the path of the program; a store with the model, ready to serve, is in `models` beside it. Prints
+# nothing where Go is missing, too old, or cannot fetch the module.
+setup_ollama() {
+  local dir tmp server version
+  server=$(setup_llama_server)
+  dir="$cache/ollama/${ollama_module##*@}-$(llama_key)"
+  if [ ! -x "$dir/ollama" ]; then
+    command -v go >/dev/null 2>&1 || { no_ollama "there is no Go on this machine, $ollama_go is needed"; return; }
+    version=$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null || true)
+    [ "$(printf '%s\n' "$ollama_go" "${version#go}" | sort -V | head -1)" = "$ollama_go" ] ||
+      { no_ollama "Go $ollama_go is needed, this machine has ${version:-an unknown one}"; return; }
+    say "installing $ollama_module with Go (once per machine, about 2 minutes)"
+    mkdir -p "$cache/ollama"
+    tmp=$(mktemp -d "$cache/ollama/.XXXXXX")
+    if ! env GOTOOLCHAIN=local GOFLAGS=-modcacherw GOPATH="$tmp/go" GOMODCACHE="$tmp/go/pkg/mod" GOCACHE="$tmp/cache" \
+      GOBIN="$tmp/bin" go install "$ollama_module" >"$tmp/log" 2>&1; then
+      tail -5 "$tmp/log" >&2
+      rm -rf "$tmp"
+      no_ollama "go install $ollama_module failed, see above"
+      return
+    fi
+    mkdir -p "$dir"
+    mv "$tmp/bin/ollama" "$dir/ollama"
+    rm -rf "$tmp"
+  fi
+  ln -sfn "$server" "$dir/llama-server"
+  [ -f "$dir/models/manifests/registry.ollama.ai/library/smollm2/135m" ] || ollama_store "$dir/models"
+  printf '%s\n' "$dir/ollama"
+}
+
+# ollama_store DIR: a store with the model as smollm2:135m. `ollama create` would need a program more.
+ollama_store() {
+  local model config config_sha256 manifests="$1/manifests/registry.ollama.ai/library/smollm2"
+  model=$(setup_model)
+  mkdir -p "$1/blobs" "$manifests"
+  ln -sfn "$model" "$1/blobs/sha256-$model_sha256"
+  config='{"model_format":"gguf","model_family":"llama","model_families":["llama"],"model_type":"134.52M","file_type":"Q4_1","architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["sha256:'$model_sha256'"]}}'
+  config_sha256=$(printf %s "$config" | sha256sum | cut -d' ' -f1)
+  printf %s "$config" >"$1/blobs/sha256-$config_sha256"
+  printf '{"schemaVersion":2,"mediaType":"%s","config":{"mediaType":"%s","digest":"sha256:%s","size":%s},"layers":[{"mediaType":"%s","digest":"sha256:%s","size":%s}]}' \
+    application/vnd.docker.distribution.manifest.v2+json \
+    application/vnd.docker.container.image.v1+json "$config_sha256" ${#config} \
+    application/vnd.ollama.image.model "$model_sha256" "$(stat -L -c %s "$model")" >"$manifests/.new"
+  mv "$manifests/.new" "$manifests/135m"
+}
+
 # forge, anvil, cast (real binaries) and solc (wasm), all from the lock file.
 setup_contracts() {
   [ -x "$repo/contracts/node_modules/@foundry-rs/forge-linux-amd64/bin/forge" ] && return
@@ -194,6 +250,7 @@ for part in "$@"; do
     debs-with-node) setup_debs --with-node ;;
     model) setup_model ;;
     llama-server) setup_llama_server ;;
+    ollama) setup_ollama ;;
     contracts) setup_contracts ;;
     clients) setup_clients ;;
     apis) setup_apis ;;
@@ -201,6 +258,6 @@ for part in "$@"; do
     client-suites) setup_client_suites ;;
     analysis) setup_analysis ;;
     web) setup_web ;;
-    *) die "unknown part \`$part\`; the parts are debs, debs-with-node, model, llama-server, contracts, clients, apis, litellm, client-suites, analysis, web" ;;
+    *) die "unknown part \`$part\`; the parts are debs, debs-with-node, model, llama-server, ollama, contracts, clients, apis, litellm, client-suites, analysis, web" ;;
   esac
 done

@@ -34,7 +34,7 @@ struct Own {
     completion_probabilities: Option<Value>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 pub(crate) struct Choice {
     pub(crate) finish_reason: Option<String>,
     #[serde(default)]
@@ -47,6 +47,8 @@ pub(crate) struct Choice {
 pub(crate) struct Delta {
     pub(crate) content: Option<String>,
     pub(crate) reasoning_content: Option<String>,
+    /// Newer vLLM's word for it; some say both.
+    pub(crate) reasoning: Option<String>,
     pub(crate) tool_calls: Option<Value>,
 }
 
@@ -54,14 +56,12 @@ pub(crate) struct Delta {
 struct WireUsage {
     prompt_tokens: u32,
     completion_tokens: u32,
-    #[serde(default)]
-    prompt_tokens_details: PromptDetails,
+    prompt_tokens_details: Option<PromptDetails>,
 }
 
 #[derive(Deserialize, Default)]
 struct PromptDetails {
-    #[serde(default)]
-    cached_tokens: u32,
+    cached_tokens: Option<u32>,
 }
 
 /// Sent with every token, because we ask for `timings_per_token`.
@@ -87,7 +87,42 @@ pub(crate) struct Progress {
     pub(crate) processed: u32,
 }
 
+impl Timings {
+    /// Of an answer that is complete.
+    pub(crate) fn whole(predicted_n: u32, prompt_ms: f64, predicted_ms: f64) -> Self {
+        Self { predicted_n, prompt_ms, predicted_ms, ..Self::default() }
+    }
+}
+
 impl Chunk {
+    /// What another protocol says: a piece of the answer, and with the last one its counts.
+    pub(crate) fn of(choice: Choice, end: Option<(Usage, Timings)>) -> Self {
+        let (usage, timings) = end.unzip();
+        let usage = usage.map(|usage| WireUsage {
+            prompt_tokens: usage.prompt_tokens,
+            completion_tokens: usage.completion_tokens,
+            prompt_tokens_details: Some(PromptDetails { cached_tokens: Some(usage.cached_tokens) }),
+        });
+        Self { choices: vec![choice], usage, timings, ..Self::empty() }
+    }
+
+    /// An answer that failed.
+    pub(crate) fn of_error(error: Value) -> Self {
+        Self { error: Some(error), ..Self::empty() }
+    }
+
+    fn empty() -> Self {
+        Self {
+            choices: Vec::new(),
+            usage: None,
+            timings: None,
+            prompt_progress: None,
+            error: None,
+            message: None,
+            own: Own::default(),
+        }
+    }
+
     /// Brings a chunk of the worker's own shape into OpenAI's; says whether it is the last.
     pub(crate) fn into_choices(mut self) -> (Self, bool) {
         let own = std::mem::take(&mut self.own);
@@ -97,7 +132,7 @@ impl Chunk {
             self.usage = Some(WireUsage {
                 prompt_tokens: own.tokens_evaluated,
                 completion_tokens: timings.predicted_n,
-                prompt_tokens_details: PromptDetails { cached_tokens: timings.cache_n },
+                prompt_tokens_details: Some(PromptDetails { cached_tokens: Some(timings.cache_n) }),
             });
         }
         let limited = own.stop_type.as_deref() == Some("limit");
@@ -105,9 +140,9 @@ impl Chunk {
         let probabilities = own.completion_probabilities;
         self.choices.push(Choice {
             finish_reason: is_last.then(|| reason.to_owned()),
-            delta: Delta::default(),
             text: own.content,
             logprobs: probabilities.map(|content| serde_json::json!({ "content": content })),
+            ..Choice::default()
         });
         (self, is_last)
     }
@@ -116,18 +151,21 @@ impl Chunk {
         self.usage.as_ref().map(|usage| Usage {
             prompt_tokens: usage.prompt_tokens,
             completion_tokens: usage.completion_tokens,
-            cached_tokens: usage.prompt_tokens_details.cached_tokens,
+            cached_tokens: usage
+                .prompt_tokens_details
+                .as_ref()
+                .and_then(|details| details.cached_tokens)
+                .unwrap_or_default(),
         })
     }
 
     /// What the worker says went wrong, if it does.
     pub(crate) fn failure(&self) -> Option<String> {
         let inner = self.error.as_ref();
-        let message = inner.and_then(|error| error.get("message")).and_then(Value::as_str);
-        message
-            .map(str::to_owned)
-            .or_else(|| inner.map(Value::to_string))
-            .or_else(|| self.message.clone())
+        let says =
+            |error: &'_ Value| error.get("message").or(Some(error))?.as_str().map(str::to_owned);
+        let message = inner.and_then(says);
+        message.or_else(|| inner.map(Value::to_string)).or_else(|| self.message.clone())
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::Memory;
 use crate::cores::computing_threads;
+use crate::{Backend, Memory};
 
 /// Who a request belongs to: the 20-byte address of the paying account. Prefix caches are never
 /// shared between two of them.
@@ -66,7 +66,9 @@ pub enum Serves {
 /// How one model is served by one supervised worker.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
-    /// The llama-server program.
+    /// What computes.
+    pub backend: Backend,
+    /// The program that is run: llama-server, or Ollama. Unused for a server that runs already.
     pub worker: PathBuf,
     /// The GGUF weight file.
     pub model_path: PathBuf,
@@ -87,7 +89,7 @@ pub struct EngineConfig {
     /// Computing threads of the worker; `None`: one for each core, and one less where there are
     /// many (`docs/decisions/011-all-cores-compute.md`).
     pub threads: Option<u32>,
-    /// Directory of the worker's socket; created, and set to mode 0700.
+    /// Directory of the worker's socket, or of Ollama's own files; created, and set to mode 0700.
     pub socket_dir: PathBuf,
     /// Further command-line arguments for tuning. Those that would override ours, log or open the
     /// worker to others are refused: [`check_extra_args`](crate::check_extra_args).
@@ -95,8 +97,9 @@ pub struct EngineConfig {
     /// How long a started worker may take until its model is loaded.
     pub start_timeout: Duration,
     /// How long a worker may tell nobody anything while requests run; one that is told nothing for
-    /// ten times as long is lost, whatever others are told. While the worker computes a prompt, it
-    /// reports after every `batch_tokens`.
+    /// ten times as long is lost, whatever others are told. While it computes a prompt, llama-server
+    /// reports after every `batch_tokens`. Other backends say nothing until the first token: it has
+    /// to be longer than they take for the longest prompt.
     pub stall_timeout: Duration,
     /// How often the worker is asked whether it is well, and how long it may take to say so. One
     /// that misses three in a row is replaced.
@@ -128,6 +131,7 @@ impl EngineConfig {
         socket_dir: impl Into<PathBuf>,
     ) -> Self {
         Self {
+            backend: Backend::LlamaServer,
             worker: worker.into(),
             model_path: model_path.into(),
             model_name: model_name.into(),
@@ -204,6 +208,10 @@ pub struct WorkerFacts {
     pub chat_template: bool,
     /// Whether the template has a place for tools, if the worker says.
     pub tools: Option<bool>,
+    /// Whether it thinks, if the worker says.
+    pub thinking: Option<bool>,
+    /// Whether it can fill in text before a suffix, if the worker says.
+    pub infill: Option<bool>,
 }
 
 impl WorkerFacts {
@@ -220,6 +228,8 @@ impl WorkerFacts {
             audio: yes("audio"),
             chat_template: props["chat_template"].as_str().is_some_and(|text| !text.is_empty()),
             tools: props["chat_template_caps"]["supports_tools"].as_bool(),
+            thinking: None,
+            infill: None,
         }
     }
 }
@@ -232,6 +242,13 @@ pub enum StartProgress {
         /// Bytes hashed so far.
         done_bytes: u64,
         /// Size of the file.
+        total_bytes: u64,
+    },
+    /// The backend fetches the model.
+    Pulling {
+        /// Bytes that it has of the file that it fetches.
+        done_bytes: u64,
+        /// Size of that file; zero when it fetches none.
         total_bytes: u64,
     },
     /// The worker process runs and loads the model.

@@ -1,15 +1,16 @@
-//! HTTP/1.1 over the worker's UNIX socket: one connection for one request, so that closing it is
-//! how a request is cancelled.
-
-use std::path::Path;
+//! HTTP/1.1 to the worker: one connection for one request, so that closing it is how a request is
+//! cancelled.
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::AbortHandle;
+
+use crate::address::Address;
 
 /// Longest error answer that is read.
 const ERROR_BODY_MAX_BYTES: usize = 64 * 1024;
@@ -20,7 +21,7 @@ const WHOLE_BODY_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// Longest description of itself that is read; the model's chat template is in it.
 const FACTS_MAX_BYTES: usize = 1 << 20;
 
-/// Nobody listens on the socket, or the connection ended before an answer began. Which of the two
+/// Nobody listens at the address, or the connection ended before an answer began. Which of the two
 /// a dying worker shows is chance.
 pub(crate) struct NoAnswer;
 
@@ -58,19 +59,19 @@ impl Exchange {
 }
 
 /// Sends a JSON body.
-pub(crate) async fn post(socket: &Path, path: &str, body: Vec<u8>) -> Result<Exchange, NoAnswer> {
-    send(socket, Method::POST, path, Bytes::from(body)).await
+pub(crate) async fn post(at: &Address, path: &str, body: Vec<u8>) -> Result<Exchange, NoAnswer> {
+    send(at, Method::POST, path, Bytes::from(body)).await
 }
 
-/// Whether the worker says that it is ready.
-pub(crate) async fn is_healthy(socket: &Path) -> bool {
-    let answer = send(socket, Method::GET, "/health", Bytes::new()).await;
+/// Whether a GET of `path` is answered as it is by a worker that is well.
+pub(crate) async fn is_healthy(at: &Address, path: &str) -> bool {
+    let answer = send(at, Method::GET, path, Bytes::new()).await;
     answer.is_ok_and(|exchange| exchange.status == 200)
 }
 
 /// The body of a good answer to a GET.
-pub(crate) async fn get(socket: &Path, path: &str) -> Option<Bytes> {
-    let exchange = send(socket, Method::GET, path, Bytes::new()).await.ok()?;
+pub(crate) async fn get(at: &Address, path: &str) -> Option<Bytes> {
+    let exchange = send(at, Method::GET, path, Bytes::new()).await.ok()?;
     if exchange.status != 200 {
         return None;
     }
@@ -78,13 +79,31 @@ pub(crate) async fn get(socket: &Path, path: &str) -> Option<Bytes> {
     limited.collect().await.ok().map(http_body_util::Collected::to_bytes)
 }
 
-async fn send(
-    socket: &Path,
-    method: Method,
-    path: &str,
-    body: Bytes,
+async fn send(at: &Address, method: Method, path: &str, body: Bytes) -> Result<Exchange, NoAnswer> {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", at.host())
+        .header("content-type", "application/json")
+        .body(Full::new(body))
+        .expect("method, path and headers are constants");
+    match at {
+        Address::Unix(socket) => {
+            over(UnixStream::connect(socket).await.map_err(|_| NoAnswer)?, request).await
+        }
+        Address::Tcp(address) => {
+            let stream = TcpStream::connect(address).await.map_err(|_| NoAnswer)?;
+            // Without it, a small request could wait for the answer to the one before.
+            let _ = stream.set_nodelay(true);
+            over(stream, request).await
+        }
+    }
+}
+
+async fn over(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
 ) -> Result<Exchange, NoAnswer> {
-    let stream = UnixStream::connect(socket).await.map_err(|_| NoAnswer)?;
     let handshake = http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|_| NoAnswer)?;
     let driver = tokio::spawn(async move {
@@ -92,13 +111,6 @@ async fn send(
         let _ = connection.await;
     });
     let driver = Driver(driver.abort_handle());
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", "worker")
-        .header("content-type", "application/json")
-        .body(Full::new(body))
-        .expect("method, path and headers are constants");
     let response = sender.send_request(request).await.map_err(|_| NoAnswer)?;
     let status = response.status().as_u16();
     Ok(Exchange { status, body: response.into_body(), _driver: driver })

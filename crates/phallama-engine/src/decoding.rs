@@ -6,13 +6,18 @@ use serde_json::Value;
 
 use crate::chunk::{Choice, Chunk, Progress, Timings, finish_reason};
 use crate::forced_call::read_call;
+use crate::generation::Dialect;
+use crate::ndjson::LineDecoder;
+use crate::ollama::Lines;
 use crate::sse::SseDecoder;
-use crate::{EngineError, EngineEvent, FinishReason, Usage};
+use crate::{EngineError, EngineEvent, FinishReason, SseError, Usage};
 
 /// One answer while it is being read, choice after choice.
 #[derive(Default)]
 pub(crate) struct Decoding {
-    decoder: SseDecoder,
+    decoder: Decoder,
+    /// Counts of cached tokens are about other accounts too, and are not told.
+    hides_cache: bool,
     events: VecDeque<EngineEvent>,
     usage: Usage,
     /// Choices that are complete, and their tokens.
@@ -32,18 +37,86 @@ pub(crate) struct Decoding {
     forced_call: Option<(String, u32)>,
 }
 
+/// How the pieces of an answer are told apart, and what they are.
+enum Decoder {
+    /// Server-sent events with chunks in OpenAI's shape or llama-server's own.
+    Events(SseDecoder),
+    /// Lines of Ollama's.
+    Lines(LineDecoder, Lines),
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::Events(SseDecoder::default())
+    }
+}
+
+impl Decoder {
+    fn of(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::LlamaServer | Dialect::OpenAi => Self::default(),
+            Dialect::Ollama => Self::Lines(LineDecoder::default(), Lines::default()),
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8]) -> Result<(), SseError> {
+        match self {
+            Self::Events(decoder) => decoder.feed(bytes),
+            Self::Lines(decoder, _) => decoder.feed(bytes),
+        }
+    }
+
+    /// The next chunk, and whether the choice ends with it; `None` of a chunk is a mere end.
+    fn next_chunk(&mut self) -> Result<Option<(Option<Chunk>, bool)>, EngineError> {
+        match self {
+            Self::Events(decoder) => {
+                let Some(data) = decoder.next_event() else { return Ok(None) };
+                if data == "[DONE]" {
+                    return Ok(Some((None, true)));
+                }
+                let what = "an event that is not a chunk of JSON";
+                let chunk: Chunk =
+                    serde_json::from_str(&data).map_err(|_| EngineError::Protocol { what })?;
+                let (chunk, is_last) = chunk.into_choices();
+                Ok(Some((Some(chunk), is_last)))
+            }
+            Self::Lines(decoder, lines) => {
+                let Some(line) = decoder.next_line() else { return Ok(None) };
+                let (chunk, is_last) = lines.read(&line)?;
+                Ok(Some((Some(chunk), is_last)))
+            }
+        }
+    }
+
+    /// Forgets what belongs to the choice that has ended.
+    fn reset(&mut self) {
+        *self = match self {
+            Self::Events(_) => Self::default(),
+            Self::Lines(..) => Self::of(Dialect::Ollama),
+        };
+    }
+}
+
 impl Decoding {
-    /// Of an answer whose text is the call of a function.
-    pub(crate) fn of_forced_call() -> Self {
-        Self { forced_call: Some((String::new(), 0)), ..Self::default() }
+    /// Of an answer in this `dialect`; its text may be the call of a function.
+    pub(crate) fn new(dialect: Dialect, call_is_forced: bool, tells_cache: bool) -> Self {
+        Self {
+            decoder: Decoder::of(dialect),
+            hides_cache: !tells_cache,
+            forced_call: call_is_forced.then(|| (String::new(), 0)),
+            ..Self::default()
+        }
     }
 
     /// Takes the next bytes; says whether the choice ended with them. What follows its end is not
     /// read.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<bool, EngineError> {
         let fed = self.decoder.feed(bytes);
-        while let Some(data) = self.decoder.next_event() {
-            if data == "[DONE]" || self.take_chunk(&data)? {
+        while let Some((chunk, is_last)) = self.decoder.next_chunk()? {
+            if let Some(chunk) = chunk {
+                self.take_chunk(chunk)?;
+            }
+            if is_last {
                 return Ok(true);
             }
         }
@@ -79,7 +152,7 @@ impl Decoding {
             self.events.push_back(EngineEvent::NextChoice { reason });
             self.earlier_choices += 1;
             self.earlier_tokens = usage.completion_tokens;
-            self.decoder = SseDecoder::new();
+            self.decoder.reset();
         } else {
             let (prompt_ms, predicted_ms) = (self.prompt_ms, self.predicted_ms);
             self.events.push_back(EngineEvent::Finished { reason, usage, prompt_ms, predicted_ms });
@@ -105,15 +178,11 @@ impl Decoding {
         }
     }
 
-    /// Says whether the choice ends with this chunk.
-    fn take_chunk(&mut self, data: &str) -> Result<bool, EngineError> {
-        let chunk: Chunk = serde_json::from_str(data)
-            .map_err(|_| EngineError::Protocol { what: "an event that is not a chunk of JSON" })?;
+    fn take_chunk(&mut self, chunk: Chunk) -> Result<(), EngineError> {
         if let Some(message) = chunk.failure() {
             let message = crate::WorkerText::new(message);
             return Err(EngineError::WorkerFailed { message });
         }
-        let (chunk, is_last) = chunk.into_choices();
         if let Some(progress) = chunk.prompt_progress {
             self.take_progress(progress);
         }
@@ -124,10 +193,10 @@ impl Decoding {
         if let Some(usage) = chunk.usage() {
             self.take_usage(usage);
         }
-        if let Some(choice) = chunk.choices.into_iter().next() {
-            self.take_choice(choice, counted)?;
+        match chunk.choices.into_iter().next() {
+            Some(choice) => self.take_choice(choice, counted),
+            None => Ok(()),
         }
-        Ok(is_last)
     }
 
     fn take_progress(&mut self, progress: Progress) {
@@ -158,19 +227,21 @@ impl Decoding {
     /// The final counts of a choice. The prompt is that of the first one: the others found it in
     /// the slot.
     fn take_usage(&mut self, usage: Usage) {
+        self.prompt_computed = true;
         if self.earlier_choices == 0 {
             self.usage.prompt_tokens = usage.prompt_tokens;
-            self.usage.cached_tokens = usage.cached_tokens;
+            self.usage.cached_tokens = if self.hides_cache { 0 } else { usage.cached_tokens };
         }
         let tokens = self.earlier_tokens.saturating_add(usage.completion_tokens);
-        self.usage.completion_tokens = tokens;
+        // What has been told cannot be taken back.
+        self.usage.completion_tokens = tokens.max(self.told_tokens);
         self.final_usage = Some(self.usage);
     }
 
     fn take_choice(&mut self, choice: Choice, counted: bool) -> Result<(), EngineError> {
         let full = |text: &String| !text.is_empty();
         let delta = choice.delta;
-        if let Some(text) = delta.reasoning_content.filter(full) {
+        if let Some(text) = delta.reasoning_content.or(delta.reasoning).filter(full) {
             let tokens = self.tokens_of_event(counted);
             self.events.push_back(EngineEvent::Reasoning { text, tokens });
         }
@@ -202,6 +273,7 @@ impl Decoding {
     /// per chunk.
     fn tokens_of_event(&mut self, counted: bool) -> u32 {
         if !counted {
+            self.prompt_computed = true;
             self.usage.completion_tokens = self.usage.completion_tokens.saturating_add(1);
         }
         let tokens = self.usage.completion_tokens.saturating_sub(self.told_tokens);

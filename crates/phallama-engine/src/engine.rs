@@ -11,12 +11,14 @@ use crate::connection::{Exchange, NoAnswer, post};
 use crate::forced_call::force_call;
 use crate::generation::{Choices, Generation};
 use crate::memory::Tenant;
+use crate::salt::Salt;
 use crate::slots::{Lease, Prefix, SlotTable};
 use crate::supervisor::{ReadyWorker, Supervisor, WorkerState};
 use crate::vectors::{read_text, read_tokens};
 use crate::{
-    Account, ChatRequest, ChatStream, CompletionRequest, DetokeniseRequest, Embeddings,
+    Account, Backend, ChatRequest, ChatStream, CompletionRequest, DetokeniseRequest, Embeddings,
     EmbeddingsRequest, EngineConfig, EngineError, StartProgress, TokeniseRequest, WorkerText,
+    ollama, openai,
 };
 
 /// Inputs that a worker for embeddings gets at once: few enough that an answer comes before it can
@@ -35,6 +37,7 @@ struct Inner {
     /// Tokenising runs beside the slots, in the worker's threads for connections.
     tokenising: Semaphore,
     draining: AtomicBool,
+    salt: Salt,
 }
 
 impl Engine {
@@ -57,13 +60,15 @@ impl Engine {
         progress: impl Fn(StartProgress) + Send + Sync + 'static,
     ) -> Result<Self, EngineError> {
         crate::check_extra_args(&config.extra_args)?;
+        config.backend.check()?;
         let config = Arc::new(in_turn(config));
         let slots = SlotTable::new(config.slots, config.queue_max);
         let tenant = Tenant::new(config.memory.clone(), Arc::clone(&slots));
         let (shared, sitting) = (Arc::clone(&config), Arc::clone(&tenant));
         let supervisor = Supervisor::start(shared, sitting, Arc::new(progress)).await?;
         let (tokenising, draining) = (Semaphore::new(1), AtomicBool::new(false));
-        let inner = Inner { config, slots, tenant, supervisor, tokenising, draining };
+        let salt = Salt::new();
+        let inner = Inner { config, slots, tenant, supervisor, tokenising, draining, salt };
         let engine = Self(Arc::new(inner));
         engine.check_pooling().await?;
         Ok(engine)
@@ -73,12 +78,11 @@ impl Engine {
     /// is loaded at the start.
     async fn check_pooling(&self) -> Result<(), EngineError> {
         let is_for_vectors = matches!(self.0.config.serves, Serves::Embeddings { .. });
-        if !is_for_vectors || self.worker_pid().is_none() {
+        if !is_for_vectors || self.state() != ModelState::Ready {
             return Ok(());
         }
-        let body = json!({ "input": "a" }).to_string().into_bytes();
-        match self.whole("/v1/embeddings", body).await {
-            Ok(answer) => Embeddings::read(&answer, 1).map(drop),
+        match self.vectors(&[json!("a")]).await {
+            Ok(_) => Ok(()),
             Err(EngineError::WorkerRefused { status: 400, .. }) => Err(EngineError::NoPooling),
             Err(error) => Err(error),
         }
@@ -98,11 +102,11 @@ impl Engine {
     ) -> Result<ChatStream, EngineError> {
         self.check_generation(request.generation())?;
         let prefix = request.generation().prefix();
-        self.run(account, prefix, |lease, facts, context| {
-            if facts.tools == Some(false) {
+        self.run(account, prefix, |lease, facts| {
+            if facts.tools == Some(false) || self.must_force(request.generation()) {
                 force_call(request.generation_mut())?;
             }
-            Ok(request.for_worker(lease.slot(), lease.reuse_cache(), context))
+            self.choices(request.into_generation(), account, lease, facts)
         })
         .await
     }
@@ -118,8 +122,8 @@ impl Engine {
     ) -> Result<ChatStream, EngineError> {
         self.check_generation(request.generation())?;
         let prefix = request.generation().prefix();
-        self.run(account, prefix, |lease, _, context| {
-            Ok(request.for_worker(lease.slot(), lease.reuse_cache(), context))
+        self.run(account, prefix, |lease, facts| {
+            self.choices(request.into_generation(), account, lease, facts)
         })
         .await
     }
@@ -142,9 +146,7 @@ impl Engine {
         let _turn = self.0.slots.acquire(account, Prefix::new()).await?;
         let mut all = Embeddings { vectors: Vec::new(), prompt_tokens: 0 };
         for inputs in request.inputs.chunks(INPUTS_AT_ONCE) {
-            let body = json!({ "input": inputs, "encoding_format": "float" }).to_string();
-            let answer = self.whole("/v1/embeddings", body.into_bytes()).await?;
-            all.append(Embeddings::read(&answer, inputs.len())?);
+            all.append(self.vectors(inputs).await?);
         }
         if let Some(dimensions) = request.dimensions {
             all.cut(dimensions)?;
@@ -184,10 +186,10 @@ impl Engine {
         self.0.slots.queued()
     }
 
-    /// Process id of the worker, if there is one that answers.
+    /// Process id of the worker, if there is one that answers and it is ours.
     pub fn worker_pid(&self) -> Option<u32> {
         match self.0.supervisor.state() {
-            WorkerState::Ready(worker) => Some(worker.pid),
+            WorkerState::Ready(worker) => worker.pid,
             _ => None,
         }
     }
@@ -233,6 +235,68 @@ impl Engine {
         Ok(())
     }
 
+    /// Ollama does not know calls that are required or forbidden.
+    fn must_force(&self, asked: &Generation) -> bool {
+        let choice = asked.fields.get("tool_choice");
+        matches!(self.0.config.backend, Backend::Ollama(_))
+            && choice.is_some_and(|word| word != "auto")
+    }
+
+    /// The bodies for what computes: the accepted fields in its words, and those that are ours.
+    fn choices(
+        &self,
+        asked: Generation,
+        account: Account,
+        lease: &Lease,
+        facts: &WorkerFacts,
+    ) -> Result<Choices, EngineError> {
+        let config = &self.0.config;
+        match &config.backend {
+            Backend::LlamaServer => {
+                let (slot, reuse_cache) = (lease.slot(), lease.reuse_cache());
+                Ok(asked.for_worker(slot, reuse_cache, config.context_tokens))
+            }
+            Backend::Ollama(backend) => {
+                ollama::generation_body(asked, &ollama::Target::of(config, backend), facts)
+            }
+            Backend::OpenAi { .. } => {
+                openai::generation_body(asked, config, &self.0.salt.of(account))
+            }
+        }
+    }
+
+    /// The vectors of so few inputs that they are asked for at once.
+    async fn vectors(&self, inputs: &[Value]) -> Result<Embeddings, EngineError> {
+        let (config, count) = (&self.0.config, inputs.len());
+        let (path, body) = match &config.backend {
+            Backend::LlamaServer => {
+                ("/v1/embeddings", json!({ "input": inputs, "encoding_format": "float" }))
+            }
+            Backend::OpenAi { .. } => {
+                ("/v1/embeddings", openai::embeddings_body(&config.model_name, inputs))
+            }
+            Backend::Ollama(backend) => {
+                let target = ollama::Target::of(config, backend);
+                let body = ollama::embeddings_body(&target, inputs)?.to_string();
+                let answer = self.whole("/api/embed", body.into_bytes()).await?;
+                return Embeddings::read_ollama(&answer, count);
+            }
+        };
+        Embeddings::read(&self.whole(path, body.to_string().into_bytes()).await?, count)
+    }
+
+    /// Overwrites what another account has left in an Ollama, which would reuse it.
+    async fn wash(&self, lease: &Lease) -> Result<(), EngineError> {
+        match &self.0.config.backend {
+            Backend::Ollama(backend) if !backend.danger_share_cache && !lease.reuse_cache() => {
+                let target = ollama::Target::of(&self.0.config, backend);
+                let body = ollama::wash_body(&target).to_string().into_bytes();
+                self.whole("/api/generate", body).await.map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What this model is not served for, before anything waits for it.
     fn check_generation(&self, asked: &Generation) -> Result<(), EngineError> {
         let not_served = |what| Err(EngineError::NotServed { what });
@@ -258,19 +322,21 @@ impl Engine {
         &self,
         account: Account,
         prefix: Prefix,
-        choices: impl FnOnce(&Lease, &WorkerFacts, u32) -> Result<Choices, EngineError>,
+        choices: impl FnOnce(&Lease, &WorkerFacts) -> Result<Choices, EngineError>,
     ) -> Result<ChatStream, EngineError> {
         self.check_open()?;
         // A model whose slot is taken is not unloaded; so the slot comes first.
         let lease = self.0.slots.acquire(account, prefix).await?;
         let worker = self.0.supervisor.ready().await?;
-        let mut choices = choices(&lease, &worker.facts, self.0.config.context_tokens)?;
-        let path = choices.endpoint().path();
+        let mut choices = choices(&lease, &worker.facts)?;
+        self.wash(&lease).await?;
+        let path = choices.path();
         let body = choices.next_body().expect("a request has at least one choice");
         let stall_timeout = self.0.config.stall_timeout;
         let begun = begin(worker.clone(), path, body, stall_timeout).await;
         let exchange = begun.map_err(|error| self.unless_gone(error))?;
-        Ok(ChatStream::new(exchange, choices, lease, worker, stall_timeout))
+        let tells_cache = self.0.config.backend.tells_own_cache();
+        Ok(ChatStream::new(exchange, choices, lease, worker, stall_timeout, tells_cache))
     }
 
     async fn beside_the_slots(
@@ -278,6 +344,11 @@ impl Engine {
         path: &'static str,
         body: Vec<u8>,
     ) -> Result<Bytes, EngineError> {
+        if self.0.config.backend != Backend::LlamaServer {
+            let what = "what computes this model has no way to turn text into tokens or back; \
+                        ask another pod";
+            return Err(EngineError::NotServed { what });
+        }
         self.check_open()?;
         let _turn = self.0.tokenising.acquire().await.expect("it is never closed");
         self.whole(path, body).await
@@ -312,14 +383,16 @@ impl Engine {
     }
 }
 
-/// A worker for embeddings has one slot. In one batch llama-server cuts texts to the length of the
+/// A worker for embeddings has one slot, and an Ollama that is to keep accounts apart. In one batch llama-server cuts texts to the length of the
 /// shortest and takes the mean of the last piece alone: what one account asks would change what
 /// another gets.
 fn in_turn(config: EngineConfig) -> EngineConfig {
-    match config.serves {
-        Serves::Embeddings { .. } => EngineConfig { slots: 1, ..config },
-        Serves::Answers { .. } => config,
-    }
+    let for_vectors = matches!(config.serves, Serves::Embeddings { .. });
+    let kept_apart = match &config.backend {
+        Backend::Ollama(backend) => !backend.danger_share_cache,
+        Backend::LlamaServer | Backend::OpenAi { .. } => false,
+    };
+    if for_vectors || kept_apart { EngineConfig { slots: 1, ..config } } else { config }
 }
 
 /// Asks the worker and waits until it begins to answer. One that goes away instead is
@@ -330,7 +403,7 @@ pub(crate) async fn begin(
     body: Vec<u8>,
     stall_timeout: Duration,
 ) -> Result<Exchange, EngineError> {
-    let answer = worker.signs.within(stall_timeout, post(&worker.socket, path, body)).await;
+    let answer = worker.signs.within(stall_timeout, post(&worker.address, path, body)).await;
     match answer {
         Some(Ok(exchange)) if exchange.status == 200 => Ok(exchange),
         Some(Ok(exchange)) => Err(refusal(exchange, stall_timeout).await),
@@ -346,7 +419,7 @@ pub(crate) async fn begin(
 async fn refusal(exchange: Exchange, timeout: Duration) -> EngineError {
     let status = exchange.status;
     let body = tokio::time::timeout(timeout, exchange.error_body()).await.unwrap_or_default();
-    let parsed: Option<Value> = serde_json::from_slice(&body).ok();
+    let parsed: Option<Value> = serde_json::from_slice(&body).ok().map(unwrapped);
     let error = parsed.as_ref().and_then(|value| value.get("error"));
     let number = |name: &str| {
         let value = error?.get(name)?.as_u64()?;
@@ -363,13 +436,21 @@ async fn refusal(exchange: Exchange, timeout: Duration) -> EngineError {
                     (to fill in text between a prompt and a suffix, the tokens that mark them)";
         return EngineError::NotServed { what };
     }
-    let message = error.and_then(|error| error.get("message")).and_then(Value::as_str);
+    let message = error.and_then(|error| error.get("message").unwrap_or(error).as_str());
     if let Some((prompt_tokens, context_tokens)) = message.and_then(too_large) {
         return EngineError::PromptTooLong { prompt_tokens, context_tokens };
     }
     let message =
         message.map_or_else(|| String::from_utf8_lossy(&body).into_owned(), str::to_owned);
     EngineError::WorkerRefused { status, message: WorkerText::new(message) }
+}
+
+/// Ollama passes on the error of its own llama-server as text.
+fn unwrapped(answer: Value) -> Value {
+    let inner = answer.get("error").and_then(Value::as_str).and_then(|text| {
+        serde_json::from_str(text).ok().filter(|inner: &Value| inner.get("error").is_some())
+    });
+    inner.unwrap_or(answer)
 }
 
 /// What a worker for embeddings says, as its own fault, of a text that is longer than its context,
@@ -383,6 +464,15 @@ fn too_large(message: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_within_an_error_is_found() {
+        let inner = json!({ "error": { "n_ctx": 1, "n_prompt_tokens": 2 } });
+        assert_eq!(unwrapped(json!({ "error": inner.to_string() })), inner);
+        for other in [json!({ "error": "no" }), json!({ "error": "[1]" }), json!([1])] {
+            assert_eq!(unwrapped(other.clone()), other);
+        }
+    }
 
     #[test]
     fn a_text_longer_than_the_batch_is_too_long() {

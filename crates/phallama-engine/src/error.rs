@@ -1,5 +1,6 @@
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -217,6 +218,74 @@ pub enum EngineError {
          set `pooling` to mean, cls or last"
     )]
     NoPooling,
+    /// A field that what computes this model does not know.
+    #[error(
+        "field `{field}` is not known to {backend}, which computes this model; leave it out, or ask \
+         another pod"
+    )]
+    FieldNotServed {
+        /// The field.
+        field: String,
+        /// What computes.
+        backend: &'static str,
+    },
+    /// The address of a backend that prompts may not go to.
+    #[error("the backend's URL `{url}` is refused: {problem}")]
+    BackendUrl {
+        /// As it was given.
+        url: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The server does not have the model, or does not answer as one that has it.
+    #[error("{backend} at {address} cannot serve `{model}`: {problem}")]
+    BackendModel {
+        /// What it should be.
+        backend: &'static str,
+        /// Where it listens.
+        address: SocketAddr,
+        /// The model.
+        model: String,
+        /// What is missing.
+        problem: String,
+    },
+    /// The server has other weights under the name of the model.
+    #[error(
+        "{address} has the weights sha256-{} as `{model}`, and sha256-{} are offered; nothing was \
+         sent to it. Have it load the offered weights, or offer these",
+        Hex(got),
+        Hex(expected)
+    )]
+    BackendWeights {
+        /// Where it listens.
+        address: SocketAddr,
+        /// The model.
+        model: String,
+        /// Digest of the offer.
+        expected: [u8; 32],
+        /// Digest of what the server has.
+        got: [u8; 32],
+    },
+    /// The server still knows what one account has asked when another one asks.
+    #[error(
+        "{address} takes {cached_tokens} tokens of a prompt from its cache that another account has \
+         sent: start it with OLLAMA_NUM_PARALLEL=1 and LLAMA_ARG_CACHE_RAM=0, or allow it with \
+         `danger_share_cache`"
+    )]
+    CacheShared {
+        /// Where it listens.
+        address: SocketAddr,
+        /// Tokens that were known.
+        cached_tokens: u32,
+    },
+    /// The private folder of a backend cannot be made.
+    #[error("cannot use {path} for the backend's own files: {source}")]
+    BackendDir {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The worker ended and is being started again.
     #[error("the model worker is restarting; try again in {retry_after_ms} ms")]
     WorkerRestarting {
@@ -284,17 +353,25 @@ impl EngineError {
             | Self::StartTimeout { .. }
             | Self::WorkerFallsShort { .. }
             | Self::ModelTooLarge { .. }
-            | Self::NoPooling => Fault::Operator,
-            Self::Request(_) | Self::PromptTooLong { .. } | Self::NotServed { .. } => {
-                Fault::Request
-            }
-            Self::WorkerRefused { status, .. } if *status < 500 => Fault::Request,
-            Self::QueueFull { .. }
+            | Self::NoPooling
+            | Self::BackendUrl { .. }
+            | Self::BackendModel { .. }
+            | Self::BackendWeights { .. }
+            | Self::CacheShared { .. }
+            | Self::BackendDir { .. } => Fault::Operator,
+            Self::Request(_)
+            | Self::PromptTooLong { .. }
+            | Self::NotServed { .. }
+            | Self::FieldNotServed { .. } => Fault::Request,
+            // A server that others use too may be busy with them.
+            Self::WorkerRefused { status: 429 | 503, .. }
+            | Self::QueueFull { .. }
             | Self::ShareFull { .. }
             | Self::NoMemory { .. }
             | Self::WorkerRestarting { .. }
             | Self::LoadFailed { .. }
             | Self::Draining => Fault::Busy,
+            Self::WorkerRefused { status, .. } if *status < 500 => Fault::Request,
             Self::Stalled { .. }
             | Self::Truncated { .. }
             | Self::WorkerRefused { .. }

@@ -17,12 +17,23 @@ pub(crate) enum Endpoint {
     Infill,
 }
 
-impl Endpoint {
-    pub(crate) fn path(self) -> &'static str {
-        match self {
-            Self::Chat => "/v1/chat/completions",
-            Self::Completion => "/v1/completions",
-            Self::Infill => "/infill",
+/// How it is asked, and how it answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    #[default]
+    LlamaServer,
+    Ollama,
+    OpenAi,
+}
+
+impl Dialect {
+    pub(crate) fn path(self, endpoint: Endpoint) -> &'static str {
+        match (self, endpoint) {
+            (Self::Ollama, Endpoint::Chat) => "/api/chat",
+            (Self::Ollama, _) => "/api/generate",
+            (_, Endpoint::Chat) => "/v1/chat/completions",
+            (_, Endpoint::Completion) => "/v1/completions",
+            (_, Endpoint::Infill) => "/infill",
         }
     }
 }
@@ -47,6 +58,7 @@ pub(crate) struct Generation {
 /// after the other: the first leaves the prompt in the slot, the others find it there, and no
 /// account takes more slots than requests.
 pub(crate) struct Choices {
+    dialect: Dialect,
     endpoint: Endpoint,
     fields: Map<String, Value>,
     seed: Option<u32>,
@@ -85,7 +97,7 @@ impl Generation {
 
     /// The accepted fields and those that are ours to set.
     pub(crate) fn for_worker(mut self, slot: u32, reuse_cache: bool, context: u32) -> Choices {
-        let max_tokens = self.max_tokens.map_or(context, |asked| asked.min(context));
+        let max_tokens = self.max_tokens_within(context);
         for (name, value) in [
             ("max_tokens", json!(max_tokens)),
             ("stream", json!(true)),
@@ -101,20 +113,36 @@ impl Generation {
         if let Some(last_n) = self.fields.get_mut("repeat_last_n").filter(|last_n| **last_n == -1) {
             *last_n = json!(context);
         }
-        Choices {
-            endpoint: self.endpoint,
-            fields: self.fields,
-            seed: self.seed,
-            next: 0,
-            count: self.choices,
-            call_is_forced: self.call_is_forced,
-        }
+        let fields = std::mem::take(&mut self.fields);
+        Choices::new(&self, Dialect::LlamaServer, fields)
+    }
+
+    /// The most tokens of a choice, with so long a context.
+    pub(crate) fn max_tokens_within(&self, context: u32) -> u32 {
+        self.max_tokens.map_or(context, |asked| asked.min(context))
     }
 }
 
 impl Choices {
-    pub(crate) fn endpoint(&self) -> Endpoint {
-        self.endpoint
+    /// So many as were asked for, with a body of these `fields`.
+    pub(crate) fn new(asked: &Generation, dialect: Dialect, fields: Map<String, Value>) -> Self {
+        Self {
+            dialect,
+            endpoint: asked.endpoint,
+            fields,
+            seed: asked.seed,
+            next: 0,
+            count: asked.choices,
+            call_is_forced: asked.call_is_forced,
+        }
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    pub(crate) fn path(&self) -> &'static str {
+        self.dialect.path(self.endpoint)
     }
 
     pub(crate) fn call_is_forced(&self) -> bool {
@@ -129,13 +157,20 @@ impl Choices {
         if let Some(seed) = self.seed {
             // The worker's largest seed means "random".
             let seed = (u64::from(seed) + u64::from(self.next)) % u64::from(u32::MAX);
-            self.fields.insert("seed".to_owned(), json!(seed));
+            self.put_seed(seed);
         }
-        if self.next > 0 {
+        if self.next > 0 && self.dialect == Dialect::LlamaServer {
             self.fields.insert("cache_prompt".to_owned(), json!(true));
         }
         self.next += 1;
         Some(serde_json::to_vec(&self.fields).expect("a JSON object always serialises"))
+    }
+
+    fn put_seed(&mut self, seed: u64) {
+        match self.fields.get_mut("options").filter(|_| self.dialect == Dialect::Ollama) {
+            Some(options) => options["seed"] = json!(seed),
+            None => drop(self.fields.insert("seed".to_owned(), json!(seed))),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::checker::Checker;
 use crate::fields::{
     Rule, at_most_bytes, boolean, integer, list, object_of, required, text, tokens, unsupported,
 };
-use crate::generation::{Choices, Endpoint, Generation};
+use crate::generation::{Endpoint, Generation};
 use crate::grammar::check_grammar;
 use crate::messages::check_messages;
 use crate::schema::check_response_format;
@@ -234,8 +234,18 @@ macro_rules! shared_by_both {
                 &self.0
             }
 
+            pub(crate) fn into_generation(self) -> Generation {
+                self.0
+            }
+
             /// The bodies for the worker: the accepted fields and those that are ours to set.
-            pub(crate) fn for_worker(self, slot: u32, reuse_cache: bool, context: u32) -> Choices {
+            #[cfg(any(test, feature = "fuzzing"))]
+            pub(crate) fn for_worker(
+                self,
+                slot: u32,
+                reuse_cache: bool,
+                context: u32,
+            ) -> crate::generation::Choices {
                 self.0.for_worker(slot, reuse_cache, context)
             }
         }

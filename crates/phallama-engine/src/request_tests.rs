@@ -515,7 +515,7 @@ fn completions_take_one_prompt_and_turn_formats_into_schemas() {
 fn a_suffix_makes_a_request_to_fill_in() {
     let request = CompletionRequest::parse(br#"{"prompt":"a","suffix":"c","max_tokens":5}"#);
     let mut choices = request.unwrap().for_worker(1, false, 100);
-    assert_eq!(choices.endpoint(), Endpoint::Infill);
+    assert_eq!(choices.path(), "/infill");
     let fields: Value = serde_json::from_slice(&choices.next_body().unwrap()).unwrap();
     assert_eq!((&fields["input_prefix"], &fields["input_suffix"]), (&json!("a"), &json!("c")));
     assert_eq!((fields.get("prompt"), &fields["max_tokens"]), (None, &json!(5)));

@@ -43,10 +43,10 @@ impl ChatStream {
         lease: Lease,
         worker: ReadyWorker,
         stall_timeout: Duration,
+        tells_cache: bool,
     ) -> Self {
         let source = Source::Body(exchange);
-        let decoding =
-            if choices.call_is_forced() { Decoding::of_forced_call() } else { Decoding::default() };
+        let decoding = Decoding::new(choices.dialect(), choices.call_is_forced(), tells_cache);
         Self {
             running: Some(Running { source, choices, lease, worker }),
             decoding,
@@ -132,7 +132,7 @@ impl ChatStream {
     fn start_next_choice(&mut self) -> bool {
         let Some(running) = self.running.as_mut() else { return false };
         let Some(body) = running.choices.next_body() else { return false };
-        let path = running.choices.endpoint().path();
+        let path = running.choices.path();
         let start = begin(running.worker.clone(), path, body, self.stall_timeout);
         running.source = Source::Starting(Box::pin(start));
         true

@@ -12,19 +12,20 @@
 //!     └──────────────────────────────────────────────────────────┘ idle, or another needs memory
 //! ```
 
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::address::Address;
+use crate::backend::Backend;
 use crate::config::{Load, ModelState, WorkerFacts};
-use crate::connection::is_healthy;
 use crate::memory::{Seat, Tenant};
+use crate::process::Spawner;
 use crate::signs::Signs;
-use crate::weights::check_weights;
-use crate::worker::{Progress, Spawner, Worker, version};
+use crate::weights::{check_digest, check_weights};
+use crate::worker::{Probe, Progress, Worker, version};
 use crate::{EngineConfig, EngineError, StartProgress};
 
 /// A worker that ran this long did not fail because of how it was started.
@@ -65,8 +66,9 @@ pub(crate) enum Pause {
 /// A worker that takes requests.
 #[derive(Clone)]
 pub(crate) struct ReadyWorker {
-    pub(crate) socket: PathBuf,
-    pub(crate) pid: u32,
+    pub(crate) address: Address,
+    /// Of the process, if it is ours.
+    pub(crate) pid: Option<u32>,
     pub(crate) facts: Arc<WorkerFacts>,
     /// What requests have heard of it.
     pub(crate) signs: Arc<Signs>,
@@ -245,7 +247,8 @@ enum End {
 impl Keeper {
     async fn first(&mut self, progress: Progress) -> Result<(), EngineError> {
         self.check(Arc::clone(&progress)).await?;
-        if let Some(build) = version(&self.config.worker).await? {
+        let is_llama_server = self.config.backend == Backend::LlamaServer;
+        if is_llama_server && let Some(build) = version(&self.config.worker).await? {
             tracing::info!(build, model = self.config.model_name, "the worker program is there");
         }
         if self.loads_itself {
@@ -264,7 +267,7 @@ impl Keeper {
         }
         self.publish.send_replace(WorkerState::Stopped);
         if let Some(loaded) = self.current.take() {
-            loaded.worker.kill().await;
+            loaded.worker.end().await;
         }
     }
 
@@ -280,14 +283,14 @@ impl Keeper {
     /// Waits until the current worker is to be given up; `None` without one.
     async fn end(&mut self) -> Option<End> {
         let Loaded { worker, .. } = self.current.as_mut()?;
-        let socket = worker.socket().to_owned();
+        let probe = worker.probe(&self.config.backend);
         Some(tokio::select! {
             status = worker.ended() => {
                 tracing::warn!(model = self.config.model_name, status, "the worker ended");
                 End::Failed
             }
             () = restart_ordered(&mut self.orders, self.generation) => End::Failed,
-            () = hangs(&socket, self.config.probe_every) => End::Failed,
+            () = hangs(&probe, self.config.probe_every) => End::Failed,
             () = self.tenant.must_leave() => End::Unneeded,
             () = unused(&self.tenant, self.config.keep_alive) => End::Unneeded,
         })
@@ -300,7 +303,7 @@ impl Keeper {
             self.failures = 0;
         }
         let backoff = self.failed(Pause::Ended);
-        worker.kill().await;
+        worker.end().await;
         drop(seat);
         tokio::time::sleep(backoff).await;
     }
@@ -316,7 +319,7 @@ impl Keeper {
             return;
         }
         let Loaded { worker, seat, .. } = loaded;
-        worker.kill().await;
+        worker.end().await;
         drop(seat);
         tracing::info!(model = self.config.model_name, "the model was unloaded");
         self.loads_itself = false;
@@ -371,14 +374,15 @@ impl Keeper {
     /// Checks the weights, and whether they can fit.
     async fn check(&self, progress: Progress) -> Result<(), EngineError> {
         let config = &self.config;
-        let checked = check_weights(
-            &config.model_path,
-            config.weights_sha256,
-            move |done_bytes, total_bytes| {
-                progress(StartProgress::Hashing { done_bytes, total_bytes });
-            },
-        );
-        let weights = checked.await?;
+        let (path, expected) = (&config.model_path, config.weights_sha256);
+        let report = move |done_bytes, total_bytes| {
+            progress(StartProgress::Hashing { done_bytes, total_bytes });
+        };
+        if matches!(config.backend, Backend::OpenAi { .. }) {
+            // It may be of any format, and the server may be one that reads it.
+            return check_digest(path, expected, report).await;
+        }
+        let weights = check_weights(path, expected, report).await?;
         if u64::from(config.context_tokens) > weights.model.context_tokens {
             tracing::warn!(
                 model = config.model_name,
@@ -386,6 +390,10 @@ impl Keeper {
                 trained = weights.model.context_tokens,
                 "the model is offered with a longer context than it was made for"
             );
+        }
+        if !config.backend.is_supervised() {
+            // The memory of a server that is not ours is not ours to budget.
+            return Ok(());
         }
         self.tenant.measure(&weights.model, weights.file_bytes, config.cache_tokens())
     }
@@ -417,7 +425,7 @@ impl Keeper {
 
     fn publish_ready(&self, worker: &Worker) {
         self.publish.send_replace(WorkerState::Ready(ReadyWorker {
-            socket: worker.socket().to_owned(),
+            address: worker.address().clone(),
             pid: worker.pid(),
             facts: worker.facts(),
             signs: Arc::default(),
@@ -448,11 +456,11 @@ async fn load_ordered(orders: &mut mpsc::Receiver<Order>) {
 }
 
 /// Returns when the worker has not said that it is well for too long.
-async fn hangs(socket: &Path, probe_every: Duration) {
+async fn hangs(worker: &Probe, probe_every: Duration) {
     let mut missed = 0;
     while missed < PROBES_MISSED_MAX {
         tokio::time::sleep(probe_every).await;
-        let probe = tokio::time::timeout(probe_every, is_healthy(socket));
+        let probe = tokio::time::timeout(probe_every, worker.is_well());
         missed = if probe.await == Ok(true) { 0 } else { missed + 1 };
     }
     tracing::warn!("the worker does not say that it is well");

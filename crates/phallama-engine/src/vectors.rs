@@ -53,6 +53,22 @@ impl Embeddings {
         Ok(Self { vectors, prompt_tokens: usage.prompt_tokens })
     }
 
+    /// Reads Ollama's answer to `count` inputs.
+    pub(crate) fn read_ollama(body: &[u8], count: usize) -> Result<Self, EngineError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            embeddings: Vec<Vec<f32>>,
+            prompt_eval_count: u32,
+        }
+        let unreadable = EngineError::Protocol { what: "embeddings that cannot be read" };
+        let Answer { embeddings: vectors, prompt_eval_count: prompt_tokens } =
+            serde_json::from_slice(body).map_err(|_| unreadable)?;
+        if vectors.len() != count || vectors.iter().any(Vec::is_empty) {
+            return Err(EngineError::Protocol { what: "embeddings of other inputs" });
+        }
+        Ok(Self { vectors, prompt_tokens })
+    }
+
     pub(crate) fn append(&mut self, more: Self) {
         self.vectors.extend(more.vectors);
         self.prompt_tokens = self.prompt_tokens.saturating_add(more.prompt_tokens);

@@ -56,6 +56,24 @@ pub(crate) async fn check_weights(
         .expect("checking a file does not panic")
 }
 
+/// Hashes the file off the async threads, and compares.
+///
+/// # Errors
+/// [`EngineError::WeightsUnreadable`], [`EngineError::WeightsMismatch`].
+pub(crate) async fn check_digest(
+    path: &Path,
+    expected: [u8; 32],
+    progress: impl FnMut(u64, u64) + Send + 'static,
+) -> Result<(), EngineError> {
+    let hashed = path.to_owned();
+    let digest = tokio::task::spawn_blocking(move || weights_digest(&hashed, progress)).await;
+    match digest.expect("hashing a file does not panic") {
+        Ok(got) if got == expected => Ok(()),
+        Ok(got) => Err(EngineError::WeightsMismatch { path: path.to_owned(), expected, got }),
+        Err(source) => Err(EngineError::WeightsUnreadable { path: path.to_owned(), source }),
+    }
+}
+
 fn check_file(
     path: &Path,
     expected: [u8; 32],
