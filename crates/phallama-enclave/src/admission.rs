@@ -196,7 +196,7 @@ pub(crate) fn engine_error(error: &EngineError) -> PodError {
         EngineError::PromptTooLong { .. } => Code::PromptTooLong,
         EngineError::QueueFull { .. } | EngineError::NoMemory { .. } => Code::QueueFull,
         EngineError::ShareFull { .. } => Code::TooManyRequests,
-        EngineError::NotServed { .. } => Code::NotSupported,
+        EngineError::NotServed { .. } | EngineError::FieldNotServed { .. } => Code::NotSupported,
         EngineError::WorkerRestarting { .. }
         | EngineError::LoadFailed { .. }
         | EngineError::Draining => Code::WorkerRestarting,

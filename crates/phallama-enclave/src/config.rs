@@ -9,6 +9,7 @@ use phallama_protocol::ids::{Address, Amount, Digest32, PodId};
 use phallama_protocol::offers::Offer;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::BackendConfig;
 use crate::policy::PolicyConfig;
 
 /// Largest configuration file that is read, bytes.
@@ -153,8 +154,13 @@ impl PoolingConfig {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkerConfig {
-    /// The llama-server program. Its SHA-256 is part of the policy digest.
+    /// The llama-server program, or Ollama where that is the backend. Its SHA-256 is part of the
+    /// policy digest. Absent for a backend that runs already.
+    #[serde(default)]
     pub path: PathBuf,
+    /// What computes instead of llama-server. Part of the policy digest.
+    #[serde(default)]
+    pub backend: Option<BackendConfig>,
     /// Further arguments. Part of the policy digest.
     #[serde(default)]
     pub args: Vec<String>,
@@ -173,8 +179,9 @@ pub struct WorkerConfig {
     /// machine's.
     #[serde(default)]
     pub memory_budget_bytes: Option<u64>,
-    /// How long a worker may compute without a sign of life, seconds; absent: 30. More is needed
-    /// only where computing `batch_tokens` of a prompt takes longer.
+    /// How long a worker may compute without a sign of life, seconds; absent: 30, and 120 for a
+    /// `backend`, which says nothing while it computes a prompt. More is needed only where computing
+    /// `batch_tokens` of a prompt, or all of it, takes longer.
     #[serde(default)]
     pub stall_timeout_s: Option<u64>,
     /// How long a worker may take to load its model, seconds; absent: 300.
@@ -289,6 +296,20 @@ pub enum ConfigError {
         /// What to change.
         problem: String,
     },
+    /// A backend that prompts would leave the enclave for.
+    #[error(
+        "`worker.backend` is {backend}, which is reached over TCP: under SGX that is outside of the \
+         enclave, prompts would go there in the clear, and the measurement would not cover what \
+         computes. Use llama-server, whose socket Gramine encrypts, or a machine whose TEE is the \
+         whole machine (TDX)"
+    )]
+    BackendOutside {
+        /// What it is called.
+        backend: &'static str,
+    },
+    /// A backend that cannot be used as it is described.
+    #[error("`worker`: {0}")]
+    Backend(String),
     /// A worker argument that is not the operator's to set.
     #[error("`worker.args`: {0}")]
     WorkerArgs(#[source] phallama_engine::EngineError),
@@ -340,14 +361,40 @@ impl Config {
             model.check(listed_before)?;
         }
         phallama_engine::check_extra_args(&self.worker.args).map_err(ConfigError::WorkerArgs)?;
+        self.check_backend()?;
         self.policy.check().map_err(ConfigError::Policy)
     }
 
-    /// What makes workers see and do what they do: their arguments, and what each model adds to
-    /// its own worker's.
+    fn check_backend(&self) -> Result<(), ConfigError> {
+        let wrong = |problem: &str| Err(ConfigError::Backend(problem.to_owned()));
+        let has_path = !self.worker.path.as_os_str().is_empty();
+        let Some(backend) = &self.worker.backend else {
+            return if has_path { Ok(()) } else { wrong("`path` of llama-server is missing") };
+        };
+        match self.tee {
+            TeeConfig::Gramine(_) => {
+                return Err(ConfigError::BackendOutside { backend: backend.name() });
+            }
+            TeeConfig::Simulated(_) => {}
+        }
+        if backend.has_program() != has_path {
+            return wrong("`path` is for a backend that is run here, and `url` for one that runs");
+        }
+        if !self.worker.args.is_empty() {
+            return wrong("`args` are llama-server's; a backend takes none");
+        }
+        if let Some(problem) = backend.problem() {
+            return wrong(problem);
+        }
+        backend.backend().map(drop).map_err(|error| ConfigError::Backend(error.to_string()))
+    }
+
+    /// What makes workers see and do what they do: their arguments, what computes instead of
+    /// llama-server, and what each model adds to its own worker's.
     pub(crate) fn policy_args(&self) -> Vec<String> {
+        let backend = self.worker.backend.iter().flat_map(BackendConfig::policy_args);
         let models = self.models.iter().flat_map(ModelConfig::policy_args);
-        self.worker.args.iter().cloned().chain(models).collect()
+        self.worker.args.iter().cloned().chain(backend).chain(models).collect()
     }
 
     /// The offers in the order of the configuration, which must be that on chain.
@@ -548,6 +595,80 @@ mod tests {
             json["models"][0]["embeddings"] = json!({});
         });
         assert!(text.contains("`embeddings` goes with neither"), "{text}");
+    }
+
+    fn simulated(json: &mut Value) {
+        json["tee"] = json!({ "simulated": { "platform_seed": "machine 1" } });
+        json["danger_accept_simulated_tee"] = json!(true);
+    }
+
+    #[test]
+    fn a_backend_over_tcp_is_refused_under_sgx_with_the_reason() {
+        for backend in [
+            json!({ "ollama": {} }),
+            json!({ "ollama": { "url": "http://127.0.0.1:11434" } }),
+            json!({ "openai": { "url": "http://127.0.0.1:8000" } }),
+        ] {
+            let text = message(|json| json["worker"]["backend"] = backend.clone());
+            assert!(text.contains("over TCP: under SGX that is outside"), "{text}");
+        }
+        check(|json| {
+            simulated(json);
+            json["worker"]["backend"] = json!({ "ollama": {} });
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn a_backend_s_keys_go_together_or_are_refused() {
+        let run = json!({ "socket_dir": "/w" });
+        for (worker, problem) in [
+            (json!({ "backend": { "ollama": {} } }), "`path` is for a backend that is run here"),
+            (json!({}), "`path` of llama-server is missing"),
+            (
+                json!({ "path": "/o", "backend": { "ollama": { "url": "http://127.0.0.1:1" } } }),
+                "`path` is for a backend that is run here",
+            ),
+            (
+                json!({ "backend": { "openai": { "url": "http://10.0.0.1:1" } } }),
+                "not an address of this machine",
+            ),
+            (
+                json!({ "path": "/o", "args": ["--prio", "2"], "backend": { "ollama": {} } }),
+                "`args` are llama-server's",
+            ),
+            (
+                json!({ "path": "/o", "backend": { "ollama": { "pull": true } } }),
+                "`pull` needs a `models_dir`",
+            ),
+            (
+                json!({ "backend": { "ollama": { "url": "http://127.0.0.1:1", "models_dir": "/m" } } }),
+                "`models_dir` is for an Ollama that is run here",
+            ),
+        ] {
+            let text = message(|json| {
+                simulated(json);
+                json["worker"] = run.clone();
+                json["worker"].as_object_mut().unwrap().extend(worker.as_object().unwrap().clone());
+            });
+            assert!(text.contains(problem), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_computes_is_part_of_the_policy() {
+        let args = |backend: Value| {
+            check(|json| {
+                simulated(json);
+                json["worker"] = json!({ "socket_dir": "/w", "backend": backend });
+            })
+            .unwrap()
+            .policy_args()
+        };
+        let url = "http://127.0.0.1:1";
+        assert_eq!(args(json!({ "openai": { "url": url } })), [format!("backend openai {url}")]);
+        let shared = json!({ "ollama": { "url": url, "danger_share_cache": true } });
+        assert_eq!(args(shared), [format!("backend ollama {url} shared-cache")]);
     }
 
     #[test]

@@ -27,6 +27,9 @@ use crate::random::os_rng;
 /// How long requests may run on after a signal to stop.
 pub const DRAIN: Duration = Duration::from_secs(30);
 
+/// How long a backend may be silent that says nothing while it computes a prompt.
+const BACKEND_STALL_TIMEOUT: Duration = Duration::from_mins(2);
+
 /// One boot of the enclave program. Everything in it dies with the process.
 pub struct Enclave {
     identity: Signer,
@@ -321,7 +324,17 @@ impl Drop for TakenId {
 fn binding(config: &Config, identity: Address) -> Result<Binding, StartError> {
     let models: Vec<(&str, [u8; 32])> =
         config.models.iter().map(|model| (model.model.as_str(), model.weights_sha256.0)).collect();
-    let worker_sha256 = file_sha256(&config.worker.path)?;
+    let worker = &config.worker;
+    let mut args = config.policy_args();
+    let worker_sha256 = match &worker.backend {
+        // It runs already: what it is, only the machine's own measurement can say.
+        Some(backend) if !backend.has_program() => [0; 32],
+        _ => file_sha256(&worker.path)?,
+    };
+    let backend = worker.backend.as_ref();
+    if let Some(path) = backend.and_then(|backend| backend.second_program(&worker.path)) {
+        args.push(format!("backend llama-server {}", Digest32(file_sha256(&path)?)));
+    }
     Ok(Binding {
         chain_id: config.chain_id,
         registry: config.registry.0,
@@ -329,7 +342,7 @@ fn binding(config: &Config, identity: Address) -> Result<Binding, StartError> {
         identity: identity.0,
         model_set_root: model_set_root(&models)
             .expect("a checked configuration has valid and distinct model names"),
-        policy_digest: config.policy.digest(worker_sha256, &config.policy_args()).0,
+        policy_digest: config.policy.digest(worker_sha256, &args).0,
     })
 }
 
@@ -383,7 +396,14 @@ fn engine_config(config: &Config, model: &ModelConfig, socket_dir: &Path) -> Eng
         socket_dir,
     );
     let seconds = |chosen: Option<u64>, default| chosen.map_or(default, Duration::from_secs);
+    let backend = worker.backend.as_ref().map(|backend| {
+        backend.backend().expect("a checked configuration has a backend on this machine")
+    });
+    let backend = backend.unwrap_or_default();
+    let stall_timeout =
+        if backend.is_over_tcp() { BACKEND_STALL_TIMEOUT } else { defaults.stall_timeout };
     EngineConfig {
+        backend,
         serves: model.serves(),
         context_tokens: model.context_tokens,
         slots: worker.slots,
@@ -391,7 +411,7 @@ fn engine_config(config: &Config, model: &ModelConfig, socket_dir: &Path) -> Eng
         threads: worker.threads,
         extra_args: worker.args.iter().map(Into::into).collect(),
         start_timeout: seconds(worker.start_timeout_s, defaults.start_timeout),
-        stall_timeout: seconds(worker.stall_timeout_s, defaults.stall_timeout),
+        stall_timeout: seconds(worker.stall_timeout_s, stall_timeout),
         batch_tokens: worker.batch_tokens.unwrap_or(defaults.batch_tokens),
         load: match model.load {
             LoadConfig::Start => Load::AtStart,

@@ -19,6 +19,7 @@
 //! What may be logged: counts, amounts, codes. Prompts, answers, vouchers and keys have types that
 //! do not print them.
 
+pub mod backend;
 pub mod clock;
 pub mod config;
 pub mod enclave;

@@ -141,6 +141,9 @@ fn progress() -> impl Fn(Starting) + Send + Sync + Clone + 'static {
             StartProgress::Hashing { done_bytes, total_bytes } => {
                 format!("checking weights, {} %", quarter(done_bytes, total_bytes))
             }
+            StartProgress::Pulling { done_bytes, total_bytes } => {
+                format!("fetching, {} %", quarter(done_bytes, total_bytes))
+            }
             StartProgress::Loading { elapsed_ms } => {
                 format!("loading, {} s", elapsed_ms / 1000)
             }

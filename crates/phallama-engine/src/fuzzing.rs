@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::decoding::Decoding;
+use crate::generation::Dialect;
 use crate::vectors::{read_text, read_tokens};
 use crate::{ChatRequest, CompletionRequest, Embeddings, EngineEvent, Usage};
 
@@ -27,7 +28,15 @@ pub type Decoded = (Vec<EngineEvent>, Usage, Option<String>);
 
 /// Decodes `parts` one after the other, as so many choices.
 pub fn decode<'a>(parts: impl IntoIterator<Item = &'a [u8]>, choices: u32) -> Decoded {
-    let (mut decoding, mut events, mut left) = (Decoding::default(), Vec::new(), choices);
+    run(Decoding::default(), parts, choices)
+}
+
+fn run<'a>(
+    mut decoding: Decoding,
+    parts: impl IntoIterator<Item = &'a [u8]>,
+    choices: u32,
+) -> Decoded {
+    let (mut events, mut left) = (Vec::new(), choices);
     for part in parts {
         let fed = decoding.feed(part).and_then(|ended| {
             if ended {
@@ -45,6 +54,19 @@ pub fn decode<'a>(parts: impl IntoIterator<Item = &'a [u8]>, choices: u32) -> De
         }
     }
     (events, decoding.usage(), None)
+}
+
+/// Decodes `parts` one after the other, as one answer of Ollama's.
+pub fn decode_ollama<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Decoded {
+    run(Decoding::new(Dialect::Ollama, false, true), parts, 1)
+}
+
+/// Reads an answer of Ollama's that comes in one piece as each kind that there is.
+pub fn read_ollama_whole(body: &[u8], count: usize) -> Option<Embeddings> {
+    if let Ok(answer) = serde_json::from_slice(body) {
+        let _ = crate::ollama::shown(&answer);
+    }
+    Embeddings::read_ollama(body, count).ok()
 }
 
 /// Reads an answer that comes in one piece as each kind that there is.

@@ -212,8 +212,13 @@ impl ModelSettings {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkerSettings {
-    /// The llama-server program.
+    /// The llama-server program, or Ollama where that is the backend; empty for a backend that runs
+    /// already.
+    #[serde(default)]
     pub path: PathBuf,
+    /// What computes instead of llama-server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<BackendSettings>,
     /// Further arguments.
     #[serde(default)]
     pub args: Vec<String>,
@@ -238,6 +243,33 @@ pub struct WorkerSettings {
     /// Tokens of a prompt that are computed at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_tokens: Option<u32>,
+}
+
+/// What computes instead of llama-server. The enclave checks it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum BackendSettings {
+    /// A real Ollama: the program of `path`, or one that runs already.
+    Ollama {
+        /// Where it listens, if it runs already.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        url: Option<String>,
+        /// Store of one that the enclave runs; absent: one with the offered weights alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        models_dir: Option<PathBuf>,
+        /// Have it fetch a model that it does not have.
+        #[serde(default)]
+        pull: bool,
+        /// Let what one account has asked speed up what another asks, who can tell.
+        #[serde(default)]
+        danger_share_cache: bool,
+    },
+    /// A server with OpenAI's API that runs already.
+    #[serde(rename = "openai")]
+    OpenAi {
+        /// Where it listens.
+        url: String,
+    },
 }
 
 /// Where evidence comes from.
@@ -391,6 +423,24 @@ mod tests {
         let dear = 2_048 + 4 * 16 + 64 + 512 * 3;
         assert_eq!(small_request(&[offer(1), offer(3_000_000), offer(2)]), dear.into());
         assert_eq!(small_request(&[]), Amount::ZERO);
+    }
+
+    #[test]
+    fn a_backend_is_written_as_the_enclave_reads_it() {
+        let url = "http://127.0.0.1:1".to_owned();
+        let openai = BackendSettings::OpenAi { url: url.clone() };
+        let written = serde_json::to_value(&openai).unwrap();
+        assert_eq!(written, serde_json::json!({ "openai": { "url": url } }));
+        let (models_dir, pull, danger_share_cache) = (None, false, true);
+        let ollama = BackendSettings::Ollama {
+            url: Some(url.clone()),
+            models_dir,
+            pull,
+            danger_share_cache,
+        };
+        let inner = serde_json::json!({ "url": url, "pull": false, "danger_share_cache": true });
+        let written = serde_json::to_value(&ollama).unwrap();
+        assert_eq!(written, serde_json::json!({ "ollama": inner }));
     }
 
     #[test]

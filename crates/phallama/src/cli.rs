@@ -23,8 +23,8 @@ pub use money::{
     LimitsChange, ReceiptFilter, Receipts, ReceiptsAction, Relay, Sending, SignOnly, Withdraw,
 };
 pub use pod::{
-    CollateralOptions, ModelsAdd, Pod, PodCheck, PodDoctor, PodModels, PodUp, Pooling,
-    PurposeOptions, ShareMachine, TermsOptions,
+    BackendKind, BackendOptions, CollateralOptions, ModelsAdd, Pod, PodCheck, PodDoctor, PodModels,
+    PodUp, Pooling, PurposeOptions, ShareMachine, TermsOptions,
 };
 pub use setup::{App, Completion, ConfigAction, ConfigCommand, Init, Launch, Man};
 pub use state::{Doctor, Ps, Status};

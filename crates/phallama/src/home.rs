@@ -6,7 +6,7 @@ use phallama_chain::ChainConfig;
 use phallama_host::config::Policy;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::Global;
+use crate::cli::{BackendKind, Global};
 use crate::error::CliError;
 
 /// The folder that holds everything: `config.toml`, `user.json`, `state/`, `pod/`.
@@ -48,9 +48,35 @@ pub struct PodSettings {
     pub registry: Option<String>,
     /// What the pod risks and when it acts; amounts in the token's smallest unit.
     pub policy: Policy,
+    /// What computes, unless the command line says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<PodBackend>,
     /// What `pod up` serves when the command line names no model.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<PodModel>,
+}
+
+/// `[pod.backend]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PodBackend {
+    /// `llama-server`, `ollama` or `openai`.
+    pub kind: BackendKind,
+    /// The Ollama executable, if the pod is to run it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<PathBuf>,
+    /// Where it listens, if it runs already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Store of the Ollama that the pod runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models_dir: Option<PathBuf>,
+    /// Have Ollama fetch a model that it does not have.
+    #[serde(default)]
+    pub pull: bool,
+    /// Let Ollama reuse what one account has asked when another asks, who can tell.
+    #[serde(default)]
+    pub danger_share_cache: bool,
 }
 
 /// `[[pod.models]]`

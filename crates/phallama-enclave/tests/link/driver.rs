@@ -96,6 +96,7 @@ pub(crate) fn config(dir: &Path) -> Config {
         }],
         worker: WorkerConfig {
             path: fake_worker(),
+            backend: None,
             args: vec![],
             socket_dir: dir.join("w"),
             slots: 4,

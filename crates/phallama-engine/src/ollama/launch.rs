@@ -87,7 +87,7 @@ async fn start(
         }
     };
     let address = free_port()
-        .map_err(|source| EngineError::BackendDir { path: "127.0.0.1:0".into(), source })?;
+        .map_err(|source| EngineError::WorkerNotRunnable { path: config.worker.clone(), source })?;
     let command = serve_command(config, address, &models);
     let process = Process::spawn(&config.worker, command, spawner).await?;
     Ok((process, address))

@@ -40,8 +40,9 @@ impl Target {
     pub(crate) fn of(config: &EngineConfig, ollama: &OllamaBackend) -> Self {
         let own_store = OllamaPlace::Supervised { models_dir: None };
         let model = if ollama.place == own_store { OWN_NAME } else { &config.model_name };
+        let has_tag = model.rsplit('/').next().is_some_and(|name| name.contains(':'));
         Self {
-            model: model.to_owned(),
+            model: if has_tag { model.to_owned() } else { format!("{model}:latest") },
             context_tokens: config.context_tokens,
             batch_tokens: config.batch_tokens.max(1),
             threads: config.threads_resolved(),

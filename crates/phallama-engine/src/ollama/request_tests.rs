@@ -59,6 +59,21 @@ fn a_chat_has_the_offered_context_and_is_neither_cut_nor_shifted() {
 }
 
 #[test]
+fn a_name_without_a_tag_is_the_latest() {
+    let place = OllamaPlace::Supervised { models_dir: Some("/m".into()) };
+    let ollama = OllamaBackend { place, pull: false, danger_share_cache: false };
+    for (offered, expected) in
+        [("a", "a:latest"), ("a:1", "a:1"), ("h:5/n/a", "h:5/n/a:latest"), ("n/a:1", "n/a:1")]
+    {
+        let config = EngineConfig::new("", "", offered, [0; 32], "");
+        assert_eq!(Target::of(&config, &ollama).model, expected);
+    }
+    let own = OllamaBackend { place: OllamaPlace::Supervised { models_dir: None }, ..ollama };
+    let config = EngineConfig::new("", "", "any name", [0; 32], "");
+    assert_eq!(Target::of(&config, &own).model, OWN_NAME);
+}
+
+#[test]
 fn each_choice_has_a_seed_of_its_own() {
     let bodies = chat_with(&json!({ "n": 3, "seed": 5 }), &facts()).unwrap();
     let seeds: Vec<_> = bodies.iter().map(|body| body["options"]["seed"].clone()).collect();

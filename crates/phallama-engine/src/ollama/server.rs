@@ -268,7 +268,7 @@ fn said(error: &Value) -> String {
 
 /// Reads `/api/show`. Only the first lines of the model file are looked at: those behind them hold
 /// texts that come with the model and may say anything.
-fn shown(answer: &Value) -> Option<ShownModel> {
+pub(crate) fn shown(answer: &Value) -> Option<ShownModel> {
     let lines = answer["modelfile"].as_str()?.lines();
     let mut files = lines
         .skip_while(|line| line.trim().is_empty() || line.starts_with('#'))

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValue;
 use clap::{Args, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 /// `phallama pod …`
 #[derive(Subcommand, Debug)]
@@ -153,9 +154,12 @@ pub struct PodUp {
     /// prices and lengths are given once for all models, or once for each in the same order.
     #[arg(long = "name", value_name = "NAME")]
     pub names: Vec<String>,
-    /// llama-server executable.
+    /// llama-server executable. Not needed for another backend.
     #[arg(long, env = "PHALLAMA_LLAMA_SERVER", hide_env_values = true, value_name = "FILE")]
-    pub worker: PathBuf,
+    pub worker: Option<PathBuf>,
+    /// What computes.
+    #[command(flatten)]
+    pub backend: BackendOptions,
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:11811", value_name = "ADDR")]
     pub listen: SocketAddr,
@@ -168,7 +172,7 @@ pub struct PodUp {
     /// What models are for, beside chats and completions.
     #[command(flatten)]
     pub purpose: PurposeOptions,
-    /// Requests answered at once.
+    /// Requests answered at once, per model. An Ollama that keeps accounts apart answers one.
     #[arg(long, default_value_t = 4)]
     pub slots: u32,
     /// Worker threads; one for each core when absent, and one less where there are more than 4.
@@ -178,7 +182,8 @@ pub struct PodUp {
     /// absent.
     #[arg(long, value_name = "GIB")]
     pub memory: Option<u64>,
-    /// How long a worker may compute without a sign of life, in seconds; 30 when absent.
+    /// How long a worker may compute without a sign of life, in seconds; when absent 30, and 120 for
+    /// another backend than llama-server.
     #[arg(long, value_name = "SECONDS")]
     pub stall_timeout: Option<u64>,
     /// Where collateral comes from.
@@ -190,6 +195,64 @@ pub struct PodUp {
     /// The enclave program; beside this executable when absent.
     #[arg(long, env = "PHALLAMA_ENCLAVE", hide_env_values = true, value_name = "FILE")]
     pub enclave: Option<PathBuf>,
+}
+
+/// What computes, instead of llama-server. `[pod.backend]` of the configuration when absent.
+#[derive(Args, Debug, Clone, Default)]
+pub struct BackendOptions {
+    /// What computes the models; llama-server when absent. The others are reached over TCP on this
+    /// machine, and refused under SGX.
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub backend: Option<BackendKind>,
+    /// Ollama executable for the pod to run, with a llama-server beside it.
+    #[arg(long, value_name = "FILE", requires = "backend")]
+    pub ollama: Option<PathBuf>,
+    /// URL of an Ollama that runs already and has each model under its offered name, e.g.
+    /// `http://127.0.0.1:11434`
+    #[arg(long, value_name = "URL", requires = "backend", conflicts_with = "ollama")]
+    pub ollama_url: Option<String>,
+    /// Store of the Ollama that the pod runs; one with the offered weights alone when absent.
+    #[arg(long, value_name = "DIR", requires = "ollama")]
+    pub ollama_models: Option<PathBuf>,
+    /// Have Ollama fetch a model that it does not have. Other weights than those offered are refused
+    /// all the same.
+    #[arg(long, requires = "backend")]
+    pub ollama_pull: bool,
+    /// URL of a server with OpenAI's API that runs already, e.g. `http://127.0.0.1:8000`
+    #[arg(long, value_name = "URL", requires = "backend")]
+    pub openai_url: Option<String>,
+    /// Let Ollama reuse what one account has asked when another asks, who can tell, and answer
+    /// several requests at once.
+    #[arg(long, requires = "backend")]
+    pub danger_share_cache: bool,
+}
+
+/// What computes models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackendKind {
+    /// llama.cpp's server, run by the pod over a UNIX socket.
+    LlamaServer,
+    /// A real Ollama.
+    Ollama,
+    /// A server with OpenAI's API, such as vLLM.
+    #[serde(rename = "openai")]
+    OpenAi,
+}
+
+// Not derived, as with `Pooling` below.
+impl ValueEnum for BackendKind {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::LlamaServer, Self::Ollama, Self::OpenAi]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::LlamaServer => "llama-server",
+            Self::Ollama => "ollama",
+            Self::OpenAi => "openai",
+        }))
+    }
 }
 
 /// What models are for, and what they need for it.

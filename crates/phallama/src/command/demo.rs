@@ -18,7 +18,9 @@ use self::ledger::Balances;
 use super::chain::{Developer, developer, development_root};
 use super::pod::Place;
 use super::verify::check_table;
-use crate::cli::{CollateralOptions, Demo, Global, PodUp, PurposeOptions, TermsOptions};
+use crate::cli::{
+    BackendOptions, CollateralOptions, Demo, Global, PodUp, PurposeOptions, TermsOptions,
+};
 use crate::context::{Context, USER_KEYSTORE, money};
 use crate::error::CliError;
 use crate::home::ApprovedMeasurement;
@@ -92,7 +94,8 @@ async fn set_up(global: Global, options: &Demo) -> Result<Stage, CliError> {
     let chain = context.chain_config()?;
     let state_dir = context.home.path("pod");
     let policy = Policy::default();
-    let place = Place { state_dir, decimals, accepted: true, pccs: Vec::new(), policy };
+    let place =
+        Place { state_dir, decimals, accepted: true, pccs: Vec::new(), policy, backend: None };
     let operator = developer(Developer::Operator);
     let pod = super::pod::start(&pod_options(options), &[], chain, operator, place).await?;
     approve_build(&mut context, &pod).await?;
@@ -136,7 +139,8 @@ fn pod_options(options: &Demo) -> PodUp {
     PodUp {
         models: vec![options.model.to_string_lossy().into_owned()],
         names: vec![MODEL.to_owned()],
-        worker: options.worker.clone(),
+        worker: Some(options.worker.clone()),
+        backend: BackendOptions::default(),
         listen: LOOPBACK,
         url: None,
         terms: TermsOptions {

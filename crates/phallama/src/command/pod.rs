@@ -1,6 +1,7 @@
 //! `phallama pod`
 
 pub(super) mod admin;
+mod backend;
 pub(super) mod check;
 pub(super) mod collect;
 pub(super) mod drain;
@@ -26,7 +27,7 @@ use super::chain::DEVELOPMENT_OPERATOR;
 use crate::cli::{CollateralOptions, PodUp};
 use crate::context::{Context, key_file};
 use crate::error::CliError;
-use crate::home::PodModel;
+use crate::home::{PodBackend, PodModel};
 use crate::print::Progress;
 use crate::{clock, print, signal, units};
 
@@ -40,7 +41,8 @@ pub(super) async fn up(context: &Context, options: PodUp) -> Result<(), CliError
     let accepted = context.config.trust.danger_accept_simulated_tee;
     let state_dir = context.home.path("pod");
     let (pccs, policy) = (pccs(context, &options.collateral), policy(context, &chain));
-    let place = Place { state_dir, decimals, accepted, pccs, policy };
+    let backend = context.config.pod.backend.clone();
+    let place = Place { state_dir, decimals, accepted, pccs, policy, backend };
     let listed = &context.config.pod.models;
     // From here on, so that a pod that is ready never ends without settling.
     let mut interrupts = signal::Interrupts::watch();
@@ -77,6 +79,8 @@ pub(crate) struct Place {
     pub(crate) pccs: Vec<String>,
     /// What it risks and when it acts.
     pub(crate) policy: Policy,
+    /// What computes, unless the command line says.
+    pub(crate) backend: Option<PodBackend>,
 }
 
 /// EIP-155 id of development chains, which make blocks only when there are transactions.
@@ -181,8 +185,11 @@ fn config(
     operator: Signer,
     place: Place,
 ) -> Result<PodConfig, CliError> {
+    let (path, backend) =
+        backend::chosen(options.worker.as_deref(), &options.backend, place.backend)?;
     let worker = WorkerSettings {
-        path: absolute(&options.worker)?,
+        path,
+        backend,
         args: Vec::new(),
         slots: Some(options.slots),
         threads: options.threads,

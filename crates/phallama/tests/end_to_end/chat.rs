@@ -1,7 +1,10 @@
 //! One private, attested, paid chat.
 
+use std::io::Write as _;
+
 use phallama_attest::CheckState;
 use phallama_client::AnswerEvent;
+use phallama_host::config::BackendSettings;
 use serde_json::json;
 
 use crate::stack::{Anvil, DEPOSIT, MODEL, Options, Stack};
@@ -46,6 +49,19 @@ async fn one_chat(options: Options) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chat_is_answered_verified_and_paid_on_the_embedded_chain() {
     one_chat(Options::real()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chat_is_answered_by_a_real_ollama_verified_and_paid() {
+    let Some(program) = std::env::var_os("PHALLAMA_OLLAMA").filter(|path| !path.is_empty()) else {
+        // Not `eprintln!`, which is kept back when a test passes.
+        let untested = "NOT TESTED: the path to a real Ollama (PHALLAMA_OLLAMA is not set: tools/setup.sh ollama)\n";
+        std::io::stderr().write_all(untested.as_bytes()).expect("written");
+        return;
+    };
+    let (url, models_dir, pull, danger_share_cache) = (None, None, false, false);
+    let ollama = BackendSettings::Ollama { url, models_dir, pull, danger_share_cache };
+    one_chat(Options { backend: Some((program.into(), ollama)), ..Options::real() }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,8 +15,8 @@ use phallama_client::{
 };
 use phallama_devchain::{ChainOptions, DevChain, dev_account};
 use phallama_host::config::{
-    CollateralSettings, EmbeddingsSettings, EnclaveSettings, ModelSettings, Policy, TeeSettings,
-    WorkerSettings,
+    BackendSettings, CollateralSettings, EmbeddingsSettings, EnclaveSettings, ModelSettings,
+    Policy, TeeSettings, WorkerSettings,
 };
 use phallama_host::{Pod, PodConfig};
 use phallama_protocol::eip712::OpenAccount;
@@ -45,6 +45,8 @@ pub(crate) enum Worker {
 /// How a stack differs from the usual one.
 pub(crate) struct Options {
     pub(crate) worker: Worker,
+    /// What computes instead, with the program of it.
+    pub(crate) backend: Option<(PathBuf, BackendSettings)>,
     /// Another EVM endpoint than the embedded chain.
     pub(crate) rpc_url: Option<String>,
     /// What the user has in the escrow; nothing at all when zero.
@@ -63,6 +65,7 @@ impl Options {
     pub(crate) fn scripted() -> Self {
         Self {
             worker: Worker::Scripted,
+            backend: None,
             rpc_url: None,
             deposit: DEPOSIT,
             approved: true,
@@ -383,6 +386,10 @@ pub(crate) fn pod_config(dir: &Path, chain: &ChainConfig, options: &Options) -> 
         Worker::Real => (set_up("llama-server"), set_up("model")),
         Worker::Scripted => (program("phallama-fake-worker"), scripted_weights(dir)),
     };
+    let (worker, backend) = match &options.backend {
+        Some((program, backend)) => (program.clone(), Some(backend.clone())),
+        None => (worker, None),
+    };
     let operator = developer(1);
     let model = ModelSettings {
         model: MODEL.to_owned(),
@@ -409,6 +416,7 @@ pub(crate) fn pod_config(dir: &Path, chain: &ChainConfig, options: &Options) -> 
     let models = if options.vectors { vec![model, vectors] } else { vec![model] };
     let worker = WorkerSettings {
         path: worker,
+        backend,
         args: Vec::new(),
         slots: Some(options.slots),
         threads: None,
