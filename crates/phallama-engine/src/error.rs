@@ -238,10 +238,8 @@ pub enum EngineError {
         problem: &'static str,
     },
     /// The server does not have the model, or does not answer as one that has it.
-    #[error("{backend} at {address} cannot serve `{model}`: {problem}")]
+    #[error("the server at {address} cannot serve `{model}`: {problem}")]
     BackendModel {
-        /// What it should be.
-        backend: &'static str,
         /// Where it listens.
         address: SocketAddr,
         /// The model.
@@ -251,14 +249,12 @@ pub enum EngineError {
     },
     /// The server has other weights under the name of the model.
     #[error(
-        "{address} has the weights sha256-{} as `{model}`, and sha256-{} are offered; nothing was \
+        "the server has the weights sha256-{} as `{model}`, and sha256-{} are offered; nothing was \
          sent to it. Have it load the offered weights, or offer these",
         Hex(got),
         Hex(expected)
     )]
     BackendWeights {
-        /// Where it listens.
-        address: SocketAddr,
         /// The model.
         model: String,
         /// Digest of the offer.

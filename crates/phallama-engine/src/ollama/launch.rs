@@ -162,7 +162,6 @@ async fn check_files(
 ) -> Result<(), EngineError> {
     if shown.weights_sha256 != config.weights_sha256 {
         return Err(EngineError::BackendWeights {
-            address: server.address(),
             model: target.model.clone(),
             expected: config.weights_sha256,
             got: shown.weights_sha256,

@@ -17,7 +17,6 @@ use crate::{EngineError, WorkerText};
 
 /// How long it may take to say something that it knows.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-const BACKEND: &str = "Ollama";
 
 /// A running Ollama.
 #[derive(Debug, Clone)]
@@ -195,7 +194,6 @@ impl OllamaServer {
 
     pub(super) fn cannot_serve(&self, model: &str, problem: &str) -> EngineError {
         EngineError::BackendModel {
-            backend: BACKEND,
             address: self.address,
             model: model.to_owned(),
             problem: problem.to_owned(),

@@ -11,7 +11,6 @@ use crate::connection::get;
 use crate::worker::{Progress, Worker, wait_ready};
 use crate::{EngineConfig, EngineError, StartProgress};
 
-const BACKEND: &str = "the server with OpenAI's API";
 const LIST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Waits until the server answers, and looks for the model among those that it has.
@@ -30,7 +29,6 @@ pub(crate) async fn launch(
     let models = models.ok_or(EngineError::Protocol { what })?;
     let Some(model) = models.iter().find(|model| model["id"] == *config.model_name) else {
         return Err(EngineError::BackendModel {
-            backend: BACKEND,
             address,
             model: config.model_name.clone(),
             problem: "it has no model of this name; `/v1/models` shows which it has".to_owned(),
