@@ -62,7 +62,7 @@ async fn look_up(
     pacer: &mut Pacer,
     reader: &mut HostReader,
 ) -> Result<Generated, HostGone> {
-    let found = match pacer.during_or_closed(lookup.run(engine, user), reader).await? {
+    let found = match pacer.during_or_closed(Box::pin(lookup.run(engine, user)), reader).await? {
         OrClosed::ClientGone => return Ok(Generated::ClientGone),
         OrClosed::Done(Err(error)) => return Ok(Generated::Failed(engine_error(&error))),
         OrClosed::Done(Ok(found)) => found,
@@ -90,11 +90,12 @@ async fn stream(
     pacer: &mut Pacer,
     reader: &mut HostReader,
 ) -> Result<Generated, HostGone> {
-    let mut stream = match pacer.during_or_closed(generation.start(engine, user), reader).await? {
-        OrClosed::ClientGone => return Ok(Generated::ClientGone),
-        OrClosed::Done(Err(error)) => return Ok(Generated::Failed(engine_error(&error))),
-        OrClosed::Done(Ok(stream)) => stream,
-    };
+    let mut stream =
+        match pacer.during_or_closed(Box::pin(generation.start(engine, user)), reader).await? {
+            OrClosed::ClientGone => return Ok(Generated::ClientGone),
+            OrClosed::Done(Err(error)) => return Ok(Generated::Failed(engine_error(&error))),
+            OrClosed::Done(Ok(stream)) => stream,
+        };
     let mut completion_tokens = 0;
     loop {
         let flush_when_idle = pacer.is_unpaced() && pacer.outbox.has_frame();
