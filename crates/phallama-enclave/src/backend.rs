@@ -29,7 +29,8 @@ pub struct OllamaConfig {
     /// Store of one that is run here; absent: one with the offered weights alone.
     #[serde(default)]
     pub models_dir: Option<PathBuf>,
-    /// Have it fetch a model that it does not have. The digest must be the offered one all the same.
+    /// Have it fetch a model that it does not have. The digest must be the offered one all the
+    /// same.
     #[serde(default)]
     pub pull: bool,
     /// Let what one account has asked speed up what another asks, who can tell.

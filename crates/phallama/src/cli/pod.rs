@@ -182,8 +182,8 @@ pub struct PodUp {
     /// absent.
     #[arg(long, value_name = "GIB")]
     pub memory: Option<u64>,
-    /// How long a worker may compute without a sign of life, in seconds; when absent 30, and 120 for
-    /// another backend than llama-server.
+    /// How long a worker may compute without a sign of life, in seconds; when absent 30, and 120
+    /// for another backend than llama-server.
     #[arg(long, value_name = "SECONDS")]
     pub stall_timeout: Option<u64>,
     /// Where collateral comes from.
@@ -214,8 +214,8 @@ pub struct BackendOptions {
     /// Store of the Ollama that the pod runs; one with the offered weights alone when absent.
     #[arg(long, value_name = "DIR", requires = "ollama")]
     pub ollama_models: Option<PathBuf>,
-    /// Have Ollama fetch a model that it does not have. Other weights than those offered are refused
-    /// all the same.
+    /// Have Ollama fetch a model that it does not have. Other weights than those offered are
+    /// refused all the same.
     #[arg(long, requires = "backend")]
     pub ollama_pull: bool,
     /// URL of a server with OpenAI's API that runs already, e.g. `http://127.0.0.1:8000`
