@@ -180,8 +180,8 @@ pub struct WorkerConfig {
     #[serde(default)]
     pub memory_budget_bytes: Option<u64>,
     /// How long a worker may compute without a sign of life, seconds; absent: 30, and 120 for a
-    /// `backend`, which says nothing while it computes a prompt. More is needed only where computing
-    /// `batch_tokens` of a prompt, or all of it, takes longer.
+    /// `backend`, which says nothing while it computes a prompt. More is needed only where
+    /// computing `batch_tokens` of a prompt, or all of it, takes longer.
     #[serde(default)]
     pub stall_timeout_s: Option<u64>,
     /// How long a worker may take to load its model, seconds; absent: 300.

@@ -29,9 +29,9 @@ pub struct OllamaBackend {
     pub place: OllamaPlace,
     /// Have it fetch a model that it does not have from the registry that the name says.
     pub pull: bool,
-    /// Let prompts of one account speed up those of another, who can tell. Without it one request is
-    /// computed at a time, what one account has left is overwritten before the next one's turn, and
-    /// a server that still knows it is refused.
+    /// Let prompts of one account speed up those of another, who can tell. Without it one request
+    /// is computed at a time, what one account has left is overwritten before the next one's
+    /// turn, and a server that still knows it is refused.
     pub danger_share_cache: bool,
 }
 

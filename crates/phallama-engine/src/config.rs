@@ -97,9 +97,9 @@ pub struct EngineConfig {
     /// How long a started worker may take until its model is loaded.
     pub start_timeout: Duration,
     /// How long a worker may tell nobody anything while requests run; one that is told nothing for
-    /// ten times as long is lost, whatever others are told. While it computes a prompt, llama-server
-    /// reports after every `batch_tokens`. Other backends say nothing until the first token: it has
-    /// to be longer than they take for the longest prompt.
+    /// ten times as long is lost, whatever others are told. While it computes a prompt,
+    /// llama-server reports after every `batch_tokens`. Other backends say nothing until the
+    /// first token: it has to be longer than they take for the longest prompt.
     pub stall_timeout: Duration,
     /// How often the worker is asked whether it is well, and how long it may take to say so. One
     /// that misses three in a row is replaced.

@@ -383,9 +383,9 @@ impl Engine {
     }
 }
 
-/// A worker for embeddings has one slot, and an Ollama that is to keep accounts apart. In one batch llama-server cuts texts to the length of the
-/// shortest and takes the mean of the last piece alone: what one account asks would change what
-/// another gets.
+/// A worker for embeddings has one slot, and an Ollama that is to keep accounts apart. In one
+/// batch llama-server cuts texts to the length of the shortest and takes the mean of the last
+/// piece alone: what one account asks would change what another gets.
 fn in_turn(config: EngineConfig) -> EngineConfig {
     let for_vectors = matches!(config.serves, Serves::Embeddings { .. });
     let kept_apart = match &config.backend {

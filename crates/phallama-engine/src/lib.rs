@@ -1,13 +1,13 @@
 //! One interface to inference.
 //!
-//! The pod does not compute tokens itself. By default it runs llama-server as a child process and speaks
-//! HTTP/1.1 to it over a UNIX socket in a directory that only this user can enter. C++ that parses
-//! weights and prompts therefore never shares an address space with keys, and a crash costs a
-//! restart of the worker, not the identity of the enclave.
+//! The pod does not compute tokens itself. By default it runs llama-server as a child process and
+//! speaks HTTP/1.1 to it over a UNIX socket in a directory that only this user can enter. C++
+//! that parses weights and prompts therefore never shares an address space with keys, and a crash
+//! costs a restart of the worker, not the identity of the enclave.
 //!
-//! Where the boundary of the TEE is a whole machine, a real Ollama or a server with OpenAI's API can
-//! take its place, over TCP on the same machine ([`Backend`]). Both get the same checked requests,
-//! in their own words; what they have no word for is refused before anything is sent.
+//! Where the boundary of the TEE is a whole machine, a real Ollama or a server with OpenAI's API
+//! can take its place, over TCP on the same machine ([`Backend`]). Both get the same checked
+//! requests, in their own words; what they have no word for is refused before anything is sent.
 //!
 //! What this crate guarantees:
 //!

@@ -1,6 +1,6 @@
 //! What an Ollama sends, which is trusted with no more than its answer. Lines cut anywhere give the
-//! same events, counts and error; an answer ends once; nothing told is taken back. With an odd first
-//! byte the rest is the answer to a question of the engine's own.
+//! same events, counts and error; an answer ends once; nothing told is taken back. With an odd
+//! first byte the rest is the answer to a question of the engine's own.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
