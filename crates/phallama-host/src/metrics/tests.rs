@@ -59,6 +59,11 @@ async fn names_are_stable_and_nobody_is_named() {
     for name in ["chain_head_lag_seconds", "attestation_age_seconds", "build_info{version="] {
         assert!(text.contains(&format!("\nphallama_{name}")), "{name} is missing:\n{text}");
     }
+    let known = include_str!("../../../../deploy/grafana/metrics.txt");
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().unwrap_or_default();
+        assert!(known.lines().any(|one| one == name), "{name} is not in the dashboard's list");
+    }
     for somebody in [user.address().to_string(), world.pod.to_string()] {
         assert!(!text.contains(somebody.trim_start_matches("0x")), "{somebody}");
     }
