@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::error::ClientError;
 use crate::health::Visit;
 use crate::ledger::Outcome;
+use crate::observe::Watch;
 use crate::pod_http::chain_of;
 use crate::promise::{Promise, lost};
 use crate::receipt::Agreed;
@@ -30,6 +31,9 @@ use crate::verify::VerifiedPod;
 /// Most text and JSON of one answer, in bytes. The app may be slow, and all of it waits in memory:
 /// this is 64 bytes for each of a million tokens.
 const PLAIN_MAX_BYTES: u64 = 64 * 1_000_000;
+
+/// What is told about a request whose app went away.
+const CANCELLED: &str = "cancelled";
 
 /// What happens during an answer, in order: `Started`, parts, `Finished`.
 #[derive(Clone, Debug)]
@@ -284,13 +288,13 @@ pub(crate) struct Begun {
 }
 
 /// Hands the rest of an answer to a task and returns the app's end of it.
-pub(crate) fn start(begun: Begun, mut visit: Visit) -> Answer {
+pub(crate) fn start(begun: Begun, mut visit: Visit, watch: Watch) -> Answer {
     let (events, app) = mpsc::unbounded_channel();
     let (drained_at, drained) = oneshot::channel();
     let pod_id = begun.agreed.pod.record().pod_id;
     let request_id = begun.promise.request_id();
     tokio::spawn(async move {
-        match Box::pin(relay(begun, &events, &mut visit)).await {
+        match Box::pin(relay(begun, &events, &mut visit, &watch)).await {
             // Read on before the app's end of the channel closes, whether or not it still listens.
             Ok(mut reading) => {
                 drop((events, visit));
@@ -313,19 +317,30 @@ pub(crate) fn start(begun: Begun, mut visit: Visit) -> Answer {
 type App = mpsc::UnboundedSender<Result<AnswerEvent, ClientError>>;
 
 /// Passes an answer on up to its authenticated end; what remains to be read is padding.
-async fn relay(begun: Begun, app: &App, visit: &mut Visit) -> Result<Reading, ClientError> {
+async fn relay(
+    begun: Begun,
+    app: &App,
+    visit: &mut Visit,
+    watch: &Watch,
+) -> Result<Reading, ClientError> {
     let told = Box::pin(passed_on(begun, app)).await;
     match &told {
-        Ok((_, tokens)) => visit.finished(*tokens, Instant::now()),
+        Ok((_, usage, cost)) => {
+            visit.finished(usage.completion_tokens, Instant::now());
+            watch.ended(Ok((*usage, *cost)));
+        }
         // An app that goes away is no fault of the pod.
-        Err(_) if app.is_closed() => {}
-        Err(_) => visit.failed(Instant::now()),
+        Err(_) if app.is_closed() => watch.ended(Err(CANCELLED)),
+        Err(error) => {
+            visit.failed(Instant::now());
+            watch.ended(Err(error.class().code));
+        }
     }
-    told.map(|(reading, _)| reading)
+    told.map(|(reading, ..)| reading)
 }
 
-/// The same, with the number of tokens of the answer.
-async fn passed_on(begun: Begun, app: &App) -> Result<(Reading, u32), ClientError> {
+/// The same, with tokens and cost of the answer.
+async fn passed_on(begun: Begun, app: &App) -> Result<(Reading, Usage, Amount), ClientError> {
     let Begun { mut reading, first, created_unix_s, promise, agreed } = begun;
     let _ =
         app.send(Ok(AnswerEvent::Started(Box::new(started(&promise, &agreed, created_unix_s)))));
@@ -344,9 +359,9 @@ async fn passed_on(begun: Begun, app: &App) -> Result<(Reading, u32), ClientErro
             }
             Message::End(receipt) => {
                 let finished = settle(&reading, promise, agreed, receipt, &tally).await?;
-                let tokens = finished.usage.completion_tokens;
+                let (usage, cost) = (finished.usage, finished.cost);
                 let _ = app.send(Ok(AnswerEvent::Finished(Box::new(finished))));
-                return Ok((reading, tokens));
+                return Ok((reading, usage, cost));
             }
             Message::Error(error) => {
                 promise.finish(failed(error.code)).await?;

@@ -18,6 +18,7 @@ use crate::error::{ClientError, PodFailure};
 use crate::health::Visit;
 use crate::keystore::random_bytes;
 use crate::ledger::{Outcome, Repeated};
+use crate::observe::Watch;
 use crate::pod_http::{PodAddress, Posted};
 use crate::promise::{Behind, Fate, Promise, lost};
 use crate::question::{Question, SizedQuestion};
@@ -107,6 +108,24 @@ impl Client {
         options: AskOptions,
         fate: &Fate,
     ) -> Result<Answer, ClientError> {
+        let observer = self.inner.config.observer.clone();
+        let watch = Watch::new(observer, method, model);
+        let asked = self.ask_watched(method, model, body, options, fate, &watch).await;
+        if let Err(error) = &asked {
+            watch.ended(Err(error.class().code));
+        }
+        asked
+    }
+
+    async fn ask_watched(
+        &self,
+        method: Method,
+        model: &str,
+        body: Value,
+        options: AskOptions,
+        fate: &Fate,
+        watch: &Watch,
+    ) -> Result<Answer, ClientError> {
         self.signer()?;
         let question = Question::new(method, model, body)?;
         let class = options.class.unwrap_or_else(|| self.class_of(method));
@@ -129,7 +148,9 @@ impl Client {
                 Ok(begun) => {
                     let (identity, now) = (begun.agreed.pod.key().identity, Instant::now());
                     self.inner.conversations.goes_on(&beginnings, pod, identity, now);
-                    return Ok(answer::start(*begun, visit));
+                    let mut watch = watch.clone();
+                    watch.began();
+                    return Ok(answer::start(*begun, visit, watch));
                 }
                 Err(error) if error.another_pod_may_help() => {
                     if !of_the_wallet(&error) {

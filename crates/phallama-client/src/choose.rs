@@ -137,6 +137,11 @@ impl Client {
         self.inner.directory.forget().await;
     }
 
+    /// Requests that are open with pods, and pods that rest after a failure.
+    pub fn open_and_resting(&self) -> (usize, usize) {
+        self.inner.health.open_and_resting(Instant::now())
+    }
+
     /// Keeps the list of pods fresh, and a few suitable pods of each model verified, so that the
     /// first request waits for neither. Runs until it is dropped; what fails is tried again later.
     ///

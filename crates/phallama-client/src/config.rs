@@ -8,6 +8,7 @@ use phallama_chain::ChainConfig;
 use phallama_protocol::frames::FrameClass;
 use phallama_protocol::ids::Amount;
 
+use crate::observe::Observer;
 use crate::suitability::PodPolicy;
 
 /// Everything a [`Client`](crate::Client) needs beside the user's key.
@@ -29,6 +30,8 @@ pub struct ClientConfig {
     pub class: FrameClass,
     /// How long to wait.
     pub timeouts: Timeouts,
+    /// Who is told about requests that have ended.
+    pub observer: Option<Observer>,
 }
 
 impl ClientConfig {
@@ -43,6 +46,7 @@ impl ClientConfig {
             payment: PaymentPolicy::default(),
             class: FrameClass::Std,
             timeouts: Timeouts::default(),
+            observer: None,
         }
     }
 }

@@ -73,6 +73,14 @@ impl Health {
             .collect()
     }
 
+    /// Requests that are open, and pods that rest.
+    pub(crate) fn open_and_resting(&self, now: Instant) -> (usize, usize) {
+        let known = lock(&self.0);
+        let open = known.values().map(|known| known.in_flight as usize).sum();
+        let rests = |known: &&Known| known.condition(now).resting_until.is_some();
+        (open, known.values().filter(rests).count())
+    }
+
     /// A request goes to the pod.
     pub(crate) fn visit(&self, pod: PodId, now: Instant) -> Visit {
         let mut all = lock(&self.0);

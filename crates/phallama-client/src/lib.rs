@@ -37,6 +37,7 @@ mod health;
 mod keystore;
 mod leaving;
 mod ledger;
+mod observe;
 mod once;
 mod pod_http;
 mod promise;
@@ -68,6 +69,7 @@ pub use error::{ClientError, ErrorClass, Exit, FailureRow, PodFailure, SpendLimi
 pub use explain::{Explanation, Fact};
 pub use keystore::{Keystore, KeystoreError, ScryptCost, random_signer};
 pub use ledger::{LedgerError, Repeated};
+pub use observe::{Observer, RequestEnd};
 pub use phallama_attest::{AcceptedTcb, CheckState, RootKind, TcbStatus, TrustRoot};
 pub use phallama_chain::{RelayedClose, TeeKind};
 pub use phallama_protocol::request::Method;

@@ -33,6 +33,7 @@ pub mod earnings;
 pub mod enclave;
 pub mod exchange;
 pub mod gate;
+pub mod http;
 pub mod journal;
 pub mod locks;
 pub mod metrics;
@@ -44,7 +45,6 @@ pub mod view;
 
 mod clock;
 mod error;
-mod http;
 mod money;
 mod places;
 mod pod;

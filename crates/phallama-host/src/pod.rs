@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::serve::ListenerExt as _;
 use phallama_chain::{Chain, Sender};
 use phallama_protocol::eip712;
 use phallama_protocol::ids::{Address, PodId};
@@ -162,7 +163,9 @@ impl Pod {
         let body_limits = (policy.body_max_bytes, ms(policy.body_timeout_ms));
         let (state, for_front) = (enclave.watch(), Arc::clone(&status));
         let front = Front::new(exchanges, keeper, state, draining, for_front, body_limits);
-        let server = Server::start(doors.public, front.router(), server_limits(policy));
+        // Small frames must leave when they are due, not when a segment is full.
+        let public = doors.public.tap_io(|stream| drop(stream.set_nodelay(true)));
+        let server = Server::start(public, front.router(), server_limits(policy));
         let desk =
             Desk { status: Arc::clone(&status), settler: Arc::clone(&settler), books, drain };
         let exposition = Exposition { metrics, status: Arc::clone(&status) };

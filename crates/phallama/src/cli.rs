@@ -28,7 +28,7 @@ pub use pod::{
 };
 pub use setup::{App, Completion, ConfigAction, ConfigCommand, Init, Launch, Man};
 pub use state::{Doctor, Ps, Status};
-pub use wallet::Wallet;
+pub use wallet::{Token, Wallet};
 
 /// Private, attested, paid chat with open models on other people's hardware.
 #[derive(Parser, Debug)]
@@ -128,6 +128,9 @@ pub enum Command {
     /// Keys that can spend on inference.
     #[command(subcommand)]
     Wallet(Wallet),
+    /// Tokens with which apps show that they may use the local server.
+    #[command(subcommand)]
+    Token(Token),
     /// Put money into the escrow for the user key.
     Deposit(Deposit),
     /// Take free money out of the escrow, to the owner.

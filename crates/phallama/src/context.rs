@@ -7,8 +7,8 @@ use phallama_attest::simulated::{DEVELOPMENT_SEED, DevelopmentRoot};
 use phallama_attest::{AcceptedTcb, TrustRoot};
 use phallama_chain::{Chain, ChainConfig, TeeKind};
 use phallama_client::{
-    ApprovedMeasurement, Client, ClientConfig, ClientError, Keystore, PodPolicy, SpendLimits,
-    TrustPolicy, UserKey,
+    ApprovedMeasurement, Client, ClientConfig, ClientError, Keystore, Observer, PodPolicy,
+    SpendLimits, TrustPolicy, UserKey,
 };
 use phallama_protocol::frames::FrameClass;
 use phallama_protocol::ids::{Amount, PodId};
@@ -141,6 +141,12 @@ impl Context {
         self.client_for(user).await
     }
 
+    /// The same, with somebody who is told about requests that have ended.
+    pub async fn observed_client(&self, observer: Option<Observer>) -> Result<Client, CliError> {
+        let user = UserKey::Unlocked(self.user()?);
+        self.client_told(self.chain().await?, user, observer).await
+    }
+
     /// The same for a key that is unlocked already.
     pub async fn client_for(&self, user: Signer) -> Result<Client, CliError> {
         self.client_on(self.chain().await?, UserKey::Unlocked(user)).await
@@ -159,10 +165,20 @@ impl Context {
 
     /// The client library on a connection.
     pub async fn client_on(&self, chain: Chain, user: UserKey) -> Result<Client, CliError> {
+        self.client_told(chain, user, None).await
+    }
+
+    async fn client_told(
+        &self,
+        chain: Chain,
+        user: UserKey,
+        observer: Option<Observer>,
+    ) -> Result<Client, CliError> {
         let decimals = chain.token_meta().await?.decimals;
         let state = self.home.path("state");
         let mut config = ClientConfig::new(chain.config().clone(), self.trust_policy()?, state);
         config.class = class(&self.config.serve.class)?;
+        config.observer = observer;
         let wanted = whole_ids(&self.config.pods, &chain).await?;
         config.pods = pods(&wanted, decimals)?;
         config.limits = limits(&self.config.limits, decimals)?;

@@ -238,6 +238,20 @@ pub enum CliError {
         /// The address asked for.
         listen: SocketAddr,
     },
+    /// The same, and nothing keeps them out.
+    #[error("{listen} can be reached by other machines, and there is no token to ask for")]
+    NoToken {
+        /// The address asked for.
+        listen: SocketAddr,
+    },
+    /// The UNIX socket cannot be made.
+    #[error("cannot listen on {}: {source}", path.display())]
+    SocketTaken {
+        /// The file asked for.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The address is taken.
     #[error("cannot listen on {listen}: {source}")]
     Bind {
@@ -326,7 +340,8 @@ impl CliError {
             Self::NoKeyFile { .. } => (2, "no_key_file"),
             Self::BadValue { .. } => (2, "invalid_value"),
             Self::NotLoopback { .. } => (2, "not_loopback"),
-            Self::Bind { .. } => (2, "address_taken"),
+            Self::NoToken { .. } => (2, "no_token"),
+            Self::Bind { .. } | Self::SocketTaken { .. } => (2, "address_taken"),
             Self::SimulatedNotAccepted => (2, "simulated_tee_not_accepted"),
             Self::Input { .. } => (2, "input_unusable"),
         }
@@ -378,7 +393,10 @@ impl CliError {
                 "To make one, run `phallama --json receipts show NUMBER > FILE`"
             }
             Self::AuditFile { .. } => "To make one, run `phallama audit pod POD --save FILE`",
-            Self::NotLoopback { .. } => "Use `--listen 127.0.0.1:11434`",
+            Self::NotLoopback { .. } => {
+                "Use `--listen 127.0.0.1:11434`, or a token and `--danger-allow-remote`"
+            }
+            Self::NoToken { .. } => "To make one, run `phallama token create NAME`",
             Self::Bind { .. } => "Name a free port with `--listen 127.0.0.1:PORT`",
             Self::SimulatedNotAccepted => {
                 "For development, add `--danger-accept-simulated-tee` to the command"

@@ -231,6 +231,12 @@ pub struct ServeConfig {
     pub listen: String,
     /// Frame class: `std`, `fast`, `bulk` or `unpaced`.
     pub class: String,
+    /// Names that the server answers to, beside its own: `NAME` or `NAME:PORT`.
+    pub hosts: Vec<String>,
+    /// Web pages that may use it, beside its own: `http://localhost:3000`.
+    pub origins: Vec<String>,
+    /// Let nobody ask without a token.
+    pub require_token: bool,
 }
 
 impl Default for LimitsConfig {
@@ -242,7 +248,13 @@ impl Default for LimitsConfig {
 
 impl Default for ServeConfig {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:11434".to_owned(), class: "std".to_owned() }
+        Self {
+            listen: "127.0.0.1:11434".to_owned(),
+            class: "std".to_owned(),
+            hosts: Vec::new(),
+            origins: Vec::new(),
+            require_token: false,
+        }
     }
 }
 

@@ -14,4 +14,7 @@ pub mod schema;
 pub mod server;
 pub mod settings;
 pub mod signal;
+pub mod tokens;
 pub mod units;
+
+mod notify;

@@ -69,6 +69,7 @@ schemas! {
     Signed = "signed",
     Status = "status",
     Stop = "stop",
+    Tokens = "tokens",
     Trust = "trust",
     Wallet = "wallet",
     Wallets = "wallets",

@@ -5,7 +5,7 @@ mod server;
 mod stall;
 
 pub(crate) use routes::Front;
-pub(crate) use server::{Server, ServerLimits};
+pub use server::{Server, ServerLimits};
 
 #[cfg(test)]
 mod tests;

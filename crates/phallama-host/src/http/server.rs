@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::serve::Listener;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -16,33 +17,41 @@ use super::stall::Stall;
 
 /// Bytes of a request's headers, most.
 const HEADERS_MAX_BYTES: usize = 16 * 1024;
-/// Pause after the system gave no connection, for example for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Limits on connections.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ServerLimits {
-    pub(crate) connections_max: usize,
-    pub(crate) header_timeout: Duration,
-    pub(crate) write_timeout: Duration,
-    pub(crate) drain: Duration,
+pub struct ServerLimits {
+    /// Connections at once; more wait.
+    pub connections_max: usize,
+    /// How long the head of a request may take.
+    pub header_timeout: Duration,
+    /// How long the other side may read nothing.
+    pub write_timeout: Duration,
+    /// How long open requests may take when the server stops.
+    pub drain: Duration,
 }
 
 /// A running server.
-pub(crate) struct Server {
+pub struct Server {
     stop: watch::Sender<bool>,
     accepting: JoinHandle<()>,
 }
 
 impl Server {
-    pub(crate) fn start(listener: TcpListener, router: Router, limits: ServerLimits) -> Self {
+    /// Accepts connections from now on.
+    pub fn start<L: Listener>(listener: L, router: Router, limits: ServerLimits) -> Self {
         let (stop, stopped) = watch::channel(false);
         let accepting = tokio::spawn(accept(listener, router, limits, stopped));
         Self { stop, accepting }
     }
 
+    /// Waits for ever; the server ends when this is dropped.
+    pub async fn run(mut self) {
+        let _ = (&mut self.accepting).await;
+    }
+
     /// Accepts nothing more, lets open requests finish within the drain time, and closes the rest.
-    pub(crate) async fn stop(mut self) {
+    pub async fn stop(mut self) {
         self.stop.send_replace(true);
         let _ = (&mut self.accepting).await;
     }
@@ -54,8 +63,8 @@ impl Drop for Server {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
+async fn accept<L: Listener>(
+    mut listener: L,
     router: Router,
     limits: ServerLimits,
     mut stopped: watch::Receiver<bool>,
@@ -72,10 +81,7 @@ async fn accept(
             next = next => next,
             () = stop_asked(&mut stopped) => break,
         };
-        let Ok((stream, _)) = accepted else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
+        let (stream, _) = accepted;
         let connection = serve(stream, router.clone(), limits, stopped.clone());
         connections.spawn(async move {
             connection.await;
@@ -89,14 +95,12 @@ async fn accept(
     }
 }
 
-async fn serve(
-    stream: TcpStream,
+async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: S,
     router: Router,
     limits: ServerLimits,
     mut stopped: watch::Receiver<bool>,
 ) {
-    // Small frames must leave when they are due, not when a segment is full.
-    let _ = stream.set_nodelay(true);
     let io = TokioIo::new(Stall::new(stream, limits.write_timeout));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -48,12 +48,25 @@ pub struct PodOptions {
 /// `phallama serve`
 #[derive(Args, Debug)]
 pub struct Serve {
-    /// Address to listen on; loopback only.
+    /// Address to listen on; loopback, unless others are allowed by name.
     #[arg(long, env = "PHALLAMA_LISTEN", hide_env_values = true, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
     /// File with the owner's secret key, hex: lets the web page deposit, and send what it asks for.
     #[arg(long, env = "PHALLAMA_OWNER_KEY_FILE", hide_env_values = true, value_name = "FILE")]
     pub owner_key_file: Option<PathBuf>,
+    /// Listen on this UNIX socket, which only you can open, and on no address.
+    #[arg(long, value_name = "FILE", conflicts_with = "listen")]
+    pub socket: Option<PathBuf>,
+    /// Let nobody ask without a token (`phallama token create NAME`). As soon as there is one, this
+    /// is so in any case. The web page is off then.
+    #[arg(long)]
+    pub require_token: bool,
+    /// Listen on an address that other machines reach. Needs a token.
+    #[arg(long)]
+    pub danger_allow_remote: bool,
+    /// Show Prometheus metrics at `/metrics` of this loopback address.
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<SocketAddr>,
     /// Which pods to ask.
     #[command(flatten)]
     pub wanted: PodOptions,

@@ -33,3 +33,20 @@ pub enum Wallet {
         new_password_file: Option<PathBuf>,
     },
 }
+
+/// `phallama token …`
+#[derive(Subcommand, Debug)]
+pub enum Token {
+    /// Make a token for an app and show it, once.
+    Create {
+        /// Whose it is, for the list.
+        name: String,
+    },
+    /// List the tokens, by name.
+    List,
+    /// Make a token void, also for servers that run.
+    Revoke {
+        /// Its name.
+        name: String,
+    },
+}

@@ -25,6 +25,7 @@ use crate::context::{Context, USER_KEYSTORE, money};
 use crate::error::CliError;
 use crate::home::ApprovedMeasurement;
 use crate::print::Progress;
+use crate::tokens::Tokens;
 use crate::{print, server, signal};
 
 const MODEL: &str = "smollm2:135m";
@@ -51,11 +52,12 @@ pub(super) async fn run(global: &Global, options: Demo) -> Result<(), CliError> 
     let stage = set_up(global, &options).await?;
 
     let listen = options.listen.unwrap_or(SocketAddr::new(LOOPBACK.ip(), server::DEFAULT_PORT));
-    let listener = server::bind(listen).await?;
+    let listener = server::bind(listen, false).await?;
     let address = listener.local_addr().map_err(CliError::Server)?;
     let client = Arc::clone(&stage.client);
     let page = server::Page::new(&stage.context, Arc::clone(&client), None)?;
-    let local_server = tokio::spawn(server::serve_with_page(listener, client, page));
+    let guard = server::Guard::own(address, Tokens::of(&stage.context.home));
+    let local_server = tokio::spawn(server::serve(listener, client, Some(page), guard));
     print::note(format!("  ✓ phallama serve answers at http://{address}"));
 
     let answers = [

@@ -29,7 +29,7 @@ use crate::context::{Context, key_file};
 use crate::error::CliError;
 use crate::home::{PodBackend, PodModel};
 use crate::print::Progress;
-use crate::{clock, print, signal, units};
+use crate::{clock, notify, print, signal, units};
 
 /// Distinguishes several pods of one operator.
 const SALT: [u8; 32] = *b"phallama pod 1                  ";
@@ -52,6 +52,7 @@ pub(super) async fn up(context: &Context, options: PodUp) -> Result<(), CliError
     };
     print::line(format!("pod  {}\nURL  {}", pod.pod_id(), pod.url()));
     print::note("Ctrl-C settles what is open and ends the pod.");
+    notify::ready();
     interrupts.next().await;
     print::note("finishing open answers and settling; Ctrl-C again ends the pod at once");
     let settled = tokio::select! {

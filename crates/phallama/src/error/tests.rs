@@ -23,7 +23,8 @@ variants! {
     Client, Priced, Pod, Request, NoPrompt, Stopped, TimedOut, Admin, Interrupted, Chain, Model,
     Amount, File, AuditFile, Signed, NotConfirmed, NothingFree, NoExit, ExitRunning, SavedSession,
     ReceiptFile, Receipt, Config, Variable, Editor, Unwell, AppConfig, NoPassword, NoCommand,
-    NoHome, NoChain, NoWallet, WalletExists, BadKeyFile, NoKeyFile, BadValue, NotLoopback, Bind,
+    NoHome, NoChain, NoWallet, WalletExists, BadKeyFile, NoKeyFile, BadValue, NotLoopback, NoToken,
+    SocketTaken, Bind,
     Server, SimulatedNotAccepted, DemoRequest, Input,
 }
 
@@ -130,6 +131,8 @@ fn usage() -> Vec<CliError> {
         CliError::NoKeyFile { who: "owner", option: "--owner-key-file" },
         bad,
         CliError::NotLoopback { listen },
+        CliError::NoToken { listen },
+        CliError::SocketTaken { path: path(), source: ErrorKind::AddrInUse.into() },
         CliError::Bind { listen, source: ErrorKind::AddrInUse.into() },
         CliError::Server(denied()),
         CliError::SimulatedNotAccepted,

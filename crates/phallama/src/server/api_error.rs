@@ -73,6 +73,12 @@ impl ApiError {
         }
     }
 
+    /// Somebody who does not show that it may.
+    pub(crate) fn token(reason: &str) -> Self {
+        let message = format!("{reason}. No prompt was sent.");
+        Self::of(StatusCode::UNAUTHORIZED, "token_refused", message)
+    }
+
     /// No such endpoint.
     pub(crate) fn no_route(method: &http::Method, path: &str) -> Self {
         let message = format!("no endpoint {method} {path}");

@@ -31,7 +31,6 @@ use phallama_client::Client;
 use self::access::Session;
 use self::fault::Fault;
 use self::password::Passwords;
-use super::guard::guard;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::home::Home;
@@ -111,7 +110,6 @@ pub(crate) fn router(page: Arc<Page>) -> Router {
         .route("/ui/{*path}", get(files::file))
         .layer(middleware::map_response(unstored))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
-        .layer(middleware::from_fn(guard))
         .with_state(page)
 }
 

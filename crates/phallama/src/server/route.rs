@@ -11,7 +11,6 @@ use phallama_client::Client;
 
 use super::cors::cors;
 use super::endpoint::{Served, anthropic, llama_server, ollama, openai, other_method, unknown};
-use super::guard::guard;
 use super::unique::name_request;
 
 /// Larger than the largest bucket: what is too large is refused by name further on.
@@ -64,7 +63,6 @@ pub(crate) fn router(client: Arc<Client>) -> Router {
         .method_not_allowed_fallback(other_method)
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .layer(middleware::from_fn(cors))
-        .layer(middleware::from_fn(guard))
         .layer(middleware::from_fn(name_request))
         .with_state(Served { client, in_use: Arc::default() })
 }

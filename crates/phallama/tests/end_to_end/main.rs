@@ -17,5 +17,6 @@ mod money;
 mod operator;
 mod page;
 mod payment;
+mod security;
 mod stack;
 mod surface;

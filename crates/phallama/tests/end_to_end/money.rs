@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use phallama::server;
+use phallama::tokens::Tokens;
 use phallama_client::SpendLimits;
 use phallama_protocol::frames::FrameClass;
 use serde_json::{Value, json};
@@ -64,7 +65,8 @@ async fn the_local_server_says_402_with_numbers_and_sends_nothing() {
     let client = stack.limited_client(limits, FrameClass::Unpaced).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
-    tokio::spawn(server::serve(listener, Arc::new(client)));
+    let guard = server::Guard::own(address, Tokens::none());
+    tokio::spawn(server::serve(listener, Arc::new(client), None, guard));
     let body = json!({
         "model": MODEL, "messages": [{"role": "user", "content": "say hello"}], "max_tokens": 16,
     });

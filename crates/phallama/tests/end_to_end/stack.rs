@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use futures::StreamExt as _;
 use phallama::home::{ApprovedMeasurement, Home};
+use phallama::server::Guard;
+use phallama::tokens::Tokens;
 use phallama_attest::simulated::{DEVELOPMENT_SEED, DevelopmentRoot};
 use phallama_chain::{Chain, ChainConfig};
 use phallama_client::{
@@ -31,6 +33,8 @@ pub(crate) const MODEL: &str = "test-model";
 /// The same model, offered for embeddings.
 pub(crate) const VECTORS: &str = "smollm2:vectors";
 pub(crate) const DEPOSIT: u64 = 5_000_000;
+/// A page of another origin that the user has listed.
+pub(crate) const PAGE_ELSEWHERE: &str = "http://localhost:3000";
 const LOOPBACK: &str = "127.0.0.1:0";
 
 /// What is behind the enclave.
@@ -119,7 +123,10 @@ impl Stack {
         let listener = TcpListener::bind(LOOPBACK).await.expect("a free port");
         let server = listener.local_addr().expect("bound");
         let page = page(dir.path(), &client);
-        tokio::spawn(phallama::server::serve_with_page(listener, Arc::clone(&client), page));
+        let tokens = Tokens::of(&Home::at(dir.path()));
+        let origins = [PAGE_ELSEWHERE.to_owned()];
+        let guard = Guard::new(Some(server), &[], &origins, tokens, false);
+        tokio::spawn(phallama::server::serve(listener, Arc::clone(&client), Some(page), guard));
         let (pod_id, pod_url) = (pod.pod_id(), pod.url().to_owned());
         Self { dir, chain, pod: Some(pod), pod_id, pod_url, user, client, server }
     }
