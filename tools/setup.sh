@@ -189,10 +189,11 @@ environment() {
   if [ ! -x "$dir/bin/python" ]; then
     say "installing $3"
     mkdir -p "$(dirname "$dir")"
-    # uv installs in seconds what takes pip minutes.
+    # uv installs in seconds what takes pip minutes, but reads none of its settings.
     [ -x "$cache/pip/bin/uv" ] || pip_ install -q "$uv_package"
     tmp="$dir.new" && rm -rf "$tmp" && python3 -m venv "$tmp"
-    "$cache/pip/bin/uv" pip install -q --python "$tmp/bin/python" -r "$repo/$2" >&2
+    "$cache/pip/bin/uv" pip install -q --python "$tmp/bin/python" -r "$repo/$2" >&2 ||
+      "$tmp/bin/pip" install -q -r "$repo/$2" >&2
     # Scripts name their interpreter by its path.
     grep -rlI "$tmp" "$tmp/bin" | xargs -r sed -i "s|$tmp|$dir|g"
     mv "$tmp" "$dir"
