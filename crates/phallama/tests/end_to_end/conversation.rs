@@ -23,7 +23,8 @@ struct Terminal {
 
 impl Terminal {
     fn open(stack: &Stack, command: &str) -> Self {
-        let typed = format!("{} {command}", env!("CARGO_BIN_EXE_phallama"));
+        // Ctrl-C reaches all of the terminal's foreground, also a shell in between, which would end.
+        let typed = format!("exec {} {command}", env!("CARGO_BIN_EXE_phallama"));
         let mut child = Command::new("script")
             .args(["--quiet", "--return", "--flush", "--command", &typed, "/dev/null"])
             .env_clear()

@@ -96,6 +96,7 @@ async fn every_command_prints_what_its_schema_says() {
         &["wallet", "show"],
         &["wallet", "list"],
         &["trust", "list"],
+        &["token", "list"],
         &["balance"],
         &["limits"],
         &["receipts"],

@@ -274,5 +274,5 @@ async fn a_pod_that_is_asked_to_end_settles_first_and_ends_at_once_when_asked_ag
     pod.terminate();
     pod.says("again ends the pod at once").await;
     pod.terminate();
-    assert_eq!(pod.code(20).await, Some(130));
+    assert_eq!(pod.code(20).await, Some(143), "as shells say of SIGTERM");
 }
