@@ -13,7 +13,7 @@ test('a rebound name gets nothing', async () => {
     for (const path of ['/ui/', '/', '/v1/models', '/phallama/v1/status']) {
       const answer = await page.goto(`http://rebound.example:${PORT}${path}`);
       assert.equal(answer.status(), 403, path);
-      assert.match(await answer.text(), /answers only as localhost/);
+      assert.match(await answer.text(), /answers only by its own names/);
     }
     assert.deepEqual(await page.context().cookies(), []);
   } finally {

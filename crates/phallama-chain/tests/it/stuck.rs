@@ -36,7 +36,7 @@ async fn until_waiting(stage: &Stage, wanted: impl Fn(&[Value]) -> bool) -> Vec<
 /// Blocks that the transaction whose turn it is cannot pay for, until it is as wanted.
 async fn passed_over_until(stage: &Stage, wanted: impl Fn(&Value) -> bool) -> Value {
     loop {
-        let first = waiting(stage).remove(0);
+        let first = until_waiting(stage, |txs| !txs.is_empty()).await.remove(0);
         if wanted(&first) {
             return first;
         }
