@@ -71,7 +71,8 @@ async fn what_is_made_from_the_description_is_answered_as_described() {
         .arg(&file)
         .args(["--url", &stack.url(""), "--checks", CHECKS, "--exclude-tag", "store"])
         .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "8", "--seed", "7"])
-        .args(["--workers", "2", "--continue-on-failure", "--suppress-health-check", "all"])
+        // CPython 3.11 counts the depth of all threads' syntax trees together, and fails at times.
+        .args(["--workers", "1", "--continue-on-failure", "--suppress-health-check", "all"])
         .args(["--warnings", "off", "--no-color"])
         .current_dir(stack.dir.path())
         .env("NO_PROXY", "*")
