@@ -23,7 +23,7 @@ struct Terminal {
 
 impl Terminal {
     fn open(stack: &Stack, command: &str) -> Self {
-        // Ctrl-C reaches all of the terminal's foreground, also a shell in between, which would end.
+        // Ctrl-C reaches the whole foreground, also a shell in between, which would end by it.
         let typed = format!("exec {} {command}", env!("CARGO_BIN_EXE_phallama"));
         let mut child = Command::new("script")
             .args(["--quiet", "--return", "--flush", "--command", &typed, "/dev/null"])
