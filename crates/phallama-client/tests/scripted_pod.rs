@@ -101,14 +101,7 @@ async fn caps_grow_with_what_was_charged_and_the_contract_takes_the_allocation()
     ask(&client, 8).await.unwrap();
     let first = pod.seen()[0].payment;
     let grant = first.allocation.expect("nothing is locked yet");
-    let row = LockRow {
-        total: grant.total,
-        deadline_unix_s: grant.deadline_unix_s,
-        terms_hash: first.terms_hash,
-        epoch: first.epoch,
-        signature: grant.signature,
-    };
-    world.operator.lock(pod.id(), &[row]).await.unwrap();
+    lock_first(&world, &pod).await;
     let channel = world.chain.channel(world.user.address(), pod.id()).await.unwrap();
     assert_eq!(channel.locked, grant.total);
     ask(&client, 8).await.unwrap();
@@ -148,16 +141,7 @@ async fn an_allocation_is_attached_until_the_chain_shows_its_lock() {
     };
     let client = world.client_with(payment).await;
     ask(&client, 8).await.unwrap();
-    let first = pod.seen()[0].payment;
-    let grant = first.allocation.expect("nothing is locked yet");
-    let row = LockRow {
-        total: grant.total,
-        deadline_unix_s: grant.deadline_unix_s,
-        terms_hash: first.terms_hash,
-        epoch: first.epoch,
-        signature: grant.signature,
-    };
-    world.operator.lock(pod.id(), &[row]).await.unwrap();
+    lock_first(&world, &pod).await;
     // The chain is read beside a request, so the first one after the lock may be too early.
     let unattached = async {
         loop {
@@ -348,15 +332,7 @@ async fn a_pod_that_settled_more_than_it_earned_gets_no_further_voucher() {
 /// What the first request promised is locked, and `claimed` settled under its voucher.
 async fn locked_and_settled(world: &World, pod: &ScriptedPod, claimed: Amount) {
     let paid = pod.seen()[0].payment;
-    let grant = paid.allocation.expect("nothing is locked yet");
-    let row = LockRow {
-        total: grant.total,
-        deadline_unix_s: grant.deadline_unix_s,
-        terms_hash: paid.terms_hash,
-        epoch: paid.epoch,
-        signature: grant.signature,
-    };
-    world.operator.lock(pod.id(), &[row]).await.expect("locked");
+    lock_first(world, pod).await;
     let (cap, epoch, voucher_sig) = (paid.cap, paid.epoch, paid.voucher_sig);
     let rows = [SettleRow { cap, claimed, epoch, voucher_sig }];
     let batch = Batch { pod_id: pod.id(), rows_hash: rows_hash(&settle_rows_bytes(&rows)) };
