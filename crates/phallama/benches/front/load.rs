@@ -1,32 +1,20 @@
-//! The load on a pod, in a process of its own: this program, started again with a job.
+//! The load on a pod, in a process of its own.
 
 mod pacing;
 mod requests;
 mod streams;
 
-use std::ffi::OsStr;
 use std::path::PathBuf;
-use std::process::Stdio;
 
 use phallama_chain::ChainConfig;
 use phallama_protocol::ids::Digest32;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
 
 pub(crate) use self::pacing::Paced;
 pub(crate) use self::requests::Served;
 pub(crate) use self::streams::Streamed;
-use crate::pod::FrontPod;
-use crate::stack::{self, Failure};
-
-/// Set for the other processes: names the file with the [`Order`], or is [`CHAIN`].
-pub(crate) const JOB: &str = "PHALLAMA_FRONT_JOB";
-/// Be the chain, which no pod computes.
-pub(crate) const CHAIN: &str = "chain";
-/// The line by which the load says that it is warm.
-const BEGIN: &str = "begin";
+use crate::scripted::{Load, ScriptedPod};
+use crate::stack::Failure;
 
 /// What is to be done.
 #[derive(Serialize, Deserialize)]
@@ -46,70 +34,28 @@ pub(crate) struct Order {
     job: Job,
 }
 
-/// A running load.
-pub(crate) struct Load(Other);
-
-impl Load {
-    pub(crate) fn start(pod: &FrontPod, job: Job) -> Result<Self, Failure> {
-        let order = Order {
+impl Order {
+    /// For the pod.
+    pub(crate) fn at(pod: &ScriptedPod, job: Job) -> Self {
+        Self {
             chain: pod.chain().config().clone(),
             measurement: pod.measurement(),
             url: pod.url().to_owned(),
             folder: pod.folder().join("clients"),
             job,
-        };
-        let file = pod.folder().join("job.json");
-        std::fs::write(&file, serde_json::to_vec(&order)?)?;
-        Other::start(&file).map(Self)
-    }
-
-    /// Waits until the load says that it is warm.
-    pub(crate) async fn wait_for_begin(&mut self) -> Result<(), Failure> {
-        match self.0.line().await? {
-            line if line == BEGIN => Ok(()),
-            line => Err(format!("the load said `{line}`, expected `{BEGIN}`").into()),
         }
     }
 
-    /// Waits for its result.
-    pub(crate) async fn finish<T: DeserializeOwned>(mut self) -> Result<T, Failure> {
-        Ok(serde_json::from_str(&self.0.line().await?)?)
+    /// Starts a process that does it.
+    pub(crate) fn start(&self) -> Result<Load, Failure> {
+        let folder = self.folder.parent().ok_or("the clients' folder is in the pod's")?;
+        Load::start(folder, self)
     }
 }
 
-/// This program in another process. It is killed when this is dropped.
-pub(crate) struct Other {
-    _process: Child,
-    said: Lines<BufReader<ChildStdout>>,
-}
-
-impl Other {
-    /// Starts it with what `PHALLAMA_FRONT_JOB` is to be.
-    pub(crate) fn start(job: impl AsRef<OsStr>) -> Result<Self, Failure> {
-        let mut process = Command::new(std::env::current_exe()?)
-            .env(JOB, job)
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let said = BufReader::new(process.stdout.take().ok_or("no stdout")?).lines();
-        Ok(Self { _process: process, said })
-    }
-
-    /// What it says next.
-    pub(crate) async fn line(&mut self) -> Result<String, Failure> {
-        let line = self.said.next_line().await?;
-        Ok(line.ok_or("the other process ended; what it said is above")?)
-    }
-}
-
-/// The other process: does what it was started for.
-pub(crate) async fn run(job: &OsStr) -> Result<(), Failure> {
-    if job == CHAIN {
-        say(&stack::serve_chain().await?);
-        return std::future::pending().await;
-    }
-    let order: Order = serde_json::from_slice(&std::fs::read(job)?)?;
-    let result = match order.job {
+/// Does what was ordered: the result in JSON.
+pub(crate) async fn run(order: Order) -> Result<String, Failure> {
+    Ok(match order.job {
         Job::Requests { clients, seconds } => {
             serde_json::to_string(&requests::run(&order, clients, seconds).await?)?
         }
@@ -117,13 +63,5 @@ pub(crate) async fn run(job: &OsStr) -> Result<(), Failure> {
         Job::Streams { count, seconds } => {
             serde_json::to_string(&streams::run(&order, count, seconds).await?)?
         }
-    };
-    say(&result);
-    Ok(())
-}
-
-/// A line for the process that measures.
-#[expect(clippy::print_stdout, reason = "stdout is the way to the other process")]
-fn say(line: &str) {
-    println!("{line}");
+    })
 }

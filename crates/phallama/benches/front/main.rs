@@ -15,19 +15,22 @@
 
 #[path = "../report/mod.rs"]
 mod report;
+#[path = "../scripted/mod.rs"]
+mod scripted;
 #[path = "../stack/mod.rs"]
 mod stack;
 
 mod crypto;
 mod load;
-mod pod;
-mod process;
+
+use std::time::Duration;
 
 use report::{Figure, figure};
 use stack::Failure;
+use tokio::time::Instant;
 
-use crate::load::{Job, Load, Paced, Served, Streamed};
-use crate::pod::FrontPod;
+use crate::load::{Job, Order, Paced, Served, Streamed};
+use crate::scripted::{ScriptedPod, process};
 
 /// Clients at once in the first part.
 const CLIENTS: u32 = 64;
@@ -36,8 +39,8 @@ const LOAD_S: u64 = 20;
 
 fn main() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    if let Some(job) = std::env::var_os(load::JOB) {
-        return runtime.block_on(load::run(&job));
+    if let Some(job) = std::env::var_os(scripted::JOB) {
+        return runtime.block_on(scripted::run(&job, load::run));
     }
     runtime.block_on(measure())
 }
@@ -63,13 +66,13 @@ async fn measure() -> Result<(), Failure> {
 /// Processor time per request, and what of it cryptography alone would take.
 async fn requests() -> Result<Vec<Figure>, Failure> {
     note("front: 64 clients, small requests");
-    let pod = FrontPod::start(CLIENTS, CLIENTS).await?;
+    let pod = ScriptedPod::start(CLIENTS, CLIENTS).await?;
     let before = crypto::request_s();
-    let mut load = Load::start(&pod, Job::Requests { clients: CLIENTS, seconds: LOAD_S })?;
+    let mut load = Order::at(&pod, Job::Requests { clients: CLIENTS, seconds: LOAD_S }).start()?;
     load.wait_for_begin().await?;
-    let began = pod.cpu_s()?;
+    let began = cpu_s(&pod)?;
     let served: Served = load.finish().await?;
-    let [host, enclave] = since(began, pod.cpu_s()?);
+    let [host, enclave] = since(began, cpu_s(&pod)?);
     let crypto_s = f64::midpoint(before, crypto::request_s());
     pod.stop().await?;
     let requests = f64::from(served.requests);
@@ -92,8 +95,8 @@ async fn requests() -> Result<Vec<Figure>, Failure> {
 /// When words arrive, class by class.
 async fn pacing() -> Result<Vec<Figure>, Failure> {
     note("front: the same answer in every class");
-    let pod = FrontPod::start(1, 4).await?;
-    let mut load = Load::start(&pod, Job::Pacing { rounds: 10 })?;
+    let pod = ScriptedPod::start(1, 4).await?;
+    let mut load = Order::at(&pod, Job::Pacing { rounds: 10 }).start()?;
     load.wait_for_begin().await?;
     let Paced { std, fast, bulk, unpaced_bytes } = load.finish().await?;
     pod.stop().await?;
@@ -116,13 +119,13 @@ async fn streams() -> Result<Vec<Figure>, Failure> {
     let count = from_environment("PHALLAMA_BENCH_STREAMS", 1_000)?;
     let seconds = from_environment("PHALLAMA_BENCH_STREAM_S", 600)?;
     note(&format!("front: {count} paced streams for {seconds} s"));
-    let pod = FrontPod::start(count, count + 16).await?;
-    let before = pod.memory_kib()?;
-    let mut load = Load::start(&pod, Job::Streams { count, seconds: seconds.into() })?;
+    let pod = ScriptedPod::start(count, count + 16).await?;
+    let before = memory_kib(&pod)?;
+    let mut load = Order::at(&pod, Job::Streams { count, seconds: seconds.into() }).start()?;
     load.wait_for_begin().await?;
-    let cpu = pod.cpu_s()?;
-    let peak = pod.watch_memory_kib(std::time::Duration::from_secs(seconds.into())).await?;
-    let [host, enclave] = since(cpu, pod.cpu_s()?);
+    let cpu = cpu_s(&pod)?;
+    let peak = peak_kib(&pod, Duration::from_secs(seconds.into())).await?;
+    let [host, enclave] = since(cpu, cpu_s(&pod)?);
     let Streamed { frames, lost, late, longest_gap_ms } = load.finish().await?;
     pod.stop().await?;
     Ok(vec![
@@ -134,6 +137,28 @@ async fn streams() -> Result<Vec<Figure>, Failure> {
         figure("host.stream_longest_gap_ms", longest_gap_ms, "ms"),
         figure("host.stream_cores", (host + enclave) / f64::from(seconds), "cores"),
     ])
+}
+
+/// Processor time so far of host and enclave, in seconds.
+fn cpu_s(pod: &ScriptedPod) -> Result<[f64; 2], Failure> {
+    let [host, enclave] = pod.processes();
+    Ok([process::cpu_s(host)?, process::cpu_s(enclave)?])
+}
+
+/// Resident memory of host and enclave.
+fn memory_kib(pod: &ScriptedPod) -> Result<f64, Failure> {
+    let [host, enclave] = pod.processes();
+    Ok(process::memory_kib(host)? + process::memory_kib(enclave)?)
+}
+
+/// The most of it during `time`.
+async fn peak_kib(pod: &ScriptedPod, time: Duration) -> Result<f64, Failure> {
+    let (end, mut peak) = (Instant::now() + time, 0.0_f64);
+    while Instant::now() < end {
+        peak = peak.max(memory_kib(pod)?);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Ok(peak)
 }
 
 fn since(began: [f64; 2], now: [f64; 2]) -> [f64; 2] {

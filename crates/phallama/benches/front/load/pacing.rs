@@ -7,8 +7,8 @@ use phallama_protocol::frames::FrameClass;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{BEGIN, Order, say};
-use crate::pod::MODEL;
+use super::Order;
+use crate::scripted::{MODEL, begin};
 use crate::stack::{self, Failure};
 
 /// Words of the answer, and milliseconds between two: a small model on a desk machine. The period
@@ -46,7 +46,7 @@ pub(super) async fn run(order: &Order, rounds: u32) -> Result<Paced, Failure> {
     let client =
         stack::client(order.chain.clone(), order.measurement, stack::user(0), &folder).await?;
     ask(&client, FrameClass::Unpaced).await?;
-    say(BEGIN);
+    begin();
     let mut unpaced = Vec::new();
     let mut paced: [Vec<Arrived>; 3] = Default::default();
     for _ in 0..rounds {

@@ -7,8 +7,8 @@ use phallama_protocol::frames::FrameClass;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{BEGIN, Order, say};
-use crate::pod::MODEL;
+use super::Order;
+use crate::scripted::{MODEL, begin};
 use crate::stack::{self, Failure};
 
 /// What was answered.
@@ -27,7 +27,7 @@ pub(super) async fn run(order: &Order, clients: u32, seconds: u64) -> Result<Ser
     }
     // Channels are locked and connections open before anything is counted.
     futures::future::try_join_all(all.iter().map(|client| rounds(client, 3))).await?;
-    say(BEGIN);
+    begin();
     let (began, time) = (Instant::now(), Duration::from_secs(seconds));
     let asking = all.iter().map(|client| async move {
         let mut asked = 0;

@@ -17,8 +17,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::{BEGIN, Order, say};
-use crate::pod::MODEL;
+use super::Order;
+use crate::scripted::{MODEL, begin};
 use crate::stack::{self, Failure};
 
 const CLASS: FrameClass = FrameClass::Std;
@@ -52,7 +52,7 @@ pub(super) async fn run(order: &Order, count: u32, seconds: u64) -> Result<Strea
         bundle: SignedBundle::decode(&keys.bytes().await?)?,
         domain: order.chain.domain(),
     });
-    let (begin, begun) = watch::channel(false);
+    let (start, begun) = watch::channel(false);
     let opening = u64::from(count).div_ceil(OPENED_PER_S);
     // The last one is opened before the first one ends.
     let words = seconds + 2 * opening + 5;
@@ -63,8 +63,8 @@ pub(super) async fn run(order: &Order, count: u32, seconds: u64) -> Result<Strea
         sleep(Duration::from_millis(1_000 / OPENED_PER_S)).await;
     }
     sleep(Duration::from_secs(opening)).await;
-    say(BEGIN);
-    begin.send_replace(true);
+    begin();
+    start.send_replace(true);
     let mut all = Streamed::default();
     while let Some(one) = streams.join_next().await {
         let one = one??;

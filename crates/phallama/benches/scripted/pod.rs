@@ -1,7 +1,6 @@
 //! A pod whose worker is scripted. Its host is this process; enclave and chain are children.
 
 use std::path::Path;
-use std::time::Duration;
 
 use phallama_chain::Chain;
 use phallama_host::config::{
@@ -12,8 +11,8 @@ use phallama_protocol::ids::{Amount, Digest32};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use crate::load::{CHAIN, Other};
-use crate::process;
+use super::other::Other;
+use super::process;
 use crate::stack::{self, Failure, LOOPBACK, OPERATOR, program, signer};
 
 pub(crate) const MODEL: &str = "scripted";
@@ -23,7 +22,7 @@ const CONTEXT_TOKENS: u32 = 2_048;
 const CREDIT: u64 = 10_000_000;
 
 /// The measured pod.
-pub(crate) struct FrontPod {
+pub(crate) struct ScriptedPod {
     _chain_process: Other,
     chain: Chain,
     pod: Pod,
@@ -32,11 +31,11 @@ pub(crate) struct FrontPod {
     folder: TempDir,
 }
 
-impl FrontPod {
+impl ScriptedPod {
     /// Starts a pod that computes `slots` answers at once, and opens accounts for `users`.
     pub(crate) async fn start(users: u32, slots: u32) -> Result<Self, Failure> {
-        let folder = tempfile::Builder::new().prefix("phallama-front-").tempdir()?;
-        let mut chain_process = Other::start(CHAIN)?;
+        let folder = tempfile::Builder::new().prefix("phallama-bench-").tempdir()?;
+        let mut chain_process = Other::chain()?;
         let chain = stack::deploy_on(&chain_process.line().await?).await?;
         let config = config(&chain, folder.path(), slots).await?;
         let pod = Pod::start(config, |_| {}).await?;
@@ -64,24 +63,9 @@ impl FrontPod {
         self.folder.path()
     }
 
-    /// Processor time so far of the host, which is this process, and of the enclave, in seconds.
-    pub(crate) fn cpu_s(&self) -> Result<[f64; 2], Failure> {
-        Ok([process::cpu_s(std::process::id())?, process::cpu_s(self.enclave)?])
-    }
-
-    /// Resident memory of host and enclave.
-    pub(crate) fn memory_kib(&self) -> Result<f64, Failure> {
-        Ok(process::memory_kib(std::process::id())? + process::memory_kib(self.enclave)?)
-    }
-
-    /// The most of it during `time`.
-    pub(crate) async fn watch_memory_kib(&self, time: Duration) -> Result<f64, Failure> {
-        let (end, mut peak) = (tokio::time::Instant::now() + time, 0.0_f64);
-        while tokio::time::Instant::now() < end {
-            peak = peak.max(self.memory_kib()?);
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-        Ok(peak)
+    /// Host, which is this process, and enclave.
+    pub(crate) fn processes(&self) -> [u32; 2] {
+        [std::process::id(), self.enclave]
     }
 
     pub(crate) async fn stop(self) -> Result<(), Failure> {
@@ -130,7 +114,7 @@ async fn config(chain: &Chain, folder: &Path, slots: u32) -> Result<PodConfig, F
             program_args: Vec::new(),
             models: vec![model],
             worker,
-            tee: TeeSettings::Simulated { platform_seed: "front bench".to_owned() },
+            tee: TeeSettings::Simulated { platform_seed: "bench".to_owned() },
             danger_accept_simulated_tee: true,
             policy: Some(serde_json::json!({
                 "classes": ["std", "fast", "bulk", "unpaced"], "exchanges_max": exchanges_max,
