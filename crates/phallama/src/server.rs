@@ -37,6 +37,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::error::CliError;
 
+pub(crate) use self::api_error::TOKEN_REFUSED;
 pub use self::guard::Guard;
 pub use self::metrics::Metrics;
 pub use self::page::Page;

@@ -105,14 +105,32 @@ fn stamp(path: &Path) -> std::io::Result<Stamp> {
 /// # Errors
 /// [`CliError::BadValue`] for a name that is taken or is none, [`CliError::File`].
 pub fn create(home: &Home, name: &str) -> Result<Zeroizing<String>, CliError> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let mut entries = Tokens::of(home).entries()?.to_vec();
-    if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(plain) {
-        let expected = format!("1 to {NAME_MAX} letters, digits, `-`, `_` and `.`");
-        return Err(CliError::BadValue { what: "token name", got: name.to_owned(), expected });
-    }
+    let entries = Tokens::of(home).entries()?.to_vec();
     if entries.iter().any(|entry| entry.name == name) {
         let expected = "a name that no other token has (`phallama token list`)".to_owned();
+        return Err(CliError::BadValue { what: "token name", got: name.to_owned(), expected });
+    }
+    add(home, entries, name)
+}
+
+/// Makes a token in place of the one that has the name, if any.
+///
+/// # Errors
+/// [`CliError::BadValue`] for a name that is none, [`CliError::File`].
+pub fn renew(home: &Home, name: &str) -> Result<Zeroizing<String>, CliError> {
+    let mut entries = Tokens::of(home).entries()?.to_vec();
+    entries.retain(|entry| entry.name != name);
+    add(home, entries, name)
+}
+
+fn add(
+    home: &Home,
+    mut entries: Vec<TokenEntry>,
+    name: &str,
+) -> Result<Zeroizing<String>, CliError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(plain) {
+        let expected = format!("1 to {NAME_MAX} letters, digits, `-`, `_` and `.`");
         return Err(CliError::BadValue { what: "token name", got: name.to_owned(), expected });
     }
     let mut secret = Zeroizing::new([0; 32]);
@@ -163,6 +181,18 @@ mod tests {
         assert!(!knows("") && !knows(&one[1..]) && !knows(&format!("{}0", *one)));
         assert_eq!(revoke(&home, "one").unwrap(), 1);
         assert!(!knows(&one) && knows(&two), "a server that runs notices");
+    }
+
+    #[test]
+    fn a_renewed_token_is_the_only_one_of_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path());
+        let other = create(&home, "other").unwrap();
+        let (old, new) = (renew(&home, "app").unwrap(), renew(&home, "app").unwrap());
+        let entries = Tokens::of(&home).entries().unwrap();
+        let knows = |token: &str| Tokens::knows(&entries, token.as_bytes());
+        assert!(knows(&new) && knows(&other) && !knows(&old));
+        assert_eq!(entries.len(), 2);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::error::CliError;
-use crate::server::{DEFAULT_PORT, FALLBACK_PORT};
+use crate::server::{DEFAULT_PORT, FALLBACK_PORT, TOKEN_REFUSED};
 
 /// Loopback answers at once, or not at all.
 const WITHIN: Duration = Duration::from_secs(2);
@@ -16,6 +16,8 @@ const WITHIN: Duration = Duration::from_secs(2);
 pub(super) enum Found {
     /// Our server.
     Phallama { address: SocketAddr, version: String },
+    /// Our server, which says no more than that to whom has no token.
+    Guarded { address: SocketAddr },
     /// Somebody else, Ollama perhaps.
     Others { address: SocketAddr },
     /// Nobody.
@@ -49,18 +51,19 @@ async fn at(address: SocketAddr) -> Found {
     if !matches!(connected, Ok(Ok(_))) {
         return Found::Free { address };
     }
-    match version(address).await {
-        Some(version) => Found::Phallama { address, version },
+    let answer = version(address).await.unwrap_or_default();
+    match answer["phallama"].as_str() {
+        Some(version) => Found::Phallama { address, version: version.to_owned() },
+        None if answer["code"] == TOKEN_REFUSED => Found::Guarded { address },
         None => Found::Others { address },
     }
 }
 
-/// Ollama has the same endpoint, without our field.
-async fn version(address: SocketAddr) -> Option<String> {
+/// Ollama has the same endpoint, without our fields.
+async fn version(address: SocketAddr) -> Option<Value> {
     let http = reqwest::Client::builder().no_proxy().timeout(WITHIN).build().ok()?;
     let asked = http.get(format!("http://{address}/api/version")).send().await.ok()?;
-    let answer: Value = asked.json().await.ok()?;
-    Some(answer["phallama"].as_str()?.to_owned())
+    asked.json().await.ok()
 }
 
 /// What the system says about a taken address.

@@ -107,6 +107,9 @@ pub(super) fn server_words(found: &Found) -> String {
         Found::Phallama { address, version } => {
             format!("http://{address} (phallama {version})")
         }
+        Found::Guarded { address } => {
+            format!("http://{address} (phallama; apps need a token: `phallama token create NAME`)")
+        }
         Found::Free { address } => format!("does not run; {address} is free"),
         Found::Others { address } => format!("does not run; another program has {address}"),
     }
@@ -115,8 +118,11 @@ pub(super) fn server_words(found: &Found) -> String {
 pub(super) fn server_json(found: &Found) -> Value {
     let (address, state, version) = match found {
         Found::Phallama { address, version } => (address, "running", Some(version)),
+        Found::Guarded { address } => (address, "running", None),
         Found::Free { address } => (address, "not_running", None),
         Found::Others { address } => (address, "address_taken", None),
     };
-    json!({"address": address.to_string(), "state": state, "version": version})
+    let needs_token = matches!(found, Found::Guarded { .. });
+    json!({"address": address.to_string(), "state": state, "version": version,
+           "needs_token": needs_token})
 }

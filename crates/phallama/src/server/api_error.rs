@@ -8,6 +8,8 @@ use phallama_client::{ClientError, Fact, FailureRow};
 use phallama_protocol::refusal::Code;
 use serde_json::{Value, json};
 
+/// The code of a refusal for want of a token.
+pub(crate) const TOKEN_REFUSED: &str = "token_refused";
 /// Most rows about pods in one error.
 const ROWS_MAX: usize = 100;
 
@@ -76,7 +78,7 @@ impl ApiError {
     /// Somebody who does not show that it may.
     pub(crate) fn token(reason: &str) -> Self {
         let message = format!("{reason}. No prompt was sent.");
-        Self::of(StatusCode::UNAUTHORIZED, "token_refused", message)
+        Self::of(StatusCode::UNAUTHORIZED, TOKEN_REFUSED, message)
     }
 
     /// No such endpoint.

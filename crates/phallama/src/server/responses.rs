@@ -1,5 +1,6 @@
 //! OpenAI's responses, without a store: what `POST /v1/responses` asks for.
 
+mod namespace;
 mod written;
 
 use phallama_client::Method;
@@ -126,7 +127,11 @@ fn add(talk: &mut Conversation, item: &Value, field: &str) -> Result<(), ApiErro
                 }
             }
         }
-        "function_call" => talk.call(word("call_id")?, word("name")?, word("arguments")?),
+        "function_call" => {
+            let name = namespace::joined(&item["namespace"], &word("name")?.into());
+            let name = name.as_str().unwrap_or_default();
+            talk.call(word("call_id")?, name, word("arguments")?);
+        }
         "function_call_output" => {
             let parts = parts(&item["output"], &format!("{field}.output"))?;
             talk.result(word("call_id")?, content(parts));
@@ -184,19 +189,14 @@ fn parts(content: &Value, field: &str) -> Result<Vec<Value>, ApiError> {
 fn tools(request: &Map<String, Value>, body: &mut Map<String, Value>) -> Result<(), ApiError> {
     let mut tools = Vec::new();
     for (index, tool) in list(request, "tools")?.iter().enumerate() {
-        match tool["type"].as_str() {
-            Some("function") => tools.push(conversation::function(
-                &tool["name"],
-                &tool["description"],
-                &tool["parameters"],
-                &tool["strict"],
-            )),
-            Some(kind) if LEFT_OUT.contains(&kind) => {}
-            _ => {
-                let field = format!("tools[{index}].type");
-                let message = format!("`{field}` must be function, got {}.", tool["type"]);
-                return Err(ApiError::invalid(&field, message));
+        match (tool["type"].as_str(), tool["tools"].as_array()) {
+            (Some("namespace"), Some(inside)) => {
+                for (at, one) in inside.iter().enumerate() {
+                    let field = format!("tools[{index}].tools[{at}]");
+                    tools.extend(function(one, &tool["name"], &field)?);
+                }
             }
+            _ => tools.extend(function(tool, &Value::Null, &format!("tools[{index}]"))?),
         }
     }
     if let Some(choice) = given(request, "tool_choice") {
@@ -209,16 +209,39 @@ fn tools(request: &Map<String, Value>, body: &mut Map<String, Value>) -> Result<
     Ok(())
 }
 
+/// A function, inside a namespace or not; nothing for a tool that is left out.
+fn function(tool: &Value, namespace: &Value, field: &str) -> Result<Option<Value>, ApiError> {
+    match tool["type"].as_str() {
+        Some("function") => Ok(Some(conversation::function(
+            &namespace::joined(namespace, &tool["name"]),
+            &tool["description"],
+            &tool["parameters"],
+            &tool["strict"],
+        ))),
+        Some(kind) if LEFT_OUT.contains(&kind) => Ok(None),
+        _ => {
+            let field = format!("{field}.type");
+            let message = format!("`{field}` must be function, got {}.", tool["type"]);
+            Err(ApiError::invalid(&field, message))
+        }
+    }
+}
+
 /// One function, or some of them, are named in a shape of their own.
 fn tool_choice(choice: &Value, tools: &mut Vec<Value>) -> Result<Value, ApiError> {
     match (choice, choice["type"].as_str()) {
         (Value::String(_), _) => Ok(choice.clone()),
         (_, Some("function")) => {
-            Ok(json!({"type": "function", "function": {"name": choice["name"]}}))
+            let name = namespace::joined(&choice["namespace"], &choice["name"]);
+            Ok(json!({"type": "function", "function": {"name": name}}))
         }
         (_, Some("allowed_tools")) => {
             let allowed = choice["tools"].as_array().map_or(&[][..], Vec::as_slice);
-            tools.retain(|tool| allowed.iter().any(|one| one["name"] == tool["function"]["name"]));
+            let allowed: Vec<Value> = allowed
+                .iter()
+                .map(|one| namespace::joined(&one["namespace"], &one["name"]))
+                .collect();
+            tools.retain(|tool| allowed.contains(&tool["function"]["name"]));
             Ok(choice["mode"].clone())
         }
         _ => {
@@ -352,6 +375,30 @@ mod tests {
             "type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "f"}],
         }));
         assert_eq!((names(&some), &some["tool_choice"]), (vec!["f".into()], &json!("required")));
+    }
+
+    #[test]
+    fn functions_in_a_namespace_are_functions_of_the_model() {
+        let function = |name: &str| json!({"type": "function", "name": name, "parameters": {}});
+        let space =
+            json!({"type": "namespace", "name": "n", "tools": [function("f"), function("g")]});
+        let got = body(&json!({
+            "model": "m", "tools": [function("f"), space], "input": [
+                {"role": "user", "content": "hi"},
+                {"type": "function_call", "call_id": "c", "namespace": "n", "name": "f", "arguments": "{}"},
+                {"type": "function_call_output", "call_id": "c", "output": "1"},
+            ],
+            "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [
+                {"type": "function", "name": "f"}, {"type": "function", "namespace": "n", "name": "g"},
+            ]},
+        }));
+        let names: Vec<&Value> =
+            got["tools"].as_array().unwrap().iter().map(|tool| &tool["function"]["name"]).collect();
+        assert_eq!(names, ["f", "n__g"]);
+        assert_eq!(got["messages"][1]["tool_calls"][0]["function"]["name"], "n__f");
+        assert_eq!(at_fault("tools", json!([{"type": "namespace", "name": "n"}])), "tools[0].type");
+        let odd = json!([{"type": "namespace", "name": "n", "tools": [{"type": "custom"}]}]);
+        assert_eq!(at_fault("tools", odd), "tools[0].tools[0].type");
     }
 
     #[test]

@@ -97,6 +97,55 @@ async fn a_token_that_exists_is_needed_by_every_api() {
     still_answers(&stack).await;
 }
 
+/// The token that a file has after this text.
+fn token_in(stack: &Stack, file: &str, before: &str) -> String {
+    let text = std::fs::read_to_string(stack.dir.path().join(file)).expect("written");
+    let (_, rest) = text.split_once(before).expect("it has a token");
+    rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
+}
+
+async fn code_with(stack: &Stack, token: &str) -> u16 {
+    let header = format!("authorization: Bearer {token}\r\n");
+    status(&send(stack, &header, question("say hello").to_string().as_bytes()).await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_know_a_server_that_wants_tokens_and_launch_brings_one() {
+    const FILE: &str = ".config/io.datasette.llm/extra-openai-models.yaml";
+    let stack = Stack::start(Options::scripted()).await;
+    let home = Home::at(stack.dir.path());
+    let listen = stack.server.to_string();
+    assert!(stack.phallama(&["config", "set", "serve.listen", &listen]).await.status.success());
+    let server = async || stack.phallama_json(&["status"]).await["server"].clone();
+    let before = server().await;
+    assert_eq!((&before["state"], &before["needs_token"]), (&json!("running"), &json!(false)));
+    let launch: &[&str] = &["launch", "llm", "--model", MODEL];
+    let written = stack.phallama_json(launch).await["contents"].to_string();
+    assert!(!written.contains("Bearer"), "{written}");
+
+    tokens::create(&home, "mine").expect("made");
+    let after = server().await;
+    assert_eq!((&after["state"], &after["needs_token"]), (&json!("running"), &json!(true)));
+    let checks = stack.phallama(&["doctor", "--json"]).await;
+    let checks: Value = serde_json::from_slice(&checks.stdout).expect("JSON");
+    let rows = checks["checks"].as_array().expect("rows");
+    let row = rows.iter().find(|row| row["id"] == "server").expect("a row about the server");
+    assert_eq!(row["status"], "ok", "{row}");
+
+    let shown = stack.phallama_json(&[launch, &["--dry-run"]].concat()).await;
+    assert!(shown["contents"].as_str().expect("text").contains("Bearer TOKEN"), "{shown}");
+    stack.phallama_json(launch).await;
+    let first = token_in(&stack, FILE, "Bearer ");
+    assert_eq!(code_with(&stack, &first).await, 200);
+    stack.phallama_json(launch).await;
+    let second = token_in(&stack, FILE, "Bearer ");
+    assert_eq!((code_with(&stack, &first).await, code_with(&stack, &second).await), (401, 200));
+    stack.phallama_json(&["launch", "llm", "--restore"]).await;
+    assert_eq!(code_with(&stack, &second).await, 401, "its token goes with its configuration");
+    let kept = tokens::Tokens::of(&home).entries().expect("read");
+    assert_eq!(kept.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["mine"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_credentials_are_refused_and_shown_to_nobody() {
     let stack = Stack::start(Options::scripted()).await;

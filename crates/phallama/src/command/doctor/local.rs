@@ -1,5 +1,6 @@
 //! What is on this machine: folder, configuration, keys, the local server.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -9,6 +10,7 @@ use crate::command::local::{self, Found};
 use crate::context::{Context, USER_KEYSTORE, WALLETS};
 use crate::error::CliError;
 use crate::home::Home;
+use crate::tokens::Tokens;
 
 /// Bits that let others than the owner in.
 const OTHERS: u32 = 0o077;
@@ -84,6 +86,7 @@ pub(super) async fn server(context: &Context) -> Row {
         Ok(Found::Phallama { address, version }) => {
             Row::ok("server", format!("phallama {version} answers at http://{address}"))
         }
+        Ok(Found::Guarded { address }) => guarded(&context.home, address),
         Ok(Found::Free { address }) => {
             Row::ok("server", format!("none runs; {address} is free for `phallama serve`"))
         }
@@ -95,10 +98,42 @@ pub(super) async fn server(context: &Context) -> Row {
     }
 }
 
+/// A local server that wants tokens: are there any?
+fn guarded(home: &Home, address: SocketAddr) -> Row {
+    let at = format!("phallama answers at http://{address}");
+    match Tokens::of(home).entries() {
+        Err(error) => Row::fail("server", &error),
+        Ok(entries) if entries.is_empty() => Row::warn(
+            "server",
+            format!("{at}, but only to apps with a token, and this home has none"),
+            "run `phallama launch APP`, which makes one for the program, or \
+             `phallama token create NAME`",
+        ),
+        Ok(entries) => {
+            let count = entries.len();
+            Row::ok("server", format!("{at} to apps with a token; this home has {count}"))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Status;
     use super::*;
+
+    #[test]
+    fn a_server_that_lets_nobody_in_is_told_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path());
+        let address = "127.0.0.1:11434".parse().unwrap();
+        let row = guarded(&home, address);
+        assert_eq!(row.status, Status::Warn);
+        assert!(row.fix.unwrap().contains("phallama token create"));
+        crate::tokens::create(&home, "app").unwrap();
+        assert_eq!(guarded(&home, address).status, Status::Ok);
+        home.write("tokens.json", b"{}").unwrap();
+        assert_eq!(guarded(&home, address).status, Status::Fail);
+    }
 
     #[test]
     fn a_home_that_others_may_read_is_told_with_what_to_do() {

@@ -32,6 +32,11 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, CliError> {
     }
 }
 
+/// Whether somebody else than the owner may read a file.
+pub(super) fn is_open_to_others(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0)
+}
+
 impl<'a> Kept<'a> {
     pub(super) fn of(home: &'a Home, app: App) -> Self {
         Self { home, folder: format!("launch/{app:?}").to_ascii_lowercase() }

@@ -5,6 +5,7 @@ use phallama_client::Usage;
 use phallama_protocol::receipt::Finish;
 use serde_json::{Map, Value, json};
 
+use super::namespace;
 use crate::server::answer::{Choice, Piece, Shape, named_event};
 use crate::server::api_error::{Api, ApiError};
 use crate::server::ask::Ended;
@@ -28,7 +29,17 @@ pub(crate) struct Written {
 enum Item {
     Reasoning { text: String },
     Message { text: String, logprobs: Vec<Value> },
-    Call { index: Option<u64>, id: String, name: String, arguments: String },
+    Call(Called),
+}
+
+/// A function that the model calls.
+#[derive(Debug)]
+struct Called {
+    index: Option<u64>,
+    id: String,
+    namespace: Option<String>,
+    name: String,
+    arguments: String,
 }
 
 impl Item {
@@ -43,10 +54,16 @@ impl Item {
                 "id": id, "type": "message", "status": status, "role": "assistant",
                 "content": [self.part()],
             }),
-            Self::Call { id: call_id, name, arguments, .. } => json!({
-                "id": id, "type": "function_call", "status": status, "call_id": call_id,
-                "name": name, "arguments": arguments,
-            }),
+            Self::Call(call) => {
+                let mut item = json!({
+                    "id": id, "type": "function_call", "status": status, "call_id": call.id,
+                    "name": call.name, "arguments": call.arguments,
+                });
+                if let Some(namespace) = &call.namespace {
+                    item["namespace"] = namespace.as_str().into();
+                }
+                item
+            }
         }
     }
 
@@ -57,7 +74,7 @@ impl Item {
             Self::Message { text, logprobs } => json!({
                 "type": "output_text", "text": text, "annotations": [], "logprobs": logprobs,
             }),
-            Self::Call { .. } => Value::Null,
+            Self::Call(_) => Value::Null,
         }
     }
 
@@ -65,7 +82,7 @@ impl Item {
         match self {
             Self::Reasoning { .. } => "rs",
             Self::Message { .. } => "msg",
-            Self::Call { .. } => "fc",
+            Self::Call(_) => "fc",
         }
     }
 }
@@ -107,7 +124,7 @@ impl Written {
     fn of_item(&mut self, item: &Item, kind: &str, mut fields: Value) -> Value {
         fields["item_id"] = self.id_of(item).into();
         fields["output_index"] = self.output.len().into();
-        if !matches!(item, Item::Call { .. }) {
+        if !matches!(item, Item::Call(_)) {
             fields["content_index"] = 0.into();
         }
         self.event(kind, fields)
@@ -144,9 +161,9 @@ impl Written {
             Item::Message { text, logprobs } => {
                 ("response.output_text.done", json!({"text": text, "logprobs": logprobs}))
             }
-            Item::Call { name, arguments, .. } => (
+            Item::Call(call) => (
                 "response.function_call_arguments.done",
-                json!({"name": name, "arguments": arguments}),
+                json!({"name": call.name, "arguments": call.arguments}),
             ),
         };
         let mut events = vec![self.of_item(&item, kind, whole)];
@@ -180,12 +197,16 @@ impl Written {
         for part in &piece.tool_calls {
             let index = part["index"].as_u64();
             let goes_on = matches!(&self.open,
-                Some(Item::Call { index: open, .. }) if index.is_some() && *open == index);
+                Some(Item::Call(open)) if index.is_some() && open.index == index);
             let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
             if !goes_on {
-                let (id, name) = (word(&part["id"]), word(&part["function"]["name"]));
+                let (id, called) = (word(&part["id"]), word(&part["function"]["name"]));
+                let tools = self.repeated.get("tools").unwrap_or(&Value::Null);
+                let (namespace, name) = namespace::parted(tools, &called);
+                let (namespace, name) = (namespace.map(str::to_owned), name.to_owned());
                 let arguments = String::new();
-                events.extend(self.begin(Item::Call { index, id, name, arguments }));
+                let called = Called { index, id, namespace, name, arguments };
+                events.extend(self.begin(Item::Call(called)));
             }
             let more = word(&part["function"]["arguments"]);
             events.extend(self.grow("response.function_call_arguments.delta", &more, Vec::new()));
@@ -198,7 +219,9 @@ impl Written {
         let mut item = self.open.take()?;
         let mut fields = json!({"delta": more});
         match &mut item {
-            Item::Reasoning { text } | Item::Call { arguments: text, .. } => text.push_str(more),
+            Item::Reasoning { text } | Item::Call(Called { arguments: text, .. }) => {
+                text.push_str(more);
+            }
             Item::Message { text, logprobs } => {
                 text.push_str(more);
                 fields["logprobs"] = tokens.clone().into();
@@ -373,6 +396,19 @@ mod tests {
             (&output[3]["id"], &output[3]["type"]),
             (&json!("fc_1_3"), &json!("function_call"))
         );
+    }
+
+    #[test]
+    fn a_call_names_the_namespace_of_its_function() {
+        let inside = json!([{"type": "function", "name": "f"}]);
+        let tools = json!([{"type": "namespace", "name": "n", "tools": inside}]);
+        let repeated = Map::from_iter([("tools".to_owned(), tools)]);
+        let mut written = Written::new("1".to_owned(), 0, "m".to_owned(), repeated);
+        written.add(call(0, Some("n__f"), "{}"));
+        let told = |item: &Value| (item["namespace"].clone(), item["name"].clone());
+        let last = written.close("completed").pop().unwrap();
+        assert_eq!(told(&last["item"]), (json!("n"), json!("f")));
+        assert_eq!(told(&written.output[0]), (json!("n"), json!("f")));
     }
 
     #[test]
