@@ -40,7 +40,7 @@ impl Order {
         Self {
             chain: pod.chain().config().clone(),
             measurement: pod.measurement(),
-            url: pod.url().to_owned(),
+            url: pod.pod().url().to_owned(),
             folder: pod.folder().join("clients"),
             job,
         }

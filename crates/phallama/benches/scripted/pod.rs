@@ -51,8 +51,8 @@ impl ScriptedPod {
         &self.chain
     }
 
-    pub(crate) fn url(&self) -> &str {
-        self.pod.url()
+    pub(crate) fn pod(&self) -> &Pod {
+        &self.pod
     }
 
     pub(crate) fn measurement(&self) -> Digest32 {
