@@ -84,8 +84,10 @@ class Process:
 class Stack:
     """The deployment, for as long as the `with` block runs."""
 
-    def __init__(self, model, worker):
+    def __init__(self, model, worker, real=(), played=()):
+        """`real` and `played` are models beside those that every deployment has."""
         self.model, self.worker = model, worker
+        self.real, self.played = [*REAL, *real], [*PLAYED, *played]
         self.folder = tempfile.TemporaryDirectory(prefix="phallama-clients-")
         self.home = pathlib.Path(self.folder.name)
         self.programs = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPO / "target")) / "debug"
@@ -112,9 +114,9 @@ class Stack:
         (self.home / "password").write_text("clients\n")
         self._run(user, "wallet", "new")
         self._run(user, "deposit", "50", "--yes")
-        configure(user, REAL, self.model)
+        configure(user, self.real, self.model)
         (player / "config.toml").write_text(chain)
-        configure(player, PLAYED, REPO / "vectors/gguf/tiny.gguf")
+        configure(player, self.played, REPO / "vectors/gguf/tiny.gguf")
         played = self.programs / "phallama-fake-worker"
         # The account that pays for the deposit has nothing else to do.
         key = user / "dev-owner.key"
@@ -128,8 +130,17 @@ class Stack:
         enclave = [self.programs / "phallama-enclave", "--print-measurement"]
         measurement = subprocess.run(enclave, check=True, capture_output=True, text=True).stdout.strip()
         self._run(user, "trust", "approve", measurement)
-        server = self._up(user, "serve", "--listen", "127.0.0.1:0")
-        self.url = server.wait_for(r"^Ollama +(http://\S+)")[1]
+        self.url = self.serve("127.0.0.1:0")
+
+    def serve(self, listen):
+        """Starts a local server for the user, and says where it is."""
+        server = self._up(self.home / "user", "serve", "--listen", listen)
+        return server.wait_for(r"^Ollama +(http://\S+)")[1]
+
+    def phallama(self, *arguments, **variables):
+        """What a command of the user prints; it finds the local server as if by its configuration."""
+        listen = self.url.removeprefix("http://")
+        return self._run(self.home / "user", *arguments, PHALLAMA_SERVE__LISTEN=listen, **variables)
 
     def _env(self, home):
         return {
@@ -143,11 +154,12 @@ class Stack:
     def _command(self, arguments):
         return [str(self.programs / "phallama"), *map(str, arguments)]
 
-    def _run(self, home, *arguments):
-        command = self._command(arguments)
-        done = subprocess.run(command, env=self._env(home), capture_output=True, text=True, cwd=REPO)
+    def _run(self, home, *arguments, **variables):
+        command, env = self._command(arguments), {**self._env(home), **variables}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=REPO)
         if done.returncode:
             raise Failed(f"{command} ended with code {done.returncode}:\n{done.stdout}{done.stderr}")
+        return done.stdout
 
     def _up(self, home, *arguments):
         env = self._env(home)

@@ -12,7 +12,7 @@ export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
 cases=${PHALLAMA_NIGHTLY_CASES:-20000}
 runs=${PHALLAMA_NIGHTLY_RUNS:-10}
-parts=(contracts mutants properties dcap model fuzz chain registry scale end_to_end kill demo)
+parts=(contracts mutants properties dcap model fuzz chain registry scale end_to_end kill demo clients)
 
 say() { printf '\033[1mnightly:\033[0m %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 2; }
@@ -86,6 +86,12 @@ part_kill() {
 part_demo() {
   set_up_end_to_end
   repeat ./demo --once
+}
+
+# Clients that are too large for every change.
+part_clients() {
+  cargo build --quiet --locked --workspace --bins
+  clients/extra.py
 }
 
 set_up_end_to_end() {

@@ -36,10 +36,11 @@ fn details() -> Value {
     })
 }
 
-/// The answer of `/api/show`.
+/// The answer of `/api/show`. Clients that read the Modelfile want to see what the model is from.
 pub(crate) fn shown(listing: &ModelListing) -> Value {
+    let modelfile = format!("FROM {}\n", listing.model);
     json!({
-        "modelfile": "", "parameters": "", "template": "", "details": details(),
+        "modelfile": modelfile, "parameters": "", "template": "", "details": details(),
         "model_info": {
             "general.architecture": "phallama",
             "phallama.context_length": listing.context_tokens,
