@@ -18,12 +18,14 @@ use crate::spend::{
 };
 
 mod again;
+mod commits;
 mod file;
 mod kept;
 mod rows;
 
 pub use again::Repeated;
 use again::{CHARGED, LOST};
+use commits::Commits;
 use rows::{
     ACCOUNT_BYTES, CHANNEL_BYTES, ChannelRow, DAY_BYTES, FLIGHT_BYTES, FlightRow, from_row, joined,
     load, save, within,
@@ -151,6 +153,7 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(crate) struct Ledger {
     db: Database,
+    commits: Commits,
     path: PathBuf,
 }
 
@@ -163,7 +166,7 @@ impl Ledger {
 
     /// The records in this database, which stays where it is.
     fn on(db: Database, path: PathBuf) -> Result<Self, LedgerError> {
-        let ledger = Self { db, path };
+        let ledger = Self { db, commits: Commits::default(), path };
         ledger.write(|txn| {
             txn.open_table(CHANNELS).map_err(storage)?;
             txn.open_table(FLIGHTS).map_err(storage)?;
@@ -476,12 +479,9 @@ impl Ledger {
 
     fn write<T>(
         &self,
-        change: impl FnOnce(&WriteTransaction) -> Result<T, LedgerError>,
+        change: impl Fn(&WriteTransaction) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
-        let txn = self.db.begin_write().map_err(storage)?;
-        let made = change(&txn)?;
-        txn.commit().map_err(storage)?;
-        Ok(made)
+        self.commits.write(&self.db, change)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::receipt::tests::stored;
 mod random;
 #[allow(dead_code, reason = "the journal's tests use the rest")]
 #[path = "../../../../tests/disk/recorder.rs"]
-mod recorder;
+pub(super) mod recorder;
 
 use random::Random;
 use recorder::{Recorder, Unsynced};
@@ -21,7 +21,7 @@ const POD: PodId = PodId([1; 32]);
 const RANDOM_CUTS: u64 = 10_000;
 const REQUESTS: u8 = 120;
 
-fn open_on(disk: &Recorder) -> Ledger {
+pub(super) fn open_on(disk: &Recorder) -> Ledger {
     let db = file::builder().create_with_backend(disk.clone()).expect("a database");
     Ledger::on(db, PathBuf::from("recorded")).expect("tables")
 }
