@@ -199,6 +199,14 @@ impl Client {
         Ok(directory::models(&self.pods().await?, now_unix_s()))
     }
 
+    /// Whether the model can be asked now, without listing the network.
+    ///
+    /// # Errors
+    /// [`ClientError::ChainUnavailable`].
+    pub async fn offers(&self, model: &str) -> Result<bool, ClientError> {
+        Ok(directory::offers(&self.pods().await?, model, now_unix_s()))
+    }
+
     /// Verifies one pod, from its chain record as it is now. No prompt is sent.
     ///
     /// # Errors

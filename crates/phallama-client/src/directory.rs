@@ -45,6 +45,11 @@ pub(crate) fn usable(records: &[PodRecord], now_unix_s: u64) -> impl Iterator<It
     records.iter().filter(live)
 }
 
+/// Whether a usable pod offers the model.
+pub(crate) fn offers(records: &[PodRecord], model: &str, now_unix_s: u64) -> bool {
+    usable(records, now_unix_s).any(|record| record.offers.iter().any(|it| it.model == model))
+}
+
 /// Every model that a usable pod offers, by name.
 pub(crate) fn models(records: &[PodRecord], now_unix_s: u64) -> Vec<ModelListing> {
     let mut names: Vec<&str> = usable(records, now_unix_s)
@@ -171,6 +176,8 @@ mod tests {
         let pods = [retired, pod(2, &[("m", 2, 2)]), without_key];
         assert_eq!(ids(&candidates(&pods, "m", 999)), [2]);
         assert_eq!(ids(&candidates(&pods, "m", 1_000)), [] as [u8; 0]);
+        let offered = |model, now_unix_s| offers(&pods, model, now_unix_s);
+        assert_eq!((offered("m", 999), offered("m", 1_000), offered("n", 0)), (true, false, false));
     }
 
     #[test]

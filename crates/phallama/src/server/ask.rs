@@ -17,19 +17,27 @@ use super::call::Call;
 /// The header with which an app names a request: all with the same name are one.
 const NAME: &str = "idempotency-key";
 
-/// The model that an app means.
+/// The model that an app means, as the network has it.
 pub(crate) async fn find(client: &Client, asked: &str) -> Result<ModelListing, ApiError> {
-    let models = client.models().await?;
-    let found = models.iter().find(|listing| same_model(&listing.model, asked)).cloned();
-    found.ok_or_else(|| {
-        let available = models.into_iter().map(|listing| listing.model).collect();
-        ClientError::ModelUnknown { asked: asked.to_owned(), available }.into()
-    })
+    let name = offered_name(client, asked).await?;
+    let found = client.models().await?.into_iter().find(|listing| listing.model == name);
+    found.ok_or_else(|| unknown(asked, Vec::new()))
 }
 
-/// Ollama's clients add `:latest` to a name without a tag.
-fn same_model(offered: &str, asked: &str) -> bool {
-    offered == asked || asked.strip_suffix(":latest") == Some(offered)
+/// The name by which the model is offered that an app means. Ollama's clients add `:latest` to one
+/// without a tag. Each request asks for it, so it does not list the network.
+pub(crate) async fn offered_name<'a>(client: &Client, asked: &'a str) -> Result<&'a str, ApiError> {
+    for name in [Some(asked), asked.strip_suffix(":latest")].into_iter().flatten() {
+        if client.offers(name).await? {
+            return Ok(name);
+        }
+    }
+    let available = client.models().await?;
+    Err(unknown(asked, available.into_iter().map(|listing| listing.model).collect()))
+}
+
+fn unknown(asked: &str, available: Vec<String>) -> ApiError {
+    ClientError::ModelUnknown { asked: asked.to_owned(), available }.into()
 }
 
 /// The name that an app gave its request.
@@ -43,8 +51,8 @@ fn name(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 
 /// Puts a question to a pod.
 async fn put(client: &Client, name: Option<&str>, call: Call) -> Result<Answer, ApiError> {
-    let listing = find(client, &call.model).await?;
-    let (method, model, body) = (call.method, &listing.model, Value::Object(call.body));
+    let model = offered_name(client, &call.model).await?;
+    let (method, body) = (call.method, Value::Object(call.body));
     let options = AskOptions::default();
     let asked = match name {
         None => client.ask(method, model, body, options).await,

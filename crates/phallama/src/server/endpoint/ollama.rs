@@ -14,7 +14,7 @@ use super::{Received, Served, Shared, answer};
 use crate::clock;
 use crate::server::answer::proven;
 use crate::server::api_error::{Api, ApiError};
-use crate::server::ask::find;
+use crate::server::ask::{find, offered_name};
 use crate::server::field;
 use crate::server::lookup::look_up;
 use crate::server::ollama::{self, Asked, Lines, Question, nanoseconds_since, network};
@@ -129,12 +129,12 @@ async fn asked(
         Ok(asked) => asked,
         Err(error) => return error.respond(Api::Ollama),
     };
-    let listing = match find(&served.client, &model).await {
-        Ok(listing) => listing,
+    let offered = match offered_name(&served.client, &model).await {
+        Ok(name) => name,
         Err(error) => return error.respond(Api::Ollama),
     };
     let now_unix_s = clock::now_unix_s();
-    served.in_use.keep(&listing.model, keep_alive, now_unix_s);
+    served.in_use.keep(offered, keep_alive, now_unix_s);
     let mut shape = Lines {
         model,
         created_at: clock::rfc3339(now_unix_s),
