@@ -174,6 +174,61 @@ async fn a_full_queue() {
     drop(running);
 }
 
+/// Asks the local server; returns what came before the body.
+async fn begin(stack: &Stack, script: &str, stream: bool) -> reqwest::Response {
+    let body = json!({
+        "model": MODEL, "stream": stream, "max_tokens": 16,
+        "messages": [{"role": "user", "content": script}],
+    });
+    let post = reqwest::Client::new().post(stack.url("/v1/chat/completions")).json(&body);
+    post.send().await.expect("an answer, not a reset")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twice_the_queue_is_told_when_to_come_again_and_the_rest_is_answered() {
+    let (slots, queue_max) = (2, 8);
+    let stack = Stack::start(Options { slots, queue_max, ..Options::scripted() }).await;
+    let mut busy = Vec::new();
+    for _ in 0..slots {
+        let mut response = begin(&stack, "hang 1", true).await;
+        response.chunk().await.expect("a chunk").expect("its first word");
+        busy.push(response);
+    }
+    let stack = std::sync::Arc::new(stack);
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..2 * queue_max {
+        let stack = std::sync::Arc::clone(&stack);
+        asked.spawn(async move { begin(&stack, "slow 4 2", false).await });
+    }
+    // No slot has become free: whoever is answered now is turned away. One account may have half of
+    // the queue.
+    for _ in 0..2 * queue_max - queue_max / 2 {
+        let refused = asked.join_next().await.expect("one more").expect("no panic");
+        assert!([429, 503].contains(&refused.status().as_u16()), "{}", refused.status());
+        let wait_s = refused.headers()["retry-after"].to_str().expect("ASCII");
+        assert!(wait_s.parse::<u64>().expect("seconds") >= 1);
+        let said: Value = refused.json().await.expect("JSON");
+        let code = said["error"]["code"].as_str().expect("a code");
+        assert!(["too_many_requests", "queue_full"].contains(&code), "{said}");
+    }
+    drop(busy);
+    let mut cost = 0;
+    while let Some(answered) = asked.join_next().await {
+        let answered = answered.expect("no panic");
+        assert_eq!(answered.status(), 200);
+        let told = answered.headers()["x-phallama-cost"].to_str().expect("ASCII");
+        cost += told.parse::<u128>().expect("units");
+        let said: Value = answered.json().await.expect("JSON");
+        assert_eq!(said["choices"][0]["message"]["content"], "t0 t1 t2 t3 ");
+    }
+    while stack.pod().status().await.exchanges > 0 {
+        tokio::task::yield_now().await;
+    }
+    // Those that were busy had a word each, which costs one unit with the prompt.
+    let paid = stack.settle().await;
+    assert!((cost..=cost + u128::from(slots)).contains(&paid), "paid {paid}, answers cost {cost}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_simulated_tee_that_was_not_asked_for() {
     let stack = Stack::start(Options::scripted()).await;
