@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 repo=$PWD
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
-parts=(gas attestation dcap model kill seal ledger verify path front registry clients deps size ci build)
+parts=(gas attestation dcap model kill seal ledger verify path front local registry clients deps size ci build)
 
 say() { printf '\033[1mfigures:\033[0m %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -28,6 +28,11 @@ about() {
   local held='1,000 streams of class std, a word a second, 10 minutes, scripted worker, load on the same machine'
   local words='64 words, one each 37 ms, scripted worker, 10 rounds'
   local turns='SmolLM2-135M Q4_1, greedy, ~64-token prompts, 64-token answers, 16 slots, sides in turns, medians'
+  local beside='40 small requests a second for 60 s, every second one through the local server, the others by the client library alone, both unpaced, scripted worker and load on the same machine'
+  local burst='5,000 small requests over 200 connections, each its next when it is answered, scripted worker and load on the same machine'
+  local heard='200 streams at once, a word every 50 ms, 400 words, unpaced, two turns through the local server and two without, scripted worker and load on the same machine'
+  local churn='10,000 connections at 200/s, every second one asks, and 500 half-open heads, half of them with a byte a second'
+  local over='64 requests at once to a pod with a queue of 32 (16 for one account) and all 4 slots busy, then 20 more one after the other'
   case $1 in
     gas.register_tx) echo "gas	register: one offer; $cold" ;;
     gas.attest_tx) echo "gas	attest: simulated SGX quote, first key, with its PCK certificate; $cold" ;;
@@ -124,6 +129,34 @@ about() {
     host.stream_frames_late) echo "frames	that came more than a tick after they were due; $held" ;;
     host.stream_longest_gap_ms) echo "ms	between two frames of any stream, tick 100 ms; $held" ;;
     host.stream_cores) echo "cores	of processor time of host and enclave for all streams; $held; $machine" ;;
+    local.added_p50_ms) echo "ms	that the local server adds to a request, median with it − median without; $beside; $machine" ;;
+    local.added_p99_ms) echo "ms	the same of the 99th percentiles; $beside; $machine" ;;
+    local.p50_ms) echo "ms	a request through the local server, to its receipt, median; $beside; $machine" ;;
+    local.p99_ms) echo "ms	the same, 99th percentile; $beside; $machine" ;;
+    local.failed) echo "requests	without an answer, of both; $beside" ;;
+    local.burst_per_s) echo "requests/s	through the local server; $burst; $machine" ;;
+    local.burst_ratio) echo "ratio	requests/s through the local server ÷ by the client library alone, in turns; $burst" ;;
+    local.burst_failed) echo "requests	through the local server without an answer; $burst" ;;
+    local.rss_mib) echo "MiB	resident memory of \`phallama serve\` after the burst; $burst" ;;
+    local.streams) echo "streams	at once; $heard" ;;
+    local.streams_lost) echo "words	that did not come; $heard" ;;
+    local.streams_duplicated) echo "words	that came twice; $heard" ;;
+    local.streams_reordered) echo "words	that came after a later one; $heard" ;;
+    local.streams_added_ttft_p99_ms) echo "ms	call to first word, 99th percentile through the local server − the same without; $heard; $machine" ;;
+    local.streams_added_gap_p99_ms) echo "ms	between two parts, 99th percentile through the local server − the same without; $heard; $machine" ;;
+    local.stream_kib) echo "KiB	resident memory of \`phallama serve\` per stream: peak, less what it had before; $heard" ;;
+    local.churn_failed) echo "connections	that were not answered as they should; $churn" ;;
+    local.churn_files_left) echo "files	open in \`phallama serve\` after it, less those before; $churn" ;;
+    local.half_open_s) echo "s	until the last half-open head was closed; $churn" ;;
+    local.half_open_left) echo "connections	with a half-open head that stayed open for 30 s; $churn" ;;
+    local.churn_others_failed) echo "requests	of others, 10 a second, without an answer; $churn" ;;
+    local.churn_others_p99_ratio) echo "ratio	99th percentile of those requests ÷ the same in the 30 s before; $churn; $machine" ;;
+    local.overload_refused) echo "requests	answered 429 or 503 with Retry-After; $over" ;;
+    local.overload_answered) echo "requests	answered to the end, with a receipt; $over" ;;
+    local.overload_failed) echo "requests	that ended in any other way; $over" ;;
+    local.overload_burst_refusal_max_ms) echo "ms	until the last of the requests that came at once was refused; $over; $machine" ;;
+    local.overload_refusal_max_ms) echo "ms	the longest refusal of those that came one after the other; $over; $machine" ;;
+    local.overload_charged) echo "units	of the token that the contract paid beyond what answers with a receipt cost; $over" ;;
     pacing.added_ms_mean) echo "ms	a word later than in class unpaced, class std; $words" ;;
     pacing.added_ms_p95) echo "ms	the same, 95th percentile; $words" ;;
     pacing.bytes) echo "B	of the answer's body, class std; $words" ;;
@@ -247,6 +280,14 @@ part_front() {
   export PHALLAMA_MODEL
   cargo build --quiet --locked --workspace --bins
   bench phallama front | record_json
+}
+
+# About six minutes.
+part_local() {
+  PHALLAMA_MODEL=${PHALLAMA_MODEL:-$(tools/setup.sh model)}
+  export PHALLAMA_MODEL
+  cargo build --quiet --locked --workspace --bins
+  bench phallama local | record_json
 }
 
 part_verify() { bench phallama verify | record_json; }

@@ -58,7 +58,7 @@ struct Size {
 }
 
 const FULL: Size =
-    Size { added_s: 60, burst_requests: 10_000, words: 600, turns: 2, connects: 10_000 };
+    Size { added_s: 60, burst_requests: 5_000, words: 400, turns: 2, connects: 10_000 };
 const QUICK: Size =
     Size { added_s: 15, burst_requests: 1_000, words: 100, turns: 1, connects: 2_000 };
 
