@@ -45,10 +45,10 @@ try:
     until_healthy(server, url)
     script = pathlib.Path(__file__).with_name("open_webui.mjs")
     command = ["node", script, url, os.environ["PHALLAMA_TEST_SCRIPTED"]]
-    done = subprocess.run(command, env={**os.environ, "PHALLAMA_PAGE": url})
+    subprocess.run(command, env={**os.environ, "PHALLAMA_PAGE": url}, check=True)
+except (AssertionError, subprocess.CalledProcessError):
+    print(pathlib.Path("log").read_text()[-2000:])
+    raise
 finally:
     server.terminate()
     server.wait(60)
-if done.returncode:
-    print(pathlib.Path("log").read_text()[-2000:])
-sys.exit(done.returncode)

@@ -161,8 +161,12 @@ pub enum EngineError {
     /// The request was refused before the worker saw it.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// The prompt does not fit the context.
-    #[error("the prompt has {prompt_tokens} tokens, the model takes {context_tokens}; shorten it")]
+    /// The prompt does not fit the context. Apps look for these words to know that they have to
+    /// shorten a conversation: those of Anthropic's API, then those of OpenAI's.
+    #[error(
+        "the prompt is too long: {prompt_tokens} tokens, and the model's maximum context length is \
+         {context_tokens} tokens"
+    )]
     PromptTooLong {
         /// Tokens of the prompt.
         prompt_tokens: u32,

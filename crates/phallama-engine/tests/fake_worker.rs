@@ -447,7 +447,10 @@ async fn refusals_of_the_worker_are_typed() {
     assert_eq!(error.fault(), Fault::Request);
     assert_eq!(refused("refuse 500").await.fault(), Fault::Worker);
     let error = refused("long").await;
-    assert_eq!(error.to_string(), "the prompt has 9000 tokens, the model takes 4096; shorten it");
+    assert_eq!(
+        error.to_string(),
+        "the prompt is too long: 9000 tokens, and the model's maximum context length is 4096 tokens"
+    );
     assert_eq!(pod.engine.in_flight(), 0);
 }
 

@@ -117,7 +117,8 @@ impl ApiError {
     pub(crate) fn body(&self, api: Api) -> Value {
         let mut body = match api {
             Api::OpenAi => json!({"error": {
-                "message": self.message, "type": self.kind, "param": self.param, "code": self.code,
+                "message": self.message, "type": self.kind, "param": self.param,
+                "code": self.openai_code(),
             }}),
             Api::Anthropic => json!({"type": "error", "error": {
                 "type": self.anthropic_kind(), "message": self.message, "param": self.param,
@@ -130,6 +131,11 @@ impl ApiError {
             object["pods"] = json!(self.pods);
         }
         body
+    }
+
+    /// OpenAI's own code where apps act on it: they shorten the conversation and ask again.
+    fn openai_code(&self) -> &'static str {
+        if self.code == Code::PromptTooLong.name() { "context_length_exceeded" } else { self.code }
     }
 
     /// Anthropic's word for the status.

@@ -81,6 +81,34 @@ async fn a_wrong_model_name() {
     nobody_was_charged(&stack, DEPOSIT).await;
 }
 
+/// Apps shorten a conversation and ask again when they are told in words that they know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_that_is_too_long_is_told_as_apps_look_for_it() {
+    let stack = Stack::start(Options::scripted()).await;
+    let messages = json!([{"role": "user", "content": "long"}]);
+    for (path, code) in [
+        ("/v1/chat/completions", "context_length_exceeded"),
+        ("/v1/responses", "context_length_exceeded"),
+        ("/v1/messages", "prompt_too_long"),
+        ("/api/chat", "prompt_too_long"),
+    ] {
+        for stream in [false, true] {
+            let request = json!({
+                "model": MODEL, "messages": messages, "input": "long", "max_tokens": 64,
+                "stream": stream,
+            });
+            let (status, body) = stack.post(path, &request).await;
+            let body: Value = serde_json::from_str(&body.expect("whole")).expect("JSON");
+            let error = if path == "/api/chat" { &body } else { &body["error"] };
+            assert_eq!((status, &error["code"]), (400, &json!(code)), "{path}: {body}");
+            let said = body.to_string();
+            assert!(said.contains("prompt is too long"), "{path}: {said}");
+            assert!(said.contains("maximum context length is 4096 tokens"), "{path}: {said}");
+        }
+    }
+    nobody_was_charged(&stack, DEPOSIT).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_balance() {
     let stack = Stack::start(Options { deposit: 0, ..Options::scripted() }).await;
