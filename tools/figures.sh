@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 repo=$PWD
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
-parts=(gas attestation dcap model kill seal ledger verify path front local registry clients deps size ci build)
+parts=(gas attestation dcap model kill seal ledger verify path front local registry clients newcomer deps size ci build)
 
 say() { printf '\033[1mfigures:\033[0m %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -170,6 +170,10 @@ about() {
     memory.enclave_mib) echo "MiB	resident memory of phallama-enclave without its worker, after the path bench" ;;
     clients.suites_passed) echo "suites	of real clients in their pinned versions, without a failure that is not on their lists; embedded chain, two pods, SmolLM2-135M and the scripted worker; clients/run.py" ;;
     clients.allowed_failures) echo "tests	of those suites that fail and are on their lists with a reason (clients/allowed); the same run" ;;
+    newcomer.seconds_to_first_answer) echo "s	from the first of the README's commands to the end of the first answer's text, empty home, everything built, chain and pod made on the way, SmolLM2-135M; tools/newcomer.sh; $machine" ;;
+    newcomer.commands) echo "commands	of that walk" ;;
+    newcomer.joining_seconds) echo "s	the same for somebody who joins a network that is there, from init to the end of the first answer's text; the same run; $machine" ;;
+    newcomer.joining_commands) echo "commands	of that walk" ;;
     deps.workspace) echo "crates	unique third-party crates of cargo tree --workspace -e normal" ;;
     deps.enclave) echo "crates	unique third-party crates of cargo tree -p phallama-enclave -e normal" ;;
     size.page_gzip_kib) echo "KiB	the web page, all files in gzip" ;;
@@ -263,6 +267,10 @@ part_clients() {
   cargo build --quiet --locked --workspace --bins
   clients/run.py
   record_exact <target/clients.json
+}
+part_newcomer() {
+  tools/newcomer.sh
+  record_exact <target/newcomer.json
 }
 part_registry() { bench phallama registry | record_json; }
 

@@ -123,6 +123,15 @@ setup_llama_server() {
   printf '%s\n' "$dir/llama-server"
 }
 
+# Prints what makes the commands of the pages work in a shell: `eval "$(tools/setup.sh env)"`.
+setup_env() {
+  local model server
+  model=$(setup_model)
+  server=$(setup_llama_server)
+  printf 'export PATH=%q:$PATH PHALLAMA_MODEL=%q PHALLAMA_LLAMA_SERVER=%q\n' \
+    "${CARGO_TARGET_DIR:-$repo/target}/debug" "$model" "$server"
+}
+
 # no_ollama WHY: what depends on it is then not tested. That is no failure of the set-up.
 no_ollama() {
   printf '\n*** NO OLLAMA: %s\n*** Tests against a real Ollama will NOT RUN.\n\n' "$1" >&2
@@ -251,6 +260,7 @@ for part in "$@"; do
     debs-with-node) setup_debs --with-node ;;
     model) setup_model ;;
     llama-server) setup_llama_server ;;
+    env) setup_env ;;
     ollama) setup_ollama ;;
     contracts) setup_contracts ;;
     clients) setup_clients ;;
@@ -259,6 +269,6 @@ for part in "$@"; do
     client-suites) setup_client_suites ;;
     analysis) setup_analysis ;;
     web) setup_web ;;
-    *) die "unknown part \`$part\`; the parts are debs, debs-with-node, model, llama-server, ollama, contracts, clients, apis, litellm, client-suites, analysis, web" ;;
+    *) die "unknown part \`$part\`; the parts are debs, debs-with-node, model, llama-server, env, ollama, contracts, clients, apis, litellm, client-suites, analysis, web" ;;
   esac
 done

@@ -8,7 +8,8 @@ use clap_complete::Shell;
 /// `phallama init`
 #[derive(Args, Debug, Default)]
 pub struct Init {
-    /// File with a `[chain]` section, as the network's people publish it.
+    /// File with a `[chain]` section, and perhaps measurements to approve (`[[trust.measurements]]`),
+    /// as the network's people publish it.
     #[arg(long, value_name = "FILE", conflicts_with = "no_network")]
     pub network: Option<PathBuf>,
     /// Leave the network as it is.
@@ -20,6 +21,18 @@ pub struct Init {
     /// Most one request may cost, in whole tokens, or `none`.
     #[arg(long, value_name = "AMOUNT")]
     pub per_request: Option<String>,
+    /// Approve this enclave program or trust domain, by its measurement; repeat it for more.
+    #[arg(long, value_name = "MEASUREMENT")]
+    pub approve: Vec<String>,
+    /// Approve every measurement in the network's file: whoever wrote it is trusted for that.
+    #[arg(long, requires = "network")]
+    pub approve_published: bool,
+    /// Put so much into the escrow, in whole tokens, from the owner's wallet.
+    #[arg(long, value_name = "AMOUNT")]
+    pub deposit: Option<String>,
+    /// File with the owner's secret key, hex, for the deposit.
+    #[arg(long, env = "PHALLAMA_OWNER_KEY_FILE", hide_env_values = true, value_name = "FILE")]
+    pub owner_key_file: Option<PathBuf>,
     /// Ask nothing: what no option says stays as it is. A new wallet needs `--password-file`.
     #[arg(long, short)]
     pub yes: bool,

@@ -102,6 +102,8 @@ pub(crate) async fn configure(
 }
 
 fn report(context: &Context) {
-    print::line(toml::to_string_pretty(&context.config.chain).unwrap_or_default());
+    // As a network's file: `phallama init --network FILE` takes it elsewhere.
+    let network = std::collections::BTreeMap::from([("chain", &context.config.chain)]);
+    print::line(toml::to_string_pretty(&network).unwrap_or_default());
     print::note(format!("Written to {}", context.home.path("config.toml").display()));
 }

@@ -1,28 +1,32 @@
 //! `phallama init`: from nothing to a home that can be used.
 
-use std::io::{BufRead as _, IsTerminal as _};
-use std::path::Path;
+mod approval;
+mod money;
+mod network;
 
-use phallama_chain::{Chain, ChainConfig};
+use std::io::{BufRead as _, IsTerminal as _};
+
 use phallama_client::{ClientError, Keystore, ScryptCost};
 use phallama_protocol::ids::Address;
-use serde::Deserialize;
+use phallama_protocol::keys::Signer;
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use self::money::Deposited;
 use crate::cli::Init;
 use crate::context::{self, Context};
 use crate::error::CliError;
+use crate::home::Config;
 use crate::print;
 use crate::schema::Schema;
 
 /// Of the token, while no chain says how many: enough for any.
 const DECIMALS: u8 = 18;
 
-/// A file with the section, as a configuration has it.
-#[derive(Deserialize)]
-struct Network {
-    chain: ChainConfig,
+/// The user key; unlocked when it was made now.
+struct Wallet {
+    user: Address,
+    key: Option<Signer>,
 }
 
 /// Whether a home has been set up.
@@ -34,31 +38,46 @@ pub(super) async fn run(context: &mut Context, options: Init) -> Result<(), CliE
     let asks = std::io::stdin().is_terminal() && !options.yes;
     context.home.create()?;
     print::note(format!("home      {}", context.home.dir().display()));
-    let (user, made) = wallet(context, asks)?;
-    let made_word = if made { "made now" } else { "there already" };
-    print::note(format!("user key  {user}, {made_word}"));
-    network(context, &options, asks).await?;
-    limits(context, options, asks)?;
-    if context.global.json {
-        let limits = &context.config.limits;
-        print::json(
-            Schema::Init,
-            json!({
-                "home": context.home.dir(), "user": user, "wallet_made": made,
-                "chain_id": context.config.chain.as_ref().map(|chain| chain.chain_id),
-                "limits": {"per_day": limits.per_day, "per_request": limits.per_request},
-            }),
-        );
-        return Ok(());
+    let wallet = wallet(context, asks)?;
+    let made_word = if wallet.key.is_some() { "made now" } else { "there already" };
+    print::note(format!("user key  {}, {made_word}", wallet.user));
+    let published = network::settle(context, &options, asks).await?;
+    limits(context, &options, asks)?;
+    approval::named(context, &options, &published)?;
+    let chain = network::reach(context, options.deposit.is_some(), asks).await?;
+    let mut deposited = None;
+    if let Some(chain) = &chain {
+        if asks {
+            approval::asked(context, chain, published).await?;
+        }
+        deposited = money::deposit(context, &options, chain, &wallet, asks).await?;
     }
-    print::line(next(context));
+    told(context, &wallet, deposited.as_ref());
     Ok(())
 }
 
+fn told(context: &Context, wallet: &Wallet, deposited: Option<&Deposited>) {
+    if !context.global.json {
+        print::line(next(&context.config, deposited.is_some()));
+        return;
+    }
+    let (limits, trust) = (&context.config.limits, &context.config.trust);
+    print::json(
+        Schema::Init,
+        json!({
+            "home": context.home.dir(), "user": wallet.user, "wallet_made": wallet.key.is_some(),
+            "chain_id": context.config.chain.as_ref().map(|chain| chain.chain_id),
+            "limits": {"per_day": limits.per_day, "per_request": limits.per_request},
+            "measurements": trust.measurements,
+            "deposited": deposited.map(|deposited| deposited.amount),
+        }),
+    );
+}
+
 /// The user key, which is made when there is none. The password never comes from an argument.
-fn wallet(context: &Context, asks: bool) -> Result<(Address, bool), CliError> {
+fn wallet(context: &Context, asks: bool) -> Result<Wallet, CliError> {
     if let Ok(keystore) = context.keystore() {
-        return Ok((keystore.address(), false));
+        return Ok(Wallet { user: keystore.address(), key: None });
     }
     let path = context.keystore_path()?;
     if context.global.password_file.is_none() && !asks {
@@ -69,7 +88,8 @@ fn wallet(context: &Context, asks: bool) -> Result<(Address, bool), CliError> {
         None => chosen(context)?,
     };
     let created = Keystore::create(&path, &password, ScryptCost::STANDARD);
-    Ok((created.map_err(ClientError::from)?.0.address(), true))
+    let (keystore, key) = created.map_err(ClientError::from)?;
+    Ok(Wallet { user: keystore.address(), key: Some(key) })
 }
 
 /// A password that was typed twice alike.
@@ -88,54 +108,16 @@ fn chosen(context: &Context) -> Result<Zeroizing<String>, CliError> {
     }
 }
 
-/// The network from a file, which is tried before it is taken.
-async fn network(context: &mut Context, options: &Init, asks: bool) -> Result<(), CliError> {
-    if options.no_network {
-        return Ok(());
-    }
-    if let Some(path) = &options.network {
-        return take_network(context, path).await;
-    }
-    if context.config.chain.is_some() || !asks {
-        return Ok(());
-    }
-    print::note(
-        "\nA network is a chain with its contracts: a file with a [chain] section (rpc_urls, \
-         chain_id, registry, escrow, token).",
-    );
-    loop {
-        let path = ask("file with the network (empty: later)", "")?;
-        if path.is_empty() {
-            return Ok(());
-        }
-        match take_network(context, Path::new(&path)).await {
-            Ok(()) => return Ok(()),
-            Err(error) => print::error(&error),
-        }
-    }
-}
-
-async fn take_network(context: &mut Context, path: &Path) -> Result<(), CliError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| CliError::File { path: path.to_owned(), source })?;
-    let network: Network = toml::from_str(&text)
-        .map_err(|source| CliError::Config { path: path.to_owned(), source: Box::new(source) })?;
-    let chain = Chain::connect(network.chain).await?;
-    let config = chain.config().clone();
-    print::note(format!("network   chain {}, contracts there", config.chain_id));
-    context.change(|kept| kept.chain = Some(config.clone()))
-}
-
 /// What may be spent. What is not valid is not written.
-fn limits(context: &mut Context, options: Init, asks: bool) -> Result<(), CliError> {
+fn limits(context: &mut Context, options: &Init, asks: bool) -> Result<(), CliError> {
     let mut limits = context.config.limits.clone();
     if asks && options.per_day.is_none() && options.per_request.is_none() {
         print::note("\nThis machine never spends more than this, in whole tokens:");
         limits.per_day = ask("most per day (UTC)", &limits.per_day)?;
         limits.per_request = ask("most per request", &limits.per_request)?;
     }
-    limits.per_day = options.per_day.unwrap_or(limits.per_day);
-    limits.per_request = options.per_request.unwrap_or(limits.per_request);
+    limits.per_day = options.per_day.clone().unwrap_or(limits.per_day);
+    limits.per_request = options.per_request.clone().unwrap_or(limits.per_request);
     context::limits(&limits, DECIMALS)?;
     context.change(|config| config.limits = limits.clone())
 }
@@ -143,32 +125,61 @@ fn limits(context: &mut Context, options: Init, asks: bool) -> Result<(), CliErr
 /// One line from the user; what stands in brackets when it is empty.
 fn ask(what: &str, otherwise: &str) -> Result<String, CliError> {
     let shown = if otherwise.is_empty() { String::new() } else { format!(" [{otherwise}]") };
-    print::prompt(&format!("{what}{shown}: "));
+    let answer = typed(&format!("{what}{shown}: "))?;
+    Ok(if answer.is_empty() { otherwise.to_owned() } else { answer })
+}
+
+/// Yes or no; no when nothing is typed.
+fn agrees(question: &str) -> Result<bool, CliError> {
+    Ok(matches!(typed(&format!("{question}? [y/N] "))?.as_str(), "y" | "Y" | "yes"))
+}
+
+fn typed(prompt: &str) -> Result<String, CliError> {
+    print::prompt(prompt);
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);
     read.map_err(|source| CliError::Input { what: "answer", source })?;
-    let answer = answer.trim();
-    Ok(if answer.is_empty() { otherwise.to_owned() } else { answer.to_owned() })
+    Ok(answer.trim().to_owned())
 }
 
-/// What to do now.
-fn next(context: &Context) -> String {
-    let network = if context.config.chain.is_some() {
-        ""
-    } else {
-        "  phallama init --network FILE     the network, once you have its file\n  \
-         phallama chain up                a network of your own on this machine, to try it\n"
-    };
-    let trust = if context.config.trust.measurements.is_empty() {
-        "  phallama trust approve DIGEST    an enclave program that you accept\n"
-    } else {
-        ""
-    };
-    format!(
-        "\nNext:\n{network}{trust}  phallama deposit AMOUNT          money to spend\n  \
-         phallama list                    models and prices\n  \
-         phallama run MODEL               talk with one\n  \
-         phallama serve                   for your apps\n  \
-         phallama doctor                  whether everything works"
-    )
+/// What to do now: only what is not done yet, then what can be done.
+fn next(config: &Config, has_deposited: bool) -> String {
+    let mut steps = Vec::new();
+    if config.chain.is_none() {
+        steps.push(("phallama init --network FILE", "the network, once you have its file"));
+        steps.push(("phallama chain up", "or one of your own on this machine, to try it"));
+    }
+    if config.trust.measurements.is_empty() {
+        steps.push(("phallama trust approve DIGEST", "an enclave program that you accept"));
+    }
+    if !has_deposited {
+        steps.push(("phallama deposit AMOUNT", "money to spend"));
+    }
+    steps.extend([
+        ("phallama list", "models and prices"),
+        ("phallama run MODEL", "talk with one"),
+        ("phallama serve", "for your apps"),
+        ("phallama doctor", "whether everything works"),
+    ]);
+    let rows = steps.iter().map(|(command, what)| format!("\n  {command:32} {what}"));
+    format!("\nNext:{}", rows.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_is_not_named_again() {
+        let mut config = Config::default();
+        assert!(next(&config, false).contains("--network FILE"));
+        config.trust.measurements.push(crate::home::ApprovedMeasurement {
+            label: String::new(),
+            measurement: "00".repeat(32),
+            policy: None,
+        });
+        let said = next(&config, true);
+        assert!(!said.contains("approve") && !said.contains("deposit"), "{said}");
+        assert!(said.contains("phallama run MODEL"), "{said}");
+    }
 }

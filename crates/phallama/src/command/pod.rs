@@ -24,6 +24,7 @@ use phallama_host::{Pod, PodConfig, PodProgress};
 use phallama_protocol::keys::Signer;
 
 use super::chain::DEVELOPMENT_OPERATOR;
+use super::pods::short;
 use crate::cli::{CollateralOptions, PodUp};
 use crate::context::{Context, key_file};
 use crate::error::CliError;
@@ -144,7 +145,8 @@ pub(crate) async fn start(
     };
     let pod = Pod::start(config, report).await?;
     starting.store(false, Ordering::Relaxed);
-    progress.done(&format!("pod {} serves {names} at {}", pod.pod_id(), pod.url()));
+    let short = short(&pod.pod_id().to_string());
+    progress.done(&format!("pod {short} serves {names} at {}", pod.url()));
     Ok(pod)
 }
 
