@@ -202,9 +202,31 @@ export async function failureOf(response: Response): Promise<Failure> {
   }
 }
 
+const TOKEN = 'token';
+
+/** What shows that this page may ask, where the server wants a token: of this tab, until it is closed. */
+export function authorization(): Record<string, string> {
+  const token = sessionStorage.getItem(TOKEN);
+  return token ? { authorization: `Bearer ${token}` } : {};
+}
+
+export function keepToken(token: string) {
+  sessionStorage.setItem(TOKEN, token);
+}
+
+export function hasToken(): boolean {
+  return sessionStorage.getItem(TOKEN) !== null;
+}
+
+/** Whether another token would help. */
+export function wantsToken(failure: Failure | null): boolean {
+  return failure?.code === 'token_refused' || failure?.code === 'token_limited';
+}
+
 async function ask(path: string, init: RequestInit = {}): Promise<Response> {
   const headers = {
     'x-phallama-page': '1',
+    ...authorization(),
     ...(init.body ? { 'content-type': 'application/json' } : {}),
   };
   let response: Response;

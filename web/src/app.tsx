@@ -1,9 +1,10 @@
 /** The frame around the views: navigation, what is wrong in general, theme. */
 import { useEffect, useRef, useState } from 'preact/hooks';
-import type { Failure, Status } from './api';
+import { type Failure, type Status, wantsToken } from './api';
 import { useLoaded } from './load';
 import { Icon, type IconName, Mark } from './parts/icon';
 import { Message } from './parts/notice';
+import { TokenForm } from './parts/token';
 import { link, useRoute, type View, VIEWS } from './route';
 import { BalanceView } from './views/balance';
 import { ChatView } from './views/chat';
@@ -122,7 +123,8 @@ function Alarms({
           </button>
         </p>
       )}
-      {failure && failure.code !== 'page_expired' && (
+      {failure && wantsToken(failure) && <TokenForm failure={failure} />}
+      {failure && failure.code !== 'page_expired' && !wantsToken(failure) && (
         <p class="alarm bad" role="alert">
           <Icon name="warning" />
           <span>

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::answer::{self, Answer, Begun, Reading};
 use crate::client::{Client, now_unix_s};
+use crate::config::Purse;
 use crate::directory::Candidate;
 use crate::error::{ClientError, PodFailure};
 use crate::health::Visit;
@@ -35,6 +36,8 @@ pub struct AskOptions {
     /// The request's id, for an app that may send it again: an id is charged once at most. A
     /// request whose answer was lost is sent again to the same pod only. A random one when absent.
     pub request_id: Option<RequestId>,
+    /// What may be spent beside the user's own limits.
+    pub purse: Option<Purse>,
 }
 
 /// Most caps that are signed for one request. Requests that begin together reach the enclave in any
@@ -49,6 +52,7 @@ struct Asked<'a> {
     question: &'a Question,
     class: FrameClass,
     request_id: Option<RequestId>,
+    purse: Option<Purse>,
 }
 
 /// What became of one attempt at one pod.
@@ -142,7 +146,8 @@ impl Client {
                 failures.push(PodFailure { pod, url, error: distrusted(pod) });
                 continue;
             }
-            let asked = Asked { candidate: &candidate, question: &question, class, request_id };
+            let (candidate, question, purse) = (&candidate, &question, options.purse);
+            let asked = Asked { candidate, question, class, request_id, purse };
             let mut visit = self.inner.health.visit(pod, Instant::now());
             match Box::pin(self.ask_pod(asked, fate, &mut visit)).await {
                 Ok(begun) => {
@@ -204,7 +209,7 @@ impl Client {
         fate: &Fate,
         visit: &mut Visit,
     ) -> Result<Box<Begun>, ClientError> {
-        let Asked { candidate, question, class, request_id } = asked;
+        let Asked { candidate, question, class, request_id, purse } = asked;
         let mut pod = self.verified(&candidate.record).await?;
         // The same id on every attempt, so that no attempt can be charged beside another.
         let (is_named, mut request_id) =
@@ -213,7 +218,8 @@ impl Client {
         loop {
             // Terms are those of the verified record, which may be newer than the list.
             let offer = self.offer_of(&pod, &candidate.offer.model)?;
-            let promised = self.promise_sized(&pod, &offer, question, request_id, before).await;
+            let of = (request_id, purse);
+            let promised = self.promise_sized(&pod, &offer, question, of, before).await;
             let (sized, mut promise) = match promised {
                 // At new prices it is another request, beside which the first stays at risk.
                 Err(ClientError::RequestRepeated { how: Repeated::Larger, .. })
@@ -263,21 +269,21 @@ impl Client {
         pod: &VerifiedPod,
         offer: &Offer,
         question: &Question,
-        request_id: RequestId,
+        of: (RequestId, Option<Purse>),
         before: Option<Amount>,
     ) -> Result<(SizedQuestion, Promise), ClientError> {
         let mut sized = question.sized(offer)?;
         if let Some(before) = before.filter(|before| sized.reserve > *before) {
             sized = question.within(offer, before.value())?.unwrap_or(sized);
         }
-        let refused = match self.promise(pod, &sized, request_id).await {
+        let refused = match self.promise(pod, &sized, of).await {
             Ok(promise) => return Ok((sized, promise)),
             Err(refused) => refused,
         };
         let Some(budget) = budget(&refused) else { return Err(refused) };
         match question.within(offer, budget)? {
             Some(smaller) => {
-                let promise = self.promise(pod, &smaller, request_id).await?;
+                let promise = self.promise(pod, &smaller, of).await?;
                 Ok((smaller, promise))
             }
             None => Err(refused),

@@ -131,6 +131,15 @@ pub struct SpendLimits {
     pub per_pod: Option<Amount>,
 }
 
+/// A share of the day's limit: what one app, say, may spend of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Purse {
+    /// Whose it is, the same every day.
+    pub id: [u8; 32],
+    /// Most that requests from it may cost in one UTC day, counted as [`SpendLimits::per_day`].
+    pub per_day: Amount,
+}
+
 /// How money is promised to pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PaymentPolicy {

@@ -300,6 +300,8 @@ pub enum SpendLimit {
     PerDay,
     /// What one pod can draw in one epoch of its channel.
     PerPod,
+    /// Costs and open reserves of one UTC day, of one app.
+    PerApp,
 }
 
 impl std::fmt::Display for SpendLimit {
@@ -308,6 +310,7 @@ impl std::fmt::Display for SpendLimit {
             Self::PerRequest => "limit per request",
             Self::PerDay => "limit per day",
             Self::PerPod => "limit per pod",
+            Self::PerApp => "app's limit per day",
         })
     }
 }

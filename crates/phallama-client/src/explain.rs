@@ -9,6 +9,7 @@ use phallama_protocol::refusal::Code;
 
 use crate::check::Refusal;
 use crate::error::{ClientError, PodFailure, SpendLimit};
+use crate::keystore::KeystoreError;
 
 const NO_PROMPT: &str = "No prompt was sent.";
 const POLICY: &str = "[pods] and [trust] in config.toml";
@@ -16,6 +17,9 @@ const WIDER: &str = "What is wanted of pods is set in `[pods]` and `[trust]` of 
                      every pod, run `phallama pods`";
 /// Most rows that a person is shown.
 const ROWS_MAX: usize = 20;
+const PASSWORD: &str = "The password is the one that was chosen for this key; `--password-file FILE` \
+                        names a file with it. Nothing opens the key without it; the owner's wallet \
+                        gets the money back with `phallama withdraw` and `phallama exit`";
 const NOT_CHARGED: &str = "You were not charged.";
 const PROBABLY_NOT_CHARGED: &str =
     "You were probably not charged; the pod's next receipt will show it.";
@@ -104,8 +108,8 @@ impl ClientError {
                 ],
                 effect: Some(NO_PROMPT),
                 hint: Some(format!(
-                    "To allow more, run `phallama limits set {} AMOUNT`, or ask for fewer tokens",
-                    limit_option(*limit)
+                    "To allow more, run `{}`, or ask for fewer tokens",
+                    raises(*limit)
                 )),
             },
             Self::ClaimTooHigh { pod, claimed, allowed } => Explanation {
@@ -160,7 +164,7 @@ impl ClientError {
                 title: format!("no pod offers the model `{asked}`"),
                 facts: vec![fact("offered", available.join(", "), "")],
                 effect: Some(NO_PROMPT),
-                hint: Some("To see models and prices, run `phallama pods`".to_owned()),
+                hint: Some("To see models and prices, run `phallama list`".to_owned()),
             },
             Self::PodUnreachable { pod, url, what, reason } => Explanation {
                 title: format!("pod `{}` could not be reached", short(*pod)),
@@ -200,6 +204,11 @@ impl ClientError {
                 effect: Some(NO_PROMPT),
                 hint: Some("Name a file with the password: `--password-file FILE`".to_owned()),
                 facts: Vec::new(),
+            },
+            Self::Keystore(error @ KeystoreError::WrongPassword { .. }) => Explanation {
+                title: error.to_string(),
+                hint: Some(PASSWORD.to_owned()),
+                ..Explanation::default()
             },
             other => Explanation {
                 title: other.to_string(),
@@ -368,6 +377,7 @@ fn limit_key(limit: SpendLimit) -> &'static str {
         SpendLimit::PerRequest => "limits.per_request",
         SpendLimit::PerDay => "limits.per_day",
         SpendLimit::PerPod => "limits.per_pod",
+        SpendLimit::PerApp => "of its token, `phallama token list`",
     }
 }
 
@@ -384,11 +394,13 @@ fn lowercase(sentence: &str) -> String {
     sentence.replacen('T', "t", 1)
 }
 
-fn limit_option(limit: SpendLimit) -> &'static str {
+/// The command that allows more.
+fn raises(limit: SpendLimit) -> &'static str {
     match limit {
-        SpendLimit::PerRequest => "--per-request",
-        SpendLimit::PerDay => "--per-day",
-        SpendLimit::PerPod => "--per-pod",
+        SpendLimit::PerRequest => "phallama limits set --per-request AMOUNT",
+        SpendLimit::PerDay => "phallama limits set --per-day AMOUNT",
+        SpendLimit::PerPod => "phallama limits set --per-pod AMOUNT",
+        SpendLimit::PerApp => "phallama token limit NAME AMOUNT",
     }
 }
 

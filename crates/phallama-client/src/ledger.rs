@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use phallama_protocol::ids::{Address, Amount, PodId, RequestId};
 use redb::{Database, ReadableDatabase as _, Table, TableDefinition, WriteTransaction};
 
-use crate::config::SpendLimits;
+use crate::config::{Purse, SpendLimits};
 use crate::error::SpendLimit;
 use crate::receipt::StoredReceipt;
 use crate::spend::{
@@ -21,6 +21,7 @@ mod again;
 mod commits;
 mod file;
 mod kept;
+mod purses;
 mod rows;
 
 pub use again::Repeated;
@@ -89,6 +90,7 @@ pub(crate) struct Wanted {
     pub(crate) pod: PodId,
     pub(crate) request_id: RequestId,
     pub(crate) limits: SpendLimits,
+    pub(crate) purse: Option<Purse>,
     pub(crate) funds: Option<Funds>,
     /// `in_flight` is filled in by the ledger.
     pub(crate) wish: Wish,
@@ -174,6 +176,7 @@ impl Ledger {
             txn.open_table(LOST).map_err(storage)?;
             txn.open_table(CHARGED).map_err(storage)?;
             txn.open_table(UNRECORDED).map_err(storage)?;
+            purses::create(txn)?;
             kept::create(txn)
         })?;
         Ok(ledger)
@@ -217,6 +220,10 @@ impl Ledger {
             if let Err(refused) = within_limits(&request.limits, reserve, spent) {
                 return Ok(Err(refused));
             }
+            let drawing = (&account, id, reserve, day);
+            if let Err(refused) = purses::allow(txn, request.purse.as_ref(), drawing)? {
+                return Ok(Err(refused));
+            }
             let (charged_before, losses_before) = (record.charged, record.losses);
             let wish = Wish { reserve, in_flight: others.in_flight(), ..request.wish };
             let plan = match record.plan(&wish, request.funds.as_ref()) {
@@ -232,6 +239,7 @@ impl Ledger {
             }
             again::found(txn, &account, id)?;
             days.insert(account.day(day), spent.saturating_add(reserve)).map_err(storage)?;
+            purses::draw(txn, request.purse.as_ref(), drawing)?;
             let (pod, repeats) = (request.pod, lost.is_some());
             let made = Reservation {
                 account,
@@ -293,6 +301,7 @@ impl Ledger {
             save(&mut channels, &key, &record)?;
             let mut days = txn.open_table(DAYS).map_err(storage)?;
             give_back(&mut days, &made.account, made.day, refund)?;
+            purses::finish(txn, made, how, refund)?;
             account_for(&mut days, &made.account, &record, now_unix_s / SECONDS_PER_DAY, lost)
         })
     }
@@ -607,6 +616,7 @@ mod tests {
             pod: POD,
             request_id: RequestId([id; 16]),
             limits: SpendLimits::default(),
+            purse: None,
             funds: Some(Funds { free: 1_000, promised_elsewhere: 0 }),
             wish: Wish {
                 reserve,

@@ -58,7 +58,8 @@ pub use ask::AskOptions;
 pub use check::{Check, Refusal, VouchedBy};
 pub use client::{Client, UserKey};
 pub use config::{
-    ApprovedMeasurement, ClientConfig, PaymentPolicy, SpendLimits, Timeouts, TrustPolicy, lock_size,
+    ApprovedMeasurement, ClientConfig, PaymentPolicy, Purse, SpendLimits, Timeouts, TrustPolicy,
+    lock_size,
 };
 pub use directory::ModelListing;
 pub use dispute::{Accusation, Dispute, Evidence, Shown};

@@ -12,6 +12,7 @@ use phallama_protocol::keys::Signer;
 use phallama_protocol::request::{AllocationGrant, Payment};
 
 use crate::client::{Client, Misbehaved, lock, now_unix_s, on_ledger};
+use crate::config::Purse;
 use crate::dispute::{Accusation, Dispute, Evidence};
 use crate::error::{ClientError, SpendLimit};
 use crate::ledger::{AccountKey, Bounds, Ledger, NotReserved, Outcome, Reservation, Wanted};
@@ -174,7 +175,7 @@ impl Client {
         &self,
         pod: &VerifiedPod,
         sized: &SizedQuestion,
-        request_id: RequestId,
+        (request_id, purse): (RequestId, Option<Purse>),
     ) -> Result<Promise, ClientError> {
         let (account, pod_id) = (self.account_key()?, pod.record().pod_id);
         if !lock(&self.inner.observed).contains_key(&pod_id) {
@@ -182,7 +183,8 @@ impl Client {
         }
         let mut funds = None;
         let reservation = loop {
-            let request = self.request(&account, pod_id, request_id, sized, funds);
+            let wanted = self.request(&account, pod_id, request_id, sized, funds);
+            let request = Wanted { purse, ..wanted };
             match self.ledger(move |ledger| ledger.reserve(&request)).await? {
                 Ok(reservation) => break reservation,
                 Err(NotReserved::Plan(NoPlan::FundsUnknown)) => {
@@ -412,7 +414,7 @@ impl Client {
         };
         let longest = config.timeouts.response + config.timeouts.answer;
         let over_at_unix_s = now_unix_s.saturating_add(longest.as_secs() + LOST_COVERED_S);
-        Wanted { account, pod, request_id, limits, funds, wish, over_at_unix_s }
+        Wanted { account, pod, request_id, limits, purse: None, funds, wish, over_at_unix_s }
     }
 
     async fn not_reserved(

@@ -179,6 +179,7 @@ impl Agreed {
             chain_id: self.domain.chain_id,
             escrow: self.domain.escrow,
             agreement,
+            verified_at_unix_s: Some(self.pod.verified_at_unix_s()),
             receipt_hex: hex::encode(receipt.encode()),
         }
     }
@@ -267,6 +268,9 @@ pub struct StoredReceipt {
     pub escrow: Address,
     /// What the receipt was held to.
     pub agreement: Agreement,
+    /// When the pod was verified for this request or an earlier one; older records do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at_unix_s: Option<u64>,
     /// The signed receipt's 442 bytes in hex.
     pub receipt_hex: String,
 }
@@ -379,6 +383,7 @@ pub(crate) mod tests {
             chain_id: DOMAIN.chain_id,
             escrow: DOMAIN.escrow,
             agreement: agreement(),
+            verified_at_unix_s: Some(at / 1000),
             receipt_hex: hex::encode(receipt.sign(&identity(), &DOMAIN).encode()),
         }
     }

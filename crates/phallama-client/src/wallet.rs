@@ -143,6 +143,16 @@ impl Client {
         })
     }
 
+    /// Spent and reserved today (UTC) from a [`Purse`](crate::Purse), by its id.
+    ///
+    /// # Errors
+    /// [`ClientError::KeystoreLocked`] without an address, [`ClientError::Ledger`].
+    pub async fn spent_from(&self, purse: [u8; 32]) -> Result<Amount, ClientError> {
+        let (account, now) = (self.account_key()?, now_unix_s());
+        let spent = self.ledger(move |ledger| ledger.spent_from(&account, &purse, now)).await?;
+        Ok(amount(spent))
+    }
+
     /// What pods claimed that cannot be, oldest first.
     ///
     /// # Errors

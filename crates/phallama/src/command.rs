@@ -104,7 +104,7 @@ async fn in_home(context: &mut Context, command: Command) -> Result<(), CliError
         Command::Audit(Audit::Pod(options)) => audit::pod(context, &options).await,
         Command::Audit(Audit::Receipt { file }) => receipts::audit(context, &file),
         Command::Wallet(command) => of_wallet(context, command),
-        Command::Token(command) => token::run(context, &command),
+        Command::Token(command) => token::run(context, &command).await,
         Command::Deposit(options) => deposit::run(context, &options).await,
         Command::Withdraw(options) => withdraw::run(context, &options).await,
         Command::Exit(options) => exit::run(context, &options).await,

@@ -25,6 +25,8 @@ use crate::{print, units};
 pub const USER_KEYSTORE: &str = "user.json";
 /// Folder of the named wallets' keystores inside the home.
 pub const WALLETS: &str = "wallets";
+/// Of the escrow's token, while no chain says how many: enough for any.
+pub const DECIMALS_MAX: u8 = 18;
 /// Once a command, however often it connects.
 static SIMULATED_SAID: Once = Once::new();
 /// Longest name of a wallet, in bytes.
@@ -182,7 +184,8 @@ impl Context {
         let wanted = whole_ids(&self.config.pods, &chain).await?;
         config.pods = pods(&wanted, decimals)?;
         config.limits = limits(&self.config.limits, decimals)?;
-        config.payment.unrecorded_max = units::parse(&self.config.limits.unrecorded, decimals)?;
+        let unrecorded = &self.config.limits.unrecorded;
+        config.payment.unrecorded_max = units::parse(unrecorded, decimals)?;
         Ok(Client::on(chain, config, user)?)
     }
 
@@ -214,13 +217,50 @@ impl Context {
 
 /// The configured limits as the client library takes them.
 pub fn limits(limits: &LimitsConfig, decimals: u8) -> Result<SpendLimits, CliError> {
-    let read = |text: &str| {
-        (text != NO_LIMIT).then(|| units::parse(text, decimals)).transpose().map_err(CliError::from)
-    };
     Ok(SpendLimits {
-        per_request: read(&limits.per_request)?,
-        per_day: read(&limits.per_day)?,
-        per_pod: read(&limits.per_pod)?,
+        per_request: amount_or_none("limits.per_request", &limits.per_request, decimals)?,
+        per_day: amount_or_none("limits.per_day", &limits.per_day, decimals)?,
+        per_pod: amount_or_none("limits.per_pod", &limits.per_pod, decimals)?,
+    })
+}
+
+/// An amount of the configuration, in whole tokens, or [`NO_LIMIT`].
+fn amount_or_none(key: &'static str, text: &str, decimals: u8) -> Result<Option<Amount>, CliError> {
+    if text == NO_LIMIT {
+        return Ok(None);
+    }
+    units::parse(text, decimals).map(Some).map_err(|_| CliError::BadValue {
+        what: key,
+        got: text.to_owned(),
+        expected: format!(
+            "whole tokens with at most {decimals} decimals, like `5` or `0.25`, or `{NO_LIMIT}`"
+        ),
+    })
+}
+
+/// Whether every value means something, as far as no chain has to be asked.
+///
+/// # Errors
+/// [`CliError::BadValue`], naming the key.
+pub fn meaningful(config: &Config) -> Result<(), CliError> {
+    limits(&config.limits, DECIMALS_MAX)?;
+    // Beginnings of pods' ids are looked up on the chain.
+    pods(&PodsConfig { only: Vec::new(), ..config.pods.clone() }, DECIMALS_MAX)?;
+    class(&config.serve.class)?;
+    accepted_tcb(&config.trust.tcb)?;
+    config.trust.measurements.iter().try_for_each(|entry| approved(entry).map(drop))?;
+    listening(&config.serve.listen).map(drop)
+}
+
+/// An address to listen on.
+///
+/// # Errors
+/// [`CliError::BadValue`].
+pub fn listening(text: &str) -> Result<std::net::SocketAddr, CliError> {
+    text.parse().map_err(|_| CliError::BadValue {
+        what: "serve.listen",
+        got: text.to_owned(),
+        expected: "an address with a port, e.g. 127.0.0.1:11434".to_owned(),
     })
 }
 
@@ -250,9 +290,7 @@ async fn whole_ids(wanted: &PodsConfig, chain: &Chain) -> Result<PodsConfig, Cli
 
 /// The configured wishes as the client library takes them.
 pub fn pods(pods: &PodsConfig, decimals: u8) -> Result<PodPolicy, CliError> {
-    let price = |text: &str| {
-        (text != NO_LIMIT).then(|| units::parse(text, decimals)).transpose().map_err(CliError::from)
-    };
+    let (input, output) = (&pods.max_input_price, &pods.max_output_price);
     Ok(PodPolicy {
         tees: each(&pods.tee, "kind of TEE", "sgx or tdx", |name| {
             match name.to_ascii_lowercase().as_str() {
@@ -265,8 +303,8 @@ pub fn pods(pods: &PodsConfig, decimals: u8) -> Result<PodPolicy, CliError> {
             one.parse().ok()
         })?,
         pods: each(&pods.only, "pod", "0x and 64 hex digits", |one| one.parse().ok())?,
-        input_price_max: price(&pods.max_input_price)?,
-        output_price_max: price(&pods.max_output_price)?,
+        input_price_max: amount_or_none("pods.max_input_price", input, decimals)?,
+        output_price_max: amount_or_none("pods.max_output_price", output, decimals)?,
         share_percent: share_percent(pods.share_factor)?,
     })
 }

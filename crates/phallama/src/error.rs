@@ -95,6 +95,16 @@ pub enum CliError {
     /// There is nothing to withdraw.
     #[error("nothing is free in the escrow")]
     NothingFree,
+    /// Less can be withdrawn than was asked for.
+    #[error(
+        "not so much is free in the escrow\n  asked  {asked}\n  free   {free}\n  Nothing was sent."
+    )]
+    NotFree {
+        /// With its unit.
+        asked: String,
+        /// With its unit.
+        free: String,
+    },
     /// No exit was started.
     #[error("no exit from pod {pod} is running")]
     NoExit {
@@ -313,6 +323,7 @@ impl CliError {
             Self::Server(_) => (1, "server_failed"),
             Self::DemoRequest { .. } => (1, "demo_failed"),
             Self::NothingFree => (5, "nothing_free"),
+            Self::NotFree { .. } => (5, "not_free"),
             Self::NoExit { .. } => (5, "no_exit"),
             Self::ExitRunning { .. } => (5, "exit_running"),
             Self::Receipt { .. } => (5, "receipt_rejected"),
@@ -359,8 +370,8 @@ impl CliError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NoChain { .. } => {
-                "For a chain on this machine, run `phallama chain up`; else add a `[chain]` section \
-                 with rpc_urls, chain_id, registry, escrow and token"
+                "To join a network, run `phallama init --network FILE` with the file that its people \
+                 publish; for a chain on this machine, `phallama chain up`"
             }
             Self::Admin(AdminError::NotRunning { .. }) | Self::Pod(PodError::NoJournal { .. }) => {
                 "To start it, run `phallama pod up`; what is open is then settled by itself"
@@ -368,7 +379,9 @@ impl CliError {
             Self::Pod(PodError::SeveralJournals { .. }) => {
                 "To say which, name its deployment in the `[chain]` section of the configuration"
             }
-            Self::NoWallet { .. } => "To make one, run `phallama wallet new`",
+            Self::NoWallet { .. } => {
+                "To make one, run `phallama init`; for the key alone, `phallama wallet new`"
+            }
             Self::NoKeyFile { option, .. } => {
                 return Some(format!("Name its file with `{option} FILE`"));
             }
@@ -383,7 +396,7 @@ impl CliError {
             Self::AppConfig { .. } => "To see what would be written, add `--dry-run`",
             Self::NoPrompt => "For a conversation, run it in a terminal; else add a prompt",
             Self::TimedOut { .. } => "To wait longer, raise `--timeout`",
-            Self::NothingFree => {
+            Self::NothingFree | Self::NotFree { .. } => {
                 "What is locked for pods returns by `phallama close` or `phallama exit`"
             }
             Self::NoExit { pod } => {

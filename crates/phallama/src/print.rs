@@ -1,12 +1,14 @@
 //! The only place that prints: answers to stdout, everything else to stderr.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod broken;
+
 use std::io::{IsTerminal as _, Write as _};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
@@ -25,6 +27,8 @@ pub struct Manner {
 }
 
 static MANNER: OnceLock<Manner> = OnceLock::new();
+/// What moves on the terminal now; what else is said goes above it.
+static MOVING: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 /// Says once, at the start, how to talk. `NO_COLOR` (no-color.org) is heeded too.
 pub fn in_manner(mut manner: Manner) {
@@ -50,6 +54,23 @@ pub fn plain() -> &'static str {
 pub fn stdout_columns() -> Option<usize> {
     let (width, _) = terminal_size::terminal_size_of(std::io::stdout())?;
     Some(usize::from(width.0).max(1))
+}
+
+/// Columns of the terminal that stderr is.
+fn stderr_columns() -> Option<usize> {
+    let (width, _) = terminal_size::terminal_size_of(std::io::stderr())?;
+    Some(usize::from(width.0).max(1))
+}
+
+/// Text for a person, on stderr: broken between words where a terminal would break inside them.
+fn say(text: &str) {
+    let broken = stderr_columns().map(|columns| broken::broken(text, columns));
+    let text = broken.as_deref().unwrap_or(text);
+    let moving = MOVING.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match moving {
+        Some(bar) => bar.suspend(|| eprintln!("{text}")),
+        None => eprintln!("{text}"),
+    }
 }
 
 /// One line of an answer, on stdout.
@@ -83,7 +104,7 @@ pub fn document(value: &Value) {
 /// A remark, on stderr.
 pub fn note(text: impl std::fmt::Display) {
     if !manner().quiet {
-        eprintln!("{text}");
+        say(&text.to_string());
     }
 }
 
@@ -96,7 +117,7 @@ pub fn side(text: &str) {
 
 /// A warning, on stderr.
 pub fn warning(text: impl std::fmt::Display) {
-    eprintln!("warning: {text}");
+    say(&format!("warning: {text}"));
 }
 
 /// A failure with its hint, on stderr; with `--json` one line for programs.
@@ -105,7 +126,7 @@ pub fn error(error: &CliError) {
         eprintln!("{}", Schema::Error.stamp(error.as_json()));
         return;
     }
-    eprintln!("error: {}", told(error));
+    say(&format!("error: {}", told(error)));
 }
 
 /// What a person is told.
@@ -130,6 +151,9 @@ const TABLE: TableStyle =
 pub fn table(header: &[&str], rows: &[Vec<String>], right: &[usize]) -> String {
     let mut table = Table::new();
     table.load_style(TABLE).set_header(header.to_vec());
+    if let Some(columns) = stdout_columns().and_then(|columns| u16::try_from(columns).ok()) {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns);
+    }
     for row in rows {
         table.add_row(row.iter().enumerate().map(|(column, text)| {
             let align =
@@ -144,6 +168,18 @@ fn shows_progress() -> bool {
     std::io::stderr().is_terminal() && !manner().quiet
 }
 
+/// From now on the bar stays below what is said.
+fn moves(bar: &ProgressBar) {
+    *MOVING.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
+}
+
+fn rests(bar: Option<&ProgressBar>) {
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+        *MOVING.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 /// Something that turns on a terminal until it is dropped.
 pub struct Spinner(Option<ProgressBar>);
 
@@ -153,17 +189,17 @@ impl Spinner {
         Self(shows_progress().then(|| {
             let style = ProgressStyle::with_template("{spinner} {msg}");
             let bar = ProgressBar::new_spinner().with_message(what.to_owned());
+            let bar = bar.with_style(style.expect("the template is constant and valid"));
             bar.enable_steady_tick(Duration::from_millis(120));
-            bar.with_style(style.expect("the template is constant and valid"))
+            moves(&bar);
+            bar
         }))
     }
 }
 
 impl Drop for Spinner {
     fn drop(&mut self) {
-        if let Some(bar) = &self.0 {
-            bar.finish_and_clear();
-        }
+        rests(self.0.as_ref());
     }
 }
 
@@ -178,8 +214,10 @@ impl Progress {
         let bar = shows_progress().then(|| {
             let style = ProgressStyle::with_template("{spinner} ({elapsed}) {wide_msg}");
             let bar = ProgressBar::new_spinner();
+            let bar = bar.with_style(style.expect("the template is constant and valid"));
             bar.enable_steady_tick(Duration::from_millis(120));
-            bar.with_style(style.expect("the template is constant and valid"))
+            moves(&bar);
+            bar
         });
         let progress = Self { bar };
         progress.step(step);
@@ -196,9 +234,7 @@ impl Progress {
 
     /// Ends with what was reached.
     pub fn done(&self, result: &str) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        rests(self.bar.as_ref());
         note(format!("  ✓ {result}"));
     }
 }
@@ -218,7 +254,9 @@ impl Bytes {
                 "{msg} {percent:>3} % {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
             let style = ProgressStyle::with_template(template);
             let bar = ProgressBar::new(0).with_message(what.to_owned());
-            bar.with_style(style.expect("the template is constant and valid"))
+            let bar = bar.with_style(style.expect("the template is constant and valid"));
+            moves(&bar);
+            bar
         });
         Self { bar, what: what.to_owned(), told: AtomicU64::new(0) }
     }
@@ -248,16 +286,12 @@ impl Bytes {
 
 impl Drop for Bytes {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        rests(self.bar.as_ref());
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        rests(self.bar.as_ref());
     }
 }

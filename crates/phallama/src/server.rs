@@ -8,6 +8,7 @@ mod answer;
 mod api_error;
 mod ask;
 mod call;
+mod caller;
 mod conversation;
 mod cors;
 mod endpoint;

@@ -109,6 +109,17 @@ fn walk<'a>(home: &Path, command: &'a clap::Command, words: &mut Vec<&'a str>, t
     words.pop();
 }
 
+says!(
+    refuses_a_value_of_the_configuration_that_means_nothing,
+    home(),
+    ["config", "set", "limits.per_day", "abc"]
+);
+says!(refuses_a_limit_that_is_no_amount, home(), ["token", "new", "app", "--max-per-day", "much"]);
+says!(
+    refuses_to_approve_what_is_no_measurement,
+    dead_chain(),
+    ["init", "--yes", "--password-file", "[HOME]/password", "--approve", "0x12"]
+);
 says!(refuses_an_unknown_command, home(), ["prods"]);
 says!(refuses_an_empty_prompt, dead_chain(), ["run", "m"]);
 says!(refuses_a_format_that_is_none, dead_chain(), ["run", "m", "hi", "--format", "yaml"]);

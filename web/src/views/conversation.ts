@@ -1,5 +1,5 @@
 /** One conversation, in memory only: what was asked and answered, and the stream that brings it. */
-import { asFailure, Failure, failureOf, type Units } from '../api';
+import { asFailure, authorization, Failure, failureOf, type Units } from '../api';
 
 /** What the local server says at the end of an answer; all of it stands in the receipt. */
 export interface Proof {
@@ -102,7 +102,7 @@ async function post(turns: Turn[], options: Options, signal: AbortSignal): Promi
   const init = {
     method: 'POST',
     body: JSON.stringify(body),
-    headers: { 'content-type': 'application/json' },
+    headers: { 'content-type': 'application/json', ...authorization() },
     signal,
   };
   let response: Response;

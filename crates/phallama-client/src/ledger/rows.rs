@@ -19,6 +19,8 @@ pub(super) const LOST_BYTES: usize = 64;
 pub(super) const DISPUTE_BYTES: usize = 40;
 /// account ‖ day 8.
 pub(super) const DAY_BYTES: usize = 56;
+/// account ‖ purse 32 ‖ day 8.
+pub(super) const PURSE_BYTES: usize = 88;
 /// SHA-256 of a trust root 32 ‖ kind of TEE 1.
 pub(super) const TCB_KEY_BYTES: usize = 33;
 /// finished_at_unix_ms 8 ‖ request id 16: newest last.

@@ -58,7 +58,7 @@ pub struct Serve {
     #[arg(long, value_name = "FILE", conflicts_with = "listen")]
     pub socket: Option<PathBuf>,
     /// Let nobody ask without a token (`phallama token create NAME`). As soon as there is one, this
-    /// is so in any case. The web page is off then.
+    /// is so in any case. The web page asks for one too.
     #[arg(long)]
     pub require_token: bool,
     /// Listen on an address that other machines reach. Needs a token.

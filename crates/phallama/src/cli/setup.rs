@@ -8,8 +8,8 @@ use clap_complete::Shell;
 /// `phallama init`
 #[derive(Args, Debug, Default)]
 pub struct Init {
-    /// File with a `[chain]` section, and perhaps measurements to approve (`[[trust.measurements]]`),
-    /// as the network's people publish it.
+    /// File with a `[chain]` section, and perhaps measurements to approve
+    /// (`[[trust.measurements]]`), as the network's people publish it.
     #[arg(long, value_name = "FILE", conflicts_with = "no_network")]
     pub network: Option<PathBuf>,
     /// Leave the network as it is.

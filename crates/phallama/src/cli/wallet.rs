@@ -38,11 +38,23 @@ pub enum Wallet {
 #[derive(Subcommand, Debug)]
 pub enum Token {
     /// Make a token for an app and show it, once.
+    #[command(visible_alias = "new")]
     Create {
         /// Whose it is, for the list.
         name: String,
+        /// Most that the app may spend in one day (UTC), in whole tokens of the escrow, beside your
+        /// own limits. With it, the app can ask models and nothing else.
+        #[arg(long, value_name = "AMOUNT")]
+        max_per_day: Option<String>,
     },
-    /// List the tokens, by name.
+    /// Change what an app may spend in one day, also for servers that run.
+    Limit {
+        /// The token's name.
+        name: String,
+        /// In whole tokens of the escrow, or `none`.
+        amount: String,
+    },
+    /// List the tokens, with what was spent today (UTC) with each that has a limit.
     List,
     /// Make a token void, also for servers that run.
     Revoke {

@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::cli::ConfigAction;
-use crate::context::Context;
+use crate::context::{self, Context};
 use crate::error::CliError;
 use crate::home::Config;
 use crate::print;
@@ -83,6 +83,7 @@ fn set(context: &Context, key: &str, value: &str) -> Result<(), CliError> {
     };
     settings::put(&mut table, key, value).map_err(refused)?;
     let config = Config::deserialize_table(table).map_err(refused)?;
+    context::meaningful(&config)?;
     context.home.write_config(&config)?;
     print::note(format!("{key} is set in {}", context.home.path("config.toml").display()));
     Ok(())
@@ -112,8 +113,9 @@ fn edit(context: &Context) -> Result<(), CliError> {
     let file = |source| CliError::File { path: copy_path.clone(), source };
     let after = std::fs::read_to_string(&copy_path).map_err(file)?;
     // What is not valid stays in the copy, so that no work is lost.
-    toml::from_str::<Config>(&after)
+    let config: Config = toml::from_str(&after)
         .map_err(|source| CliError::Config { path: copy_path.clone(), source: Box::new(source) })?;
+    context::meaningful(&config)?;
     context.home.write("config.toml", after.as_bytes())?;
     std::fs::remove_file(&copy_path).map_err(file)
 }

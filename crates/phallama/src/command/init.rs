@@ -14,14 +14,11 @@ use zeroize::Zeroizing;
 
 use self::money::Deposited;
 use crate::cli::Init;
-use crate::context::{self, Context};
+use crate::context::{self, Context, DECIMALS_MAX};
 use crate::error::CliError;
 use crate::home::Config;
 use crate::print;
 use crate::schema::Schema;
-
-/// Of the token, while no chain says how many: enough for any.
-const DECIMALS: u8 = 18;
 
 /// The user key; unlocked when it was made now.
 struct Wallet {
@@ -36,6 +33,8 @@ pub(super) fn is_done(context: &Context) -> bool {
 
 pub(super) async fn run(context: &mut Context, options: Init) -> Result<(), CliError> {
     let asks = std::io::stdin().is_terminal() && !options.yes;
+    // What cannot be meant is refused before anything is made.
+    let approved = approval::typed(&options)?;
     context.home.create()?;
     print::note(format!("home      {}", context.home.dir().display()));
     let wallet = wallet(context, asks)?;
@@ -43,7 +42,7 @@ pub(super) async fn run(context: &mut Context, options: Init) -> Result<(), CliE
     print::note(format!("user key  {}, {made_word}", wallet.user));
     let published = network::settle(context, &options, asks).await?;
     limits(context, &options, asks)?;
-    approval::named(context, &options, &published)?;
+    approval::named(context, &options, approved, &published)?;
     let chain = network::reach(context, options.deposit.is_some(), asks).await?;
     let mut deposited = None;
     if let Some(chain) = &chain {
@@ -118,7 +117,7 @@ fn limits(context: &mut Context, options: &Init, asks: bool) -> Result<(), CliEr
     }
     limits.per_day = options.per_day.clone().unwrap_or(limits.per_day);
     limits.per_request = options.per_request.clone().unwrap_or(limits.per_request);
-    context::limits(&limits, DECIMALS)?;
+    context::limits(&limits, DECIMALS_MAX)?;
     context.change(|config| config.limits = limits.clone())
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::context::Context;
+use crate::context::{Context, listening};
 use crate::error::CliError;
 use crate::server::{DEFAULT_PORT, FALLBACK_PORT, TOKEN_REFUSED};
 
@@ -26,11 +26,7 @@ pub(super) enum Found {
 
 /// The configured listening address.
 pub(super) fn listen(context: &Context) -> Result<SocketAddr, CliError> {
-    context.config.serve.listen.parse().map_err(|_| CliError::BadValue {
-        what: "listening address",
-        got: context.config.serve.listen.clone(),
-        expected: "an address with a port, e.g. 127.0.0.1:11434".to_owned(),
-    })
+    listening(&context.config.serve.listen)
 }
 
 /// Looks at the configured address, and where a taken default port makes the server go.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use phallama_client::{ChannelBalance, StoredReceipt};
-use phallama_protocol::ids::{Amount, PodId};
+use phallama_protocol::ids::{Address, Amount, PodId};
 use serde_json::{Value, json};
 
 use super::local;
@@ -19,6 +19,10 @@ struct Last {
     model: String,
     at_unix_s: u64,
     release: String,
+    /// Of the enclave that gave it.
+    identity: Address,
+    /// Since when this enclave has been verified for this wallet; older records do not say.
+    verified_since_unix_s: Option<u64>,
 }
 
 /// The pods that this wallet has an open account with, and whether the local server runs.
@@ -47,6 +51,7 @@ pub(super) async fn run(context: &Context) -> Result<(), CliError> {
             short(&channel.pod.to_string()),
             said(|last| last.model.clone()),
             said(|last| last.release.clone()),
+            verified_since(last),
             said(|last| clock::rfc3339(last.at_unix_s)),
             money(channel.charged.max(channel.chain.claimed), meta),
             money(channel.left(), meta),
@@ -54,24 +59,39 @@ pub(super) async fn run(context: &Context) -> Result<(), CliError> {
     };
     let rows: Vec<_> = open.iter().map(row).collect();
     print::line(format!("server  {}\n", server_words(&server)));
-    let header = ["pod", "model", "build", "last answer", "spent", "locked beyond"];
-    print::line(print::table(&header, &rows, &[4, 5]));
+    let header =
+        ["pod", "model", "build", "verified since", "last answer", "spent", "locked beyond"];
+    print::line(print::table(&header, &rows, &[5, 6]));
     if rows.is_empty() {
         print::note("nothing was asked yet");
     }
     Ok(())
 }
 
-/// Each pod's newest receipt.
+fn verified_since(last: Option<&Last>) -> String {
+    let since = last.and_then(|last| last.verified_since_unix_s);
+    since.map_or_else(|| "–".to_owned(), clock::rfc3339)
+}
+
+/// Each pod's newest receipt, and the first verification of the enclave that signed it.
 fn last(receipts: &[StoredReceipt]) -> BTreeMap<PodId, Last> {
     let mut last = BTreeMap::new();
     // Newest first.
     for receipt in receipts {
-        last.entry(receipt.agreement.pod_id).or_insert_with(|| Last {
-            model: receipt.agreement.offer.model.clone(),
+        let agreement = &receipt.agreement;
+        let of_pod = last.entry(agreement.pod_id).or_insert_with(|| Last {
+            model: agreement.offer.model.clone(),
             at_unix_s: receipt.finished_at_unix_ms / 1000,
             release: receipt.release_label.clone(),
+            identity: agreement.identity,
+            verified_since_unix_s: None,
         });
+        if let Some(at) =
+            receipt.verified_at_unix_s.filter(|_| of_pod.identity == agreement.identity)
+        {
+            let since = of_pod.verified_since_unix_s.get_or_insert(at);
+            *since = at.min(*since);
+        }
     }
     last
 }
@@ -81,6 +101,7 @@ fn session(channel: &ChannelBalance, last: &BTreeMap<PodId, Last>) -> Value {
     json!({
         "pod": channel.pod, "model": last.map(|last| &last.model),
         "build": last.map(|last| &last.release), "last_answer_unix_s": last.map(|l| l.at_unix_s),
+        "verified_since_unix_s": last.and_then(|last| last.verified_since_unix_s),
         "spent": channel.charged.max(channel.chain.claimed), "left": channel.left(),
         "epoch": channel.chain.epoch,
     })

@@ -7,7 +7,7 @@ use axum::serve::ListenerExt as _;
 use phallama_client::Client;
 
 use crate::cli::Serve;
-use crate::context::Context;
+use crate::context::{Context, listening};
 use crate::error::CliError;
 use crate::server::{self, Guard, Metrics, Page};
 use crate::tokens::Tokens;
@@ -89,12 +89,18 @@ async fn prepare(
     };
     let needs_token = settings.require_token || options.require_token || is_remote;
     let client = Arc::new(context.observed_client(Some(metrics.observer())).await?);
-    let page = if needs_token || has_tokens {
+    // What the page is sent, and sends, is for this machine alone.
+    let page = if is_remote {
         None
     } else {
         Some(Page::new(context, Arc::clone(&client), options.owner_key_file.take())?)
     };
-    let says = says(options, address, page.is_some());
+    let page_words = match (&page, needs_token || has_tokens) {
+        (None, _) => "off: other machines reach this address",
+        (Some(_), true) => ", which asks for a token",
+        (Some(_), false) => "",
+    };
+    let says = says(options, address, page_words);
     let guard = Guard::new(address, &settings.hosts, &settings.origins, tokens, needs_token);
     if is_remote {
         print::warning("other machines can reach this server: whoever has a token can spend");
@@ -103,25 +109,18 @@ async fn prepare(
 }
 
 fn listen(options: &Serve, configured: &str) -> Result<SocketAddr, CliError> {
-    if let Some(listen) = options.listen {
-        return Ok(listen);
-    }
-    configured.parse().map_err(|_| CliError::BadValue {
-        what: "listening address",
-        got: configured.to_owned(),
-        expected: "an address with a port, e.g. 127.0.0.1:11434".to_owned(),
-    })
+    options.listen.map_or_else(|| listening(configured), Ok)
 }
 
-fn says(options: &Serve, address: Option<SocketAddr>, has_page: bool) -> String {
+fn says(options: &Serve, address: Option<SocketAddr>, page_words: &str) -> String {
     let Some(address) = address else {
         let path = options.socket.as_deref().unwrap_or(std::path::Path::new("")).display();
         return format!("Socket  {path}\nCtrl-C ends the server.");
     };
-    let page = if has_page {
-        format!("http://{address}/ui/")
+    let page = if page_words.starts_with("off") {
+        page_words.to_owned()
     } else {
-        "off: apps need a token, which a browser does not send".to_owned()
+        format!("http://{address}/ui/{page_words}")
     };
     format!(
         "OpenAI  http://{address}/v1\nOllama  http://{address}\nPage    {page}\n\

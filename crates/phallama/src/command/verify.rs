@@ -6,7 +6,7 @@ use phallama_protocol::ids::PodId;
 
 use crate::context::Context;
 use crate::error::CliError;
-use crate::print;
+use crate::{clock, print};
 
 pub(super) async fn run(context: &Context, asked: Option<&str>) -> Result<(), CliError> {
     let client = context.reader().await?;
@@ -57,6 +57,18 @@ fn show(context: &Context, audit: &Audit) {
     print::line(check_table(audit.checks()));
 }
 
+/// The same with dates for people.
+fn dated(detail: &str) -> String {
+    const TIME: &str = "unix time ";
+    let Some((before, after)) = detail.split_once(TIME) else { return detail.to_owned() };
+    let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+    let (digits, rest) = after.split_at(end);
+    match digits.parse() {
+        Ok(unix_s) => format!("{before}{}{}", clock::rfc3339(unix_s), dated(rest)),
+        Err(_) => format!("{before}{TIME}{digits}{}", dated(rest)),
+    }
+}
+
 /// Every check with its state, who vouches for it, and what was seen.
 pub(super) fn check_table(checks: &[Check]) -> String {
     let rows: Vec<Vec<String>> = checks
@@ -68,8 +80,23 @@ pub(super) fn check_table(checks: &[Check]) -> String {
                 CheckState::Skip => "skip",
             };
             let vouched_by = format!("{:?}", check.vouched_by).to_lowercase();
-            vec![check.name.to_owned(), state.to_owned(), vouched_by, check.detail.clone()]
+            vec![check.name.to_owned(), state.to_owned(), vouched_by, dated(&check.detail)]
         })
         .collect();
     print::table(&["check", "state", "vouched by", "seen"], &rows, &[])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_is_told_dates() {
+        assert_eq!(
+            dated("epoch 1 until unix time 1795896724"),
+            "epoch 1 until 2026-11-28T20:12:04Z"
+        );
+        assert_eq!(dated("unix time 0, unix time x"), "1970-01-01T00:00:00Z, unix time x");
+        assert_eq!(dated("SGX v3"), "SGX v3");
+    }
 }

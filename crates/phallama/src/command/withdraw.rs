@@ -39,11 +39,14 @@ pub(super) async fn run(context: &Context, options: &Withdraw) -> Result<(), Cli
 /// What was asked for, or everything that is free.
 async fn amount(client: &Client, options: &Withdraw) -> Result<Amount, CliError> {
     let user = client.user().expect("a withdrawal is the wallet's");
-    match &options.amount {
-        Some(text) => Ok(units::parse(text, client.token().await?.decimals)?),
-        None => match client.chain().account(user).await?.free {
-            Amount::ZERO => Err(CliError::NothingFree),
-            free => Ok(free),
-        },
+    let (free, meta) = (client.chain().account(user).await?.free, client.token().await?);
+    let asked =
+        options.amount.as_ref().map(|text| units::parse(text, meta.decimals)).transpose()?;
+    match asked {
+        _ if free == Amount::ZERO => Err(CliError::NothingFree),
+        Some(asked) if asked > free => {
+            Err(CliError::NotFree { asked: money(asked, meta), free: money(free, meta) })
+        }
+        asked => Ok(asked.unwrap_or(free)),
     }
 }

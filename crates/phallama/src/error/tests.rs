@@ -21,7 +21,8 @@ macro_rules! variants {
 
 variants! {
     Client, Priced, Pod, Request, NoPrompt, Stopped, TimedOut, Admin, Interrupted, Chain, Model,
-    Amount, File, AuditFile, Signed, NotConfirmed, NothingFree, NoExit, ExitRunning, SavedSession,
+    Amount, File, AuditFile, Signed, NotConfirmed, NothingFree, NotFree, NoExit, ExitRunning,
+    SavedSession,
     ReceiptFile, Receipt, Config, Variable, Editor, Unwell, AppConfig, NoPassword, NoCommand,
     NoHome, NoChain, NoWallet, WalletExists, BadKeyFile, NoKeyFile, BadValue, NotLoopback, NoToken,
     SocketTaken, Bind,
@@ -100,6 +101,7 @@ fn money() -> Vec<CliError> {
         AmountError::NotANumber("five".to_owned()).into(),
         CliError::NotConfirmed { says: "deposit 5.00 USDC".to_owned() },
         CliError::NothingFree,
+        CliError::NotFree { asked: "99.00 USDC".to_owned(), free: "4.00 USDC".to_owned() },
         CliError::NoExit { pod },
         CliError::ExitRunning { pod, until, left_s: 90_000 },
         CliError::Receipt { request: RequestId([0x11; 16]), source: ReceiptFault::NotHex },

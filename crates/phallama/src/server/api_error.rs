@@ -81,6 +81,13 @@ impl ApiError {
         Self::of(StatusCode::UNAUTHORIZED, TOKEN_REFUSED, message)
     }
 
+    /// An app that may ask models and nothing else.
+    pub(crate) fn limited_token() -> Self {
+        let message = "a token with a limit may ask models, and not use what concerns the wallet; \
+                       for the page, run `phallama token create NAME` without `--max-per-day`.";
+        Self::of(StatusCode::FORBIDDEN, "token_limited", message.to_owned())
+    }
+
     /// No such endpoint.
     pub(crate) fn no_route(method: &http::Method, path: &str) -> Self {
         let message = format!("no endpoint {method} {path}");

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
 use phallama_client::{
-    Answer, AnswerEvent, AskOptions, Client, ClientError, FinishedAnswer, ModelListing, Usage,
+    Answer, AnswerEvent, AskOptions, Client, ClientError, FinishedAnswer, ModelListing, Purse,
+    Usage,
 };
 use phallama_protocol::receipt::Finish;
 use serde_json::{Value, json};
@@ -13,9 +14,7 @@ use serde_json::{Value, json};
 use super::answer::Piece;
 use super::api_error::ApiError;
 use super::call::Call;
-
-/// The header with which an app names a request: all with the same name are one.
-const NAME: &str = "idempotency-key";
+use super::caller::Caller;
 
 /// The model that an app means, as the network has it.
 pub(crate) async fn find(client: &Client, asked: &str) -> Result<ModelListing, ApiError> {
@@ -40,20 +39,16 @@ fn unknown(asked: &str, available: Vec<String>) -> ApiError {
     ClientError::ModelUnknown { asked: asked.to_owned(), available }.into()
 }
 
-/// The name that an app gave its request.
-fn name(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    match headers.get(NAME).map(HeaderValue::to_str) {
-        None => Ok(None),
-        Some(Ok(name)) => Ok(Some(name.to_owned())),
-        Some(Err(_)) => Err(ApiError::invalid(NAME, "`Idempotency-Key` must be visible ASCII.")),
-    }
-}
-
 /// Puts a question to a pod.
-async fn put(client: &Client, name: Option<&str>, call: Call) -> Result<Answer, ApiError> {
+async fn put(
+    client: &Client,
+    name: Option<&str>,
+    purse: Option<Purse>,
+    call: Call,
+) -> Result<Answer, ApiError> {
     let model = offered_name(client, &call.model).await?;
     let (method, body) = (call.method, Value::Object(call.body));
-    let options = AskOptions::default();
+    let options = AskOptions { purse, ..AskOptions::default() };
     let asked = match name {
         None => client.ask(method, model, body, options).await,
         Some(name) => client.ask_once(name, method, model, body, options).await,
@@ -85,6 +80,7 @@ pub(crate) enum Told {
 pub(crate) struct Telling {
     client: Arc<Client>,
     name: Option<String>,
+    purse: Option<Purse>,
     current: Answer,
     waiting: VecDeque<Call>,
     finished: Vec<FinishedAnswer>,
@@ -94,15 +90,15 @@ impl Telling {
     /// Puts the first question; the others follow when their turn comes. At least one.
     pub(crate) async fn begin(
         client: &Arc<Client>,
-        headers: &HeaderMap,
+        caller: &Caller,
         calls: impl IntoIterator<Item = Call>,
     ) -> Result<Self, ApiError> {
-        let name = name(headers)?;
+        let (name, purse) = (caller.request_name()?, caller.purse(client).await?);
         let mut waiting: VecDeque<Call> = calls.into_iter().collect();
         let first = waiting.pop_front().expect("a request asks at least one question");
-        let current = put(client, name.as_deref(), first).await?;
+        let current = put(client, name.as_deref(), purse, first).await?;
         let (client, finished) = (Arc::clone(client), Vec::new());
-        Ok(Self { client, name, current, waiting, finished })
+        Ok(Self { client, name, purse, current, waiting, finished })
     }
 
     /// Who answers.
@@ -153,7 +149,7 @@ impl Telling {
         };
         let nth = self.finished.len();
         let name = self.name.as_ref().map(|name| format!("{name}#{nth}"));
-        self.current = put(&self.client, name.as_deref(), call).await?;
+        self.current = put(&self.client, name.as_deref(), self.purse, call).await?;
         Ok(Told::NextChoice(finish))
     }
 }

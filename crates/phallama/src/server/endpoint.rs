@@ -10,13 +10,14 @@ use std::sync::Arc;
 use axum::extract::{FromRef, FromRequest, Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Uri};
+use http::{Method, Uri};
 use phallama_client::Client;
 
 use super::answer::{Shape, respond};
 use super::api_error::{Api, ApiError};
 use super::ask::Telling;
 use super::call::Call;
+use super::caller::Caller;
 use super::in_use::InUse;
 
 /// What handlers are given.
@@ -52,12 +53,12 @@ impl<S: Send + Sync> FromRequest<S> for Received {
 /// Asks, and writes the answer.
 async fn answer<S: Shape>(
     client: &Arc<Client>,
-    headers: &HeaderMap,
+    caller: &Caller,
     calls: impl IntoIterator<Item = Call>,
     shape: S,
     stream: bool,
 ) -> Response {
-    match Telling::begin(client, headers, calls).await {
+    match Telling::begin(client, caller, calls).await {
         Ok(telling) => respond(telling, shape, stream).await,
         Err(error) => error.respond(S::API),
     }

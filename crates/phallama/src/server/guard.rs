@@ -4,7 +4,8 @@
 //! 1. *Host*: exactly one of the server's names, with its port. A page whose name was pointed at
 //!    this machine (DNS rebinding) names itself.
 //! 2. *Origin*: the server's own page, or one of `serve.origins`; letter by letter, `null` never.
-//! 3. *Token*: needed when the home has any, with `--require-token`, and beyond this machine.
+//! 3. *Token*: needed when the home has any, with `--require-token`, and beyond this machine. The
+//!    files of the page, which are nobody's secret, are shown without: the page asks for a token.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,12 +16,14 @@ use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::api_error::{Api, ApiError};
-use crate::tokens::Tokens;
+use crate::tokens::{TokenEntry, Tokens};
 
 /// Names of this machine for itself.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 /// Anthropic's libraries send their key in it.
 const API_KEY: &str = "x-api-key";
+/// What the page alone may ask: it concerns the wallet.
+const PAGE_ROUTES: &str = "/phallama/";
 
 /// What is let in.
 #[derive(Debug)]
@@ -63,7 +66,29 @@ impl Guard {
         Self::new(Some(listen), &[], &[], tokens, false)
     }
 
-    fn refusal(&self, method: &Method, headers: &HeaderMap) -> Option<ApiError> {
+    /// Lets the request in, with the token that it shows where one is needed.
+    fn admit(
+        &self,
+        (method, path): (&Method, &str),
+        headers: &HeaderMap,
+    ) -> Result<Option<Arc<TokenEntry>>, ApiError> {
+        if let Some(foreign) = self.foreign(headers) {
+            return Err(foreign);
+        }
+        // Browsers ask before they send anything of the user's.
+        if *method == Method::OPTIONS || is_of_the_page(method, path, headers) {
+            return Ok(None);
+        }
+        let token = self.token(headers)?;
+        if path.starts_with(PAGE_ROUTES)
+            && token.as_ref().is_some_and(|it| it.max_per_day.is_some())
+        {
+            return Err(ApiError::limited_token());
+        }
+        Ok(token)
+    }
+
+    fn foreign(&self, headers: &HeaderMap) -> Option<ApiError> {
         let named = one(headers, &header::HOST).map(str::to_ascii_lowercase);
         if !named.is_some_and(|name| self.hosts.contains(&name)) {
             return Some(ApiError::foreign(
@@ -80,27 +105,34 @@ impl Guard {
                 ));
             }
         }
-        // Browsers ask before they send anything of the user's.
-        let is_preflight = *method == Method::OPTIONS;
-        (!is_preflight).then(|| self.without_token(headers)).flatten()
+        None
     }
 
-    fn without_token(&self, headers: &HeaderMap) -> Option<ApiError> {
+    fn token(&self, headers: &HeaderMap) -> Result<Option<Arc<TokenEntry>>, ApiError> {
         let Ok(entries) = self.tokens.entries() else {
-            return Some(ApiError::token("the file of tokens cannot be read"));
+            return Err(ApiError::token("the file of tokens cannot be read"));
         };
         if entries.is_empty() && !self.needs_token {
-            return None;
+            return Ok(None);
         }
-        match presented(headers) {
-            None => Some(ApiError::token(
+        let Some(token) = presented(headers) else {
+            return Err(ApiError::token(
                 "a token is needed, as `Authorization: Bearer …` or `x-api-key`; to make one, run \
                  `phallama token create NAME`",
-            )),
-            Some(token) if Tokens::knows(&entries, token) => None,
-            Some(_) => Some(ApiError::token("the token is none of `phallama token list`")),
-        }
+            ));
+        };
+        let found = Tokens::find(&entries, token).cloned().map(Arc::new);
+        let unknown = || ApiError::token("the token is none of `phallama token list`");
+        found.map(Some).ok_or_else(unknown)
     }
+}
+
+/// Whether a browser fetches the page itself.
+fn is_of_the_page(method: &Method, path: &str, headers: &HeaderMap) -> bool {
+    let wants_page = |value: &HeaderValue| value.as_bytes().windows(9).any(|it| it == b"text/html");
+    let is_front = path == "/" && headers.get(header::ACCEPT).is_some_and(wants_page);
+    let is_file = path == "/ui" || path.starts_with("/ui/");
+    (*method == Method::GET || *method == Method::HEAD) && (is_front || is_file)
 }
 
 /// The only value of a header.
@@ -122,12 +154,17 @@ fn presented(headers: &HeaderMap) -> Option<&[u8]> {
 /// Refuses who may not.
 pub(crate) async fn guard(
     State(guard): State<Arc<Guard>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    match guard.refusal(request.method(), request.headers()) {
-        None => next.run(request).await,
-        Some(refusal) => {
+    match guard.admit((request.method(), request.uri().path()), request.headers()) {
+        Ok(token) => {
+            if let Some(token) = token {
+                request.extensions_mut().insert(token);
+            }
+            next.run(request).await
+        }
+        Err(refusal) => {
             let api = Api::of(request.uri().path());
             let mut response = refusal.respond(api);
             if response.status() == http::StatusCode::UNAUTHORIZED {
@@ -165,7 +202,7 @@ mod tests {
             let name = header::HeaderName::from_bytes(name.as_bytes()).unwrap();
             map.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        guard.refusal(&Method::POST, &map).map(|refusal| refusal.code)
+        guard.admit((&Method::POST, "/v1/models"), &map).err().map(|refusal| refusal.code)
     }
 
     #[test]
@@ -237,7 +274,7 @@ mod tests {
         let guard = guard_with("127.0.0.1:11434", &[], &[], &home);
         let host = ("host", "localhost");
         assert_eq!(refused(&guard, &[host]), None);
-        let token = tokens::create(&home, "app").unwrap();
+        let token = tokens::create(&home, "app", None).unwrap();
         assert_eq!(refused(&guard, &[host]), Some("token_refused"));
         let bearer = format!("Bearer {}", *token);
         let lower = format!("bearer {}", *token);
@@ -250,8 +287,44 @@ mod tests {
             assert_eq!(refused(&guard, &[host, ("authorization", bad)]), Some("token_refused"));
         }
         let preflight = HeaderMap::from_iter([(header::HOST, "localhost".parse().unwrap())]);
-        assert!(guard.refusal(&Method::OPTIONS, &preflight).is_none(), "it carries none");
+        let asked = guard.admit((&Method::OPTIONS, "/v1/models"), &preflight);
+        assert!(asked.is_ok(), "it carries none");
         home.write("tokens.json", b"broken").unwrap();
         assert_eq!(refused(&guard, &[host]), Some("token_refused"), "closed, not open");
+    }
+
+    #[test]
+    fn the_page_is_shown_without_a_token_and_does_nothing_without_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path());
+        let guard = guard_with("127.0.0.1:11434", &[], &[], &home);
+        let token = tokens::create(&home, "browser", None).unwrap();
+        let limited = tokens::create(&home, "app", Some("1")).unwrap();
+        let code = |method: Method, path: &str, headers: &[(&str, &str)]| {
+            let mut map = HeaderMap::from_iter([(header::HOST, "localhost".parse().unwrap())]);
+            for (name, value) in headers {
+                let name = header::HeaderName::from_bytes(name.as_bytes()).unwrap();
+                map.insert(name, HeaderValue::from_str(value).unwrap());
+            }
+            guard.admit((&method, path), &map).err().map(|refusal| refusal.code)
+        };
+        let html = [("accept", "text/html,application/xhtml+xml")];
+        for path in ["/ui", "/ui/", "/ui/assets/index.js"] {
+            assert_eq!(code(Method::GET, path, &[]), None, "{path}");
+        }
+        assert_eq!(code(Method::GET, "/", &html), None);
+        for (method, path, headers) in [
+            (Method::GET, "/", &[][..]),
+            (Method::POST, "/ui/", &[]),
+            (Method::GET, "/uix", &[]),
+            (Method::GET, "/phallama/v1/status", &html),
+            (Method::GET, "/v1/models", &html),
+        ] {
+            assert_eq!(code(method, path, headers), Some("token_refused"), "{path}");
+        }
+        let status = "/phallama/v1/status";
+        assert_eq!(code(Method::GET, status, &[(API_KEY, &token)]), None);
+        assert_eq!(code(Method::GET, status, &[(API_KEY, &limited)]), Some("token_limited"));
+        assert_eq!(code(Method::POST, "/v1/models", &[(API_KEY, &limited)]), None);
     }
 }

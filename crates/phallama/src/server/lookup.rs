@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
 use phallama_client::{Client, Method};
 use serde_json::{Map, Value};
 
 use super::api_error::ApiError;
 use super::ask::{Ended, Telling, Told};
 use super::call::Call;
+use super::caller::Caller;
 use super::field;
 
 /// All of such an answer.
@@ -33,10 +33,10 @@ pub(crate) fn call(
 /// Asks, and reads the answer to its end.
 pub(crate) async fn look_up(
     client: &Arc<Client>,
-    headers: &HeaderMap,
+    caller: &Caller,
     call: Call,
 ) -> Result<Gathered, ApiError> {
-    let mut telling = Telling::begin(client, headers, [call]).await?;
+    let mut telling = Telling::begin(client, caller, [call]).await?;
     let (mut vectors, mut tokens, mut text) = (Vec::new(), Vec::new(), String::new());
     loop {
         match telling.next().await? {

@@ -18,5 +18,6 @@ mod operator;
 mod page;
 mod payment;
 mod security;
+mod spending;
 mod stack;
 mod surface;

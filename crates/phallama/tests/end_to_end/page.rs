@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use http::{HeaderMap, Method, header};
+use phallama::home::Home;
+use phallama::tokens;
 use phallama_protocol::ids::Amount;
 use serde_json::{Value, json};
 
@@ -344,7 +346,7 @@ async fn verdict_and_receipts_are_those_of_the_command_line() {
 
 /// Runs the page's tests of a folder below `web/` in Chromium. What is missing is said loudly, and
 /// `./check web` does not let it be missing.
-async fn browse(stack: &Stack, folder: &str) {
+async fn browse(stack: &Stack, folder: &str, token: Option<&str>) {
     let web = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web");
     let chromium =
         std::env::var_os("PHALLAMA_CHROMIUM").map_or("/usr/bin/chromium".into(), PathBuf::from);
@@ -365,6 +367,7 @@ async fn browse(stack: &Stack, folder: &str) {
         .env("PHALLAMA_CHROMIUM", chromium)
         .env("PHALLAMA_RPC_URL", &stack.chain.config().rpc_urls[0])
         .env("PHALLAMA_TEST_MODEL", MODEL)
+        .envs(token.map(|token| ("PHALLAMA_TEST_TOKEN", token)))
         .env("NO_PROXY", "*")
         .stdin(Stdio::null())
         .status()
@@ -381,11 +384,44 @@ async fn in_a_browser_the_page_works_and_is_for_everybody() {
     // Something is locked and paid before anybody looks.
     chat(&stack).await;
     stack.settle().await;
-    browse(&stack, "tests").await;
+    browse(&stack, "tests", None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_browser_a_pod_that_is_not_approved_is_refused() {
     let stack = Stack::start(Options { approved: false, ..Options::scripted() }).await;
-    browse(&stack, "tests/refused").await;
+    browse(&stack, "tests/refused", None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_browser_the_page_asks_for_a_token_where_one_is_needed() {
+    let stack = Stack::start(Options::scripted()).await;
+    let home = Home::at(stack.dir.path());
+    let token = tokens::create(&home, "browser", None).expect("made");
+    browse(&stack, "tests/token", Some(&token)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_tokens_are_needed_the_page_is_shown_and_its_routes_take_one_without_a_limit() {
+    let stack = Stack::start(Options::scripted()).await;
+    let home = Home::at(stack.dir.path());
+    let token = tokens::create(&home, "browser", None).expect("made");
+    let limited = tokens::create(&home, "app", Some("1")).expect("made");
+    let browser = Browser::open(&stack).await;
+    let asked = async |token: Option<&str>| {
+        let mut headers = browser.headers();
+        if let Some(token) = token {
+            let bearer = format!("Bearer {token}").parse().expect("ASCII");
+            headers.insert(header::AUTHORIZATION, bearer);
+        }
+        let response = send(&stack, Method::GET, "status", headers, None).await;
+        (response.status().as_u16(), response.json::<Value>().await.expect("JSON"))
+    };
+    assert_eq!(asked(Some(&token)).await.0, 200);
+    for (token, code) in [(None, 401), (Some("phallama_00"), 401), (Some(&**limited), 403)] {
+        let (status, body) = asked(token).await;
+        assert_eq!(status, code, "{body}");
+        let expected = if code == 401 { "token_refused" } else { "token_limited" };
+        assert_eq!(body["error"]["code"], expected);
+    }
 }

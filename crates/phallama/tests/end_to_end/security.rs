@@ -79,7 +79,7 @@ async fn a_token_that_exists_is_needed_by_every_api() {
     let stack = Stack::start(Options::scripted()).await;
     still_answers(&stack).await;
     let home = Home::at(stack.dir.path());
-    let token = tokens::create(&home, "app").expect("made");
+    let token = tokens::create(&home, "app", None).expect("made");
     for path in [CHAT, "/api/chat", "/v1/messages", "/v1/responses"] {
         let (code, body) = stack.post(path, &question("say hello")).await;
         assert_eq!(code, 401, "{path}");
@@ -123,7 +123,7 @@ async fn commands_know_a_server_that_wants_tokens_and_launch_brings_one() {
     let written = stack.phallama_json(launch).await["contents"].to_string();
     assert!(!written.contains("Bearer"), "{written}");
 
-    tokens::create(&home, "mine").expect("made");
+    tokens::create(&home, "mine", None).expect("made");
     let after = server().await;
     assert_eq!((&after["state"], &after["needs_token"]), (&json!("running"), &json!(true)));
     let checks = stack.phallama(&["doctor", "--json"]).await;
@@ -149,7 +149,7 @@ async fn commands_know_a_server_that_wants_tokens_and_launch_brings_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_credentials_are_refused_and_shown_to_nobody() {
     let stack = Stack::start(Options::scripted()).await;
-    tokens::create(&Home::at(stack.dir.path()), "app").expect("made");
+    tokens::create(&Home::at(stack.dir.path()), "app", None).expect("made");
     let body = question("say hello").to_string();
     for odd in ["Bearer '; DROP TABLE canary; --", "Bearer \"canary\"", "Bearer canary\u{e9}"] {
         let headers = format!("authorization: {odd}\r\n");

@@ -129,7 +129,7 @@ mod tests {
         let row = guarded(&home, address);
         assert_eq!(row.status, Status::Warn);
         assert!(row.fix.unwrap().contains("phallama token create"));
-        crate::tokens::create(&home, "app").unwrap();
+        crate::tokens::create(&home, "app", None).unwrap();
         assert_eq!(guarded(&home, address).status, Status::Ok);
         home.write("tokens.json", b"{}").unwrap();
         assert_eq!(guarded(&home, address).status, Status::Fail);

@@ -14,23 +14,26 @@ use crate::error::CliError;
 use crate::home::ApprovedMeasurement;
 use crate::print;
 
-/// What the command line names, and what the network's file does if it is to be believed.
+/// What the command line names.
+pub(super) fn typed(options: &Init) -> Result<Vec<ApprovedMeasurement>, CliError> {
+    let typed = |measurement: &String| {
+        let label = "approved by hand".to_owned();
+        let entry = ApprovedMeasurement { label, measurement: measurement.clone(), policy: None };
+        approved(&entry)?;
+        Ok(ApprovedMeasurement { measurement: digits(measurement), ..entry })
+    };
+    options.approve.iter().map(typed).collect()
+}
+
+/// Approves what was typed, and what the network's file names if that is to be believed.
 pub(super) fn named(
     context: &mut Context,
     options: &Init,
+    mut entries: Vec<ApprovedMeasurement>,
     published: &[ApprovedMeasurement],
 ) -> Result<(), CliError> {
-    let typed = |measurement: &String| ApprovedMeasurement {
-        label: "approved by hand".to_owned(),
-        measurement: digits(measurement),
-        policy: None,
-    };
-    let mut entries: Vec<ApprovedMeasurement> = options.approve.iter().map(typed).collect();
     if options.approve_published {
         entries.extend(published.iter().cloned());
-    }
-    for entry in &entries {
-        approved(entry)?;
     }
     for entry in entries {
         print::note(format!("approved  {} ({})", entry.measurement, entry.label));
@@ -101,8 +104,7 @@ fn accepts_simulated(context: &mut Context) -> Result<bool, CliError> {
 /// The enclave program beside this one, as a simulated platform measures it.
 fn own_build() -> Option<ApprovedMeasurement> {
     let program: PathBuf = std::env::current_exe().ok()?.with_file_name("phallama-enclave");
-    let output =
-        std::process::Command::new(&program).arg("--print-measurement").output().ok()?;
+    let output = std::process::Command::new(&program).arg("--print-measurement").output().ok()?;
     let printed = String::from_utf8(output.stdout).ok()?;
     let measurement = printed.trim();
     (output.status.success() && !measurement.is_empty()).then(|| ApprovedMeasurement {

@@ -75,8 +75,8 @@ async fn take(context: &mut Context, path: &Path) -> Result<Vec<ApprovedMeasurem
     Ok(network.trust.measurements)
 }
 
-/// The configured chain, where something is to be asked of it. One that does not answer is a failure
-/// only when it was `needed`: everything else can be done later.
+/// The configured chain, where something is to be asked of it. One that does not answer is a
+/// failure only when it was `needed`: everything else can be done later.
 pub(super) async fn reach(
     context: &Context,
     needed: bool,

@@ -39,7 +39,7 @@ fn of_files(context: &Context) -> Result<Earnings, CliError> {
 fn show(earnings: &Earnings, unit: &Unit) {
     let open = earnings.channels.iter().filter(|it| it.unsettled_since_unix_s != 0).count();
     print::line(format!("settled    {}", unit.show(earnings.settled)));
-    print::line(format!("unsettled  {} in {open} channels", unit.show(earnings.unsettled)));
+    print::line(format!("unsettled  {} (channels: {open})", unit.show(earnings.unsettled)));
     if let Some(at_risk) = earnings.at_risk {
         print::line(format!("at risk    {}", unit.show(at_risk)));
     }

@@ -36,7 +36,7 @@ fn lines(status: &PodStatus, unit: &Unit) -> Vec<(&'static str, String)> {
         ("reserved", unit.show(status.reserved)),
         (
             "unsettled",
-            format!("{} in {} channels", unit.show(status.unsettled), status.unsettled_channels),
+            format!("{} (channels: {})", unit.show(status.unsettled), status.unsettled_channels),
         ),
     ]
 }

@@ -3,19 +3,19 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use http::HeaderMap;
 use serde_json::json;
 
 use super::{Received, Shared, answer};
 use crate::server::answer::proven;
 use crate::server::api_error::Api;
+use crate::server::caller::Caller;
 use crate::server::lookup::look_up;
 use crate::server::messages::{self, Written};
 use crate::server::unique::unique_id;
 
 pub(crate) async fn messages(
     State(client): Shared,
-    headers: HeaderMap,
+    caller: Caller,
     Received(body): Received,
 ) -> Response {
     let asked = match messages::parse(&body) {
@@ -23,16 +23,16 @@ pub(crate) async fn messages(
         Err(error) => return error.respond(Api::Anthropic),
     };
     let shape = Written::new(format!("msg_{}", unique_id()), asked.call.model.clone());
-    answer(&client, &headers, [asked.call], shape, asked.stream).await
+    answer(&client, &caller, [asked.call], shape, asked.stream).await
 }
 
 pub(crate) async fn count_tokens(
     State(client): Shared,
-    headers: HeaderMap,
+    caller: Caller,
     Received(body): Received,
 ) -> Response {
     let found = match messages::parse_count(&body) {
-        Ok(call) => look_up(&client, &headers, call).await,
+        Ok(call) => look_up(&client, &caller, call).await,
         Err(error) => Err(error),
     };
     match found {

@@ -4,23 +4,23 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use http::HeaderMap;
 use phallama_client::{Client, Method};
 use serde_json::json;
 
 use super::{Received, Shared};
 use crate::server::answer::proven;
 use crate::server::api_error::{Api, ApiError};
+use crate::server::caller::Caller;
 use crate::server::field;
 use crate::server::lookup::{self, Gathered};
 
 pub(crate) async fn tokenize(
     State(client): Shared,
-    headers: HeaderMap,
+    caller: Caller,
     Received(body): Received,
 ) -> Response {
     let passed = &["content", "add_special", "parse_special"];
-    match of_body(&client, &headers, &body, Method::Tokenise, passed).await {
+    match of_body(&client, &caller, &body, Method::Tokenise, passed).await {
         Ok(found) => proven(json!({"tokens": found.tokens}), &found.end),
         Err(error) => error.respond(Api::OpenAi),
     }
@@ -28,10 +28,10 @@ pub(crate) async fn tokenize(
 
 pub(crate) async fn detokenize(
     State(client): Shared,
-    headers: HeaderMap,
+    caller: Caller,
     Received(body): Received,
 ) -> Response {
-    match of_body(&client, &headers, &body, Method::Detokenise, &["tokens"]).await {
+    match of_body(&client, &caller, &body, Method::Detokenise, &["tokens"]).await {
         Ok(found) => proven(json!({"content": found.text}), &found.end),
         Err(error) => error.respond(Api::OpenAi),
     }
@@ -39,11 +39,11 @@ pub(crate) async fn detokenize(
 
 async fn of_body(
     client: &Arc<Client>,
-    headers: &HeaderMap,
+    caller: &Caller,
     body: &[u8],
     method: Method,
     passed: &[&str],
 ) -> Result<Gathered, ApiError> {
     let call = lookup::call(&field::object(body)?, method, passed)?;
-    lookup::look_up(client, headers, call).await
+    lookup::look_up(client, caller, call).await
 }

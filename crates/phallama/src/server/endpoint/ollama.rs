@@ -6,7 +6,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, header};
+use http::header;
 use phallama_client::{Client, ModelListing};
 use serde_json::{Map, Value, json};
 
@@ -15,6 +15,7 @@ use crate::clock;
 use crate::server::answer::proven;
 use crate::server::api_error::{Api, ApiError};
 use crate::server::ask::{find, offered_name};
+use crate::server::caller::Caller;
 use crate::server::field;
 use crate::server::lookup::look_up;
 use crate::server::ollama::{self, Asked, Lines, Question, nanoseconds_since, network};
@@ -105,23 +106,23 @@ pub(crate) async fn no_store() -> Response {
 
 pub(crate) async fn chat(
     served: State<Served>,
-    headers: HeaderMap,
+    caller: Caller,
     Received(body): Received,
 ) -> Response {
-    asked(served, headers, ollama::parse_chat(&body), false).await
+    asked(served, caller, ollama::parse_chat(&body), false).await
 }
 
 pub(crate) async fn generate(
     served: State<Served>,
-    headers: HeaderMap,
+    caller: Caller,
     Received(body): Received,
 ) -> Response {
-    asked(served, headers, ollama::parse_generate(&body), true).await
+    asked(served, caller, ollama::parse_generate(&body), true).await
 }
 
 async fn asked(
     State(served): State<Served>,
-    headers: HeaderMap,
+    caller: Caller,
     asked: Result<Asked, ApiError>,
     generate: bool,
 ) -> Response {
@@ -147,12 +148,12 @@ async fn asked(
         return Json(shape.loaded(keep_alive.is_over())).into_response();
     };
     shape.history = history;
-    answer(&served.client, &headers, [call], shape, stream).await
+    answer(&served.client, &caller, [call], shape, stream).await
 }
 
 pub(crate) async fn embed(
     State(client): Shared,
-    headers: HeaderMap,
+    caller: Caller,
     Received(body): Received,
 ) -> Response {
     let began = Instant::now();
@@ -162,7 +163,7 @@ pub(crate) async fn embed(
     };
     let told = |found: Option<_>| ollama::embeddings(&model, found, nanoseconds_since(began));
     let Some(call) = call else { return Json(told(None)).into_response() };
-    match look_up(&client, &headers, call).await {
+    match look_up(&client, &caller, call).await {
         Ok(found) => proven(told(Some(&found)), &found.end),
         Err(error) => error.respond(Api::Ollama),
     }
@@ -170,11 +171,11 @@ pub(crate) async fn embed(
 
 pub(crate) async fn embeddings(
     State(client): Shared,
-    headers: HeaderMap,
+    caller: Caller,
     Received(body): Received,
 ) -> Response {
     let found = match ollama::parse_embeddings(&body) {
-        Ok(call) => look_up(&client, &headers, call).await,
+        Ok(call) => look_up(&client, &caller, call).await,
         Err(error) => Err(error),
     };
     match found {

@@ -12,6 +12,7 @@ use crate::clock;
 use crate::server::answer::proven;
 use crate::server::api_error::{Api, ApiError};
 use crate::server::ask::find;
+use crate::server::caller::Caller;
 use crate::server::lookup::look_up;
 use crate::server::openai::{self, Asked, Chunks};
 use crate::server::responses::{self, Written};
@@ -74,23 +75,23 @@ fn anthropic_model(listing: &ModelListing) -> Value {
 
 pub(crate) async fn chat_completions(
     client: Shared,
-    headers: HeaderMap,
+    caller: Caller,
     Received(body): Received,
 ) -> Response {
-    completed(client, headers, openai::parse_chat(&body), "chatcmpl").await
+    completed(client, caller, openai::parse_chat(&body), "chatcmpl").await
 }
 
 pub(crate) async fn completions(
     client: Shared,
-    headers: HeaderMap,
+    caller: Caller,
     Received(body): Received,
 ) -> Response {
-    completed(client, headers, openai::parse_completion(&body), "cmpl").await
+    completed(client, caller, openai::parse_completion(&body), "cmpl").await
 }
 
 async fn completed(
     State(client): Shared,
-    headers: HeaderMap,
+    caller: Caller,
     asked: Result<Asked, ApiError>,
     kind: &'static str,
 ) -> Response {
@@ -106,12 +107,12 @@ async fn completed(
         include_usage: include_usage && stream,
         choice: 0,
     };
-    answer(&client, &headers, calls, shape, stream).await
+    answer(&client, &caller, calls, shape, stream).await
 }
 
 pub(crate) async fn responses(
     State(client): Shared,
-    headers: HeaderMap,
+    caller: Caller,
     Received(body): Received,
 ) -> Response {
     let asked = match responses::parse(&body) {
@@ -120,12 +121,12 @@ pub(crate) async fn responses(
     };
     let (model, created) = (asked.call.model.clone(), clock::now_unix_s());
     let shape = Written::new(unique_id(), created, model, asked.repeated);
-    answer(&client, &headers, [asked.call], shape, asked.stream).await
+    answer(&client, &caller, [asked.call], shape, asked.stream).await
 }
 
 pub(crate) async fn embeddings(
     State(client): Shared,
-    headers: HeaderMap,
+    caller: Caller,
     Received(body): Received,
 ) -> Response {
     let (call, base64) = match openai::parse_embeddings(&body) {
@@ -133,7 +134,7 @@ pub(crate) async fn embeddings(
         Err(error) => return error.respond(Api::OpenAi),
     };
     let model = call.model.clone();
-    match look_up(&client, &headers, call).await {
+    match look_up(&client, &caller, call).await {
         Ok(found) => proven(openai::embeddings(&model, &found, base64), &found.end),
         Err(error) => error.respond(Api::OpenAi),
     }
