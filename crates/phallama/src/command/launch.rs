@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use self::apps::{Recipe, Source};
 use self::kept::Kept;
 use super::local::{self, Found};
-use super::show;
+use super::{show, token};
 use crate::cli::{App, Launch};
 use crate::context::Context;
 use crate::error::CliError;
@@ -24,6 +24,8 @@ use crate::tokens::{self, Tokens};
 
 /// Stands for a token that was not made.
 const PLACEHOLDER: &str = "TOKEN";
+/// What it means.
+const NOT_MADE: &str = "\nTOKEN is where one goes that is made without `--dry-run`.";
 
 pub(super) async fn run(context: &Context, options: &Launch) -> Result<(), CliError> {
     let Some(app) = options.app else { return list(context) };
@@ -43,7 +45,7 @@ pub(super) async fn run(context: &Context, options: &Launch) -> Result<(), CliEr
     }
     let after = recipe.write(before.as_deref())?;
     let Some(path) = path else {
-        show_only(context, &recipe, &after);
+        show_only(context, options, &recipe, &after);
         return Ok(());
     };
     if !options.dry_run {
@@ -94,18 +96,20 @@ fn token_name(app: App) -> String {
 }
 
 /// Programs that take no file are told by variables.
-fn show_only(context: &Context, recipe: &Recipe, text: &str) {
+fn show_only(context: &Context, options: &Launch, recipe: &Recipe, text: &str) {
     if context.global.json {
         print::json(Schema::Launch, as_json(recipe, None, false, text));
         return;
     }
     print::line(text.trim_end());
     print::note(format!("\nTo start it with them: {}", recipe.start()));
-    if recipe.source.token.is_some() {
-        print::note(format!(
+    match &recipe.source.token {
+        None => {}
+        Some(_) if options.dry_run => print::note(NOT_MADE),
+        Some(_) => print::note(format!(
             "The token is not shown again; to take it back: `phallama token revoke {}`",
             token_name(recipe.app)
-        ));
+        )),
     }
 }
 
@@ -122,6 +126,9 @@ fn told(context: &Context, options: &Launch, recipe: &Recipe, path: &Path, after
     if options.dry_run {
         print::note(format!("would write to {}:\n", path.display()));
         print::line(after.trim_end());
+        if recipe.source.token.is_some() {
+            print::note(NOT_MADE);
+        }
         return;
     }
     let model = &recipe.source.model.model;
@@ -142,10 +149,9 @@ fn told(context: &Context, options: &Launch, recipe: &Recipe, path: &Path, after
 
 fn restore(context: &Context, app: App, yes: bool) -> Result<(), CliError> {
     let path = Kept::of(&context.home, app).restore(yes)?;
-    let token = token_name(app);
-    let entries = Tokens::of(&context.home).entries()?;
-    if entries.iter().any(|entry| entry.name == token) {
-        tokens::revoke(&context.home, &token)?;
+    let own = token_name(app);
+    if Tokens::of(&context.home).entries()?.iter().any(|entry| entry.name == own) {
+        token::revoke(context, &own)?;
     }
     if context.global.json {
         let json = json!({"app": name(app), "path": path, "restored": true});

@@ -27,16 +27,19 @@ pub(super) async fn run(context: &Context, command: &Token) -> Result<(), CliErr
             tokens::limit(&context.home, name, amount)
         }
         Token::List => list(context).await,
-        Token::Revoke { name } => {
-            if tokens::revoke(&context.home, name)? == 0 {
-                print::warning(
-                    "no token is left: every program on this machine may ask again, unless \
-                     `phallama serve --require-token` runs",
-                );
-            }
-            Ok(())
-        }
+        Token::Revoke { name } => revoke(context, name),
     }
+}
+
+/// Makes a token void; says what it means when it was the last.
+pub(super) fn revoke(context: &Context, name: &str) -> Result<(), CliError> {
+    if tokens::revoke(&context.home, name)? == 0 {
+        print::warning(
+            "no token is left: every program on this machine may ask again, unless \
+             `phallama serve --require-token` runs",
+        );
+    }
+    Ok(())
 }
 
 /// What was spent today with each token that has a limit.
