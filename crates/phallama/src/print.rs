@@ -2,13 +2,13 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod broken;
+mod table;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
@@ -27,6 +27,8 @@ pub struct Manner {
 }
 
 static MANNER: OnceLock<Manner> = OnceLock::new();
+/// Less than this is not broken any more, in columns.
+const LEAST_ROOM: usize = 20;
 /// What moves on the terminal now; what else is said goes above it.
 static MOVING: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
@@ -143,25 +145,16 @@ pub fn told(error: &CliError) -> String {
     format!("{error}{}", hint.unwrap_or_default())
 }
 
-/// A line under the header, none between rows: short, and easy to read aloud.
-const TABLE: TableStyle =
-    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
-
-/// A table; columns named in `right` are aligned to the right.
+/// A table; columns named in `right` are aligned to the right. On a terminal it fits.
 pub fn table(header: &[&str], rows: &[Vec<String>], right: &[usize]) -> String {
-    let mut table = Table::new();
-    table.load_style(TABLE).set_header(header.to_vec());
-    if let Some(columns) = stdout_columns().and_then(|columns| u16::try_from(columns).ok()) {
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns);
-    }
-    for row in rows {
-        table.add_row(row.iter().enumerate().map(|(column, text)| {
-            let align =
-                if right.contains(&column) { CellAlignment::Right } else { CellAlignment::Left };
-            Cell::new(text).set_alignment(align)
-        }));
-    }
-    table.trim_fmt()
+    table::laid_out(header, rows, right, stdout_columns())
+}
+
+/// Text for stdout that follows `taken` columns, broken between words where a terminal would break
+/// inside them.
+pub fn fitted(text: &str, taken: usize) -> String {
+    let room = |columns: usize| columns.saturating_sub(taken).max(LEAST_ROOM);
+    stdout_columns().map_or_else(|| text.to_owned(), |it| broken::broken(text, room(it)))
 }
 
 fn shows_progress() -> bool {

@@ -124,10 +124,12 @@ const INDENT: usize = 20;
 
 fn show(row: &Row) {
     let pad = " ".repeat(INDENT);
-    let detail = row.detail.replace('\n', &format!("\n{pad}"));
+    let fitted =
+        |text: &str, pad: &str| print::fitted(text, pad.len()).replace('\n', &format!("\n{pad}"));
+    let detail = fitted(&row.detail, &pad);
     print::line(format!("{:<5} {:<13} {detail}", row.status.word(), row.id));
     if let Some(fix) = &row.fix {
-        print::line(format!("{pad}fix: {}", fix.replace('\n', &format!("\n{pad}     "))));
+        print::line(format!("{pad}fix: {}", fitted(fix, &format!("{pad}     "))));
     }
 }
 

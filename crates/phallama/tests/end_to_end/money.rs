@@ -269,3 +269,21 @@ async fn receipts_are_listed_filtered_exported_and_checked_again() {
     assert!(stderr.contains("output price"), "{stderr}");
     assert_eq!(stack.phallama_json(&["disputes"]).await["disputes"], json!([]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ps_says_since_when_the_enclave_that_answers_is_verified() {
+    let stack = Stack::start(Options::scripted()).await;
+    let since = async || {
+        let sessions = stack.phallama_json(&["ps"]).await["sessions"].clone();
+        let session = &sessions.as_array().expect("a list")[0];
+        let at = |field: &str| session[field].as_u64().expect("a time");
+        (at("verified_since_unix_s"), at("last_answer_unix_s"))
+    };
+    say(&stack).await;
+    let (first, answered) = since().await;
+    assert!(first <= answered && answered - first < 600, "{first} {answered}");
+    // Another process verifies anew; the enclave is the one that was verified before.
+    let asked = stack.phallama(&["run", crate::stack::MODEL, "say hello there"]).await;
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    assert_eq!(since().await.0, first);
+}
