@@ -1,5 +1,7 @@
 //! The EIP-712 digests of spec/billing.md: what user keys and identity keys sign.
 
+use std::sync::LazyLock;
+
 use crate::hash::keccak256;
 use crate::ids::{Address, Amount, Digest32, PodId};
 use crate::keys::Signature;
@@ -11,10 +13,12 @@ pub const EPOCH_MAX: u32 = (1 << 24) - 1;
 /// Highest deadline (u40), seconds.
 pub const DEADLINE_MAX_UNIX_S: u64 = (1 << 40) - 1;
 
-const DOMAIN_TYPE: &[u8] =
-    b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)";
-const DOMAIN_NAME: &[u8] = b"Phallama Escrow";
-const DOMAIN_VERSION: &[u8] = b"1";
+/// Hashes of the domain's type, name and version.
+static DOMAIN_HEAD: LazyLock<[[u8; 32]; 3]> = LazyLock::new(|| {
+    let kind: &[u8] =
+        b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)";
+    [kind, b"Phallama Escrow", b"1"].map(|part| keccak256(&[part]))
+});
 
 /// The chain and the escrow contract for which a digest is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +33,7 @@ impl Domain {
     /// The EIP-712 domain separator.
     pub fn separator(&self) -> [u8; 32] {
         keccak256(&[
-            &keccak256(&[DOMAIN_TYPE]),
-            &keccak256(&[DOMAIN_NAME]),
-            &keccak256(&[DOMAIN_VERSION]),
+            DOMAIN_HEAD.as_flattened(),
             &word(&self.chain_id.to_be_bytes()),
             &word(&self.escrow.0),
         ])
