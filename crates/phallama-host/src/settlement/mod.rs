@@ -42,6 +42,8 @@ use skipped::Skipped;
 
 /// How often the age of claims is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How long claims gather before what they are worth is looked at, which takes all channels.
+const GATHER: Duration = Duration::from_millis(200);
 /// Pause after a settlement that failed or moved nothing.
 const PAUSE: Duration = Duration::from_secs(30);
 /// How long a settlement waits for locks on their way.
@@ -155,7 +157,7 @@ impl Settler {
     pub async fn run(&self) {
         loop {
             tokio::select! {
-                () = self.wake.notified() => {}
+                () = self.wake.notified() => tokio::time::sleep(GATHER).await,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
             if !self.is_due() && !self.key_ends_soon().await {
