@@ -171,7 +171,7 @@ impl Default for PaymentPolicy {
             lock_chunk,
             allocation_life_s: 600,
             unrecorded_max: Amount::ZERO,
-            lock_check: Duration::from_secs(10),
+            lock_check: Duration::from_secs(2),
         }
     }
 }
