@@ -11,6 +11,10 @@ use super::Order;
 use crate::scripted::{MODEL, begin};
 use crate::stack::{self, Failure};
 
+/// Asked before anything is counted: connections open, and every client sees that its channel is
+/// locked, so that its requests carry no allocation any more.
+const WARM: Duration = Duration::from_secs(6);
+
 /// What was answered.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Served {
@@ -25,10 +29,14 @@ pub(super) async fn run(order: &Order, clients: u32, seconds: u64) -> Result<Ser
         let user = stack::user(index);
         all.push(stack::client(order.chain.clone(), order.measurement, user, &folder).await?);
     }
-    // Channels are locked and connections open before anything is counted.
-    futures::future::try_join_all(all.iter().map(|client| rounds(client, 3))).await?;
+    served(&all, WARM).await?;
     begin();
-    let (began, time) = (Instant::now(), Duration::from_secs(seconds));
+    served(&all, Duration::from_secs(seconds)).await
+}
+
+/// What all of them ask in `time`.
+async fn served(all: &[Client], time: Duration) -> Result<Served, Failure> {
+    let began = Instant::now();
     let asking = all.iter().map(|client| async move {
         let mut asked = 0;
         while began.elapsed() < time {
@@ -39,13 +47,6 @@ pub(super) async fn run(order: &Order, clients: u32, seconds: u64) -> Result<Ser
     });
     let asked = futures::future::try_join_all(asking).await?;
     Ok(Served { requests: asked.iter().sum(), seconds: began.elapsed().as_secs_f64() })
-}
-
-async fn rounds(client: &Client, count: u32) -> Result<(), Failure> {
-    for _ in 0..count {
-        ask(client).await?;
-    }
-    Ok(())
 }
 
 /// One request, to its accepted receipt.
