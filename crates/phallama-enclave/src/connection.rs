@@ -69,6 +69,11 @@ pub(crate) fn split(stream: UnixStream) -> (HostReader, HostWriter) {
 }
 
 impl HostReader {
+    /// Another request may follow on this connection.
+    pub(crate) fn expect_request(&mut self) {
+        self.scratch = vec![0; READ_BYTES];
+    }
+
     /// The request is here: what follows is small, and an open answer needs no more room for it.
     pub(crate) fn expect_control_only(&mut self) {
         self.scratch = vec![0; CONTROL_BYTES];
@@ -113,6 +118,19 @@ impl HostWriter {
     /// [`HostGone`].
     pub(crate) async fn out(&mut self, bytes: &[u8]) -> Result<(), HostGone> {
         self.raw(Kind::Out, bytes).await
+    }
+
+    /// Passes the last response bytes on, if there are any, and says that they are the last.
+    ///
+    /// # Errors
+    /// [`HostGone`].
+    pub(crate) async fn last(&mut self, bytes: &[u8]) -> Result<(), HostGone> {
+        let mut frames = Vec::new();
+        if !bytes.is_empty() {
+            frames = link::encode(Kind::Out, bytes)?;
+        }
+        frames.extend(link::encode(Kind::Done, &[])?);
+        self.write(&frames).await
     }
 
     /// Sends a frame with a raw or empty payload.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use phallama_protocol::frames::FrameSealer;
 use phallama_protocol::ids::{Amount, Digest32};
 use phallama_protocol::link::{Admit, Admitted, Claim, Denied, Kind, Refused};
 use phallama_protocol::receipt::{Finish, SignedReceipt};
 use phallama_protocol::refusal::{Code, PodError};
 use phallama_protocol::request::{OpenedRequest, Payment, RequestPlain};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use crate::admission::{self, Job, refuse};
@@ -28,7 +30,7 @@ const CROWDED_RETRY_MS: u32 = 1_000;
 /// Advice when the host could not store a claim.
 const NOT_STORED_RETRY_MS: u32 = 5_000;
 
-/// Answers one sealed request.
+/// Answers one sealed request. Returns the connection, which may carry another.
 ///
 /// # Errors
 /// [`HostGone`]; then nothing was charged, unless the claim had been handed to the host before.
@@ -37,34 +39,49 @@ pub(crate) async fn serve(
     sealed: Vec<u8>,
     mut reader: HostReader,
     mut writer: HostWriter,
-) -> Result<(), HostGone> {
-    let refused = |code, retry_after_ms| Refused { code, retry_after_ms };
-    if enclave.is_draining() {
-        return writer.control(&refused(Code::Draining, 0)).await;
-    }
-    let Some(_place) = enclave.enter() else {
-        return writer.control(&refused(Code::QueueFull, CROWDED_RETRY_MS)).await;
-    };
-    let opened = match opening::open(enclave, &sealed) {
+) -> Result<(HostReader, HostWriter), HostGone> {
+    let (_place, begun) = match open(enclave, &sealed) {
         Ok(opened) => opened,
-        Err(refusal) => return writer.control(&refusal).await,
+        Err(refused) => {
+            writer.control(&refused).await?;
+            return Ok((reader, writer));
+        }
     };
     drop(sealed);
     reader.expect_control_only();
-    let OpenedRequest { plain, exchange } = opened;
-    let commitment = exchange.request_commitment();
-    let Ok((enc2, sealer)) = exchange.respond(plain.class, &mut os_rng()) else {
-        return writer.control(&refused(Code::MalformedRequest, 0)).await;
-    };
+    let Begun { plain, commitment, enc2, sealer } = begun;
     let admitted = admit(enclave, &plain, commitment, &mut reader, &mut writer).await?;
     let pacer = Pacer::new(plain.class, enc2, Outbox::new(sealer), writer);
     let mut exchange = Exchange { enclave, payment: plain.payment, pacer, reader };
     match admitted {
-        OrClosed::ClientGone => return Ok(()),
+        OrClosed::ClientGone => exchange.pacer.abandon(),
         OrClosed::Done(Ok(admission)) => exchange.answer(admission).await?,
         OrClosed::Done(Err(error)) => exchange.pacer.outbox.fail(&error),
     }
     exchange.finish().await
+}
+
+/// A request that was opened, and the beginning of its answer.
+struct Begun {
+    plain: RequestPlain,
+    commitment: Digest32,
+    enc2: Vec<u8>,
+    sealer: FrameSealer,
+}
+
+/// Opens a request, in a place for it.
+fn open(enclave: &Arc<Enclave>, sealed: &[u8]) -> Result<(OwnedSemaphorePermit, Begun), Refused> {
+    let refused = |code, retry_after_ms| Refused { code, retry_after_ms };
+    if enclave.is_draining() {
+        return Err(refused(Code::Draining, 0));
+    }
+    let place = enclave.enter().ok_or(refused(Code::QueueFull, CROWDED_RETRY_MS))?;
+    let OpenedRequest { plain, exchange } = opening::open(enclave, sealed)?;
+    let commitment = exchange.request_commitment();
+    let (enc2, sealer) = exchange
+        .respond(plain.class, &mut os_rng())
+        .map_err(|_| refused(Code::MalformedRequest, 0))?;
+    Ok((place, Begun { plain, commitment, enc2, sealer }))
 }
 
 /// A request that is computed and metered.
@@ -203,7 +220,7 @@ impl Exchange<'_> {
         }
         drop(charge);
         taken.keep();
-        tracing::info!(cost = %receipt.receipt.cost, ?finish, "answer complete");
+        tracing::debug!(cost = %receipt.receipt.cost, ?finish, "answer complete");
         self.pacer.outbox.end(&receipt.encode());
         Ok(())
     }
@@ -237,16 +254,17 @@ impl Exchange<'_> {
             self.pacer.writer().control(&claim).await?;
             charge.hand_over();
             taken.keep();
-            tracing::info!(cost = %receipt.receipt.cost, "answer cancelled by the client");
+            tracing::debug!(cost = %receipt.receipt.cost, "answer cancelled by the client");
         }
         self.pacer.abandon();
         Ok(())
     }
 
     /// Sends what is left, up to the rung.
-    async fn finish(mut self) -> Result<(), HostGone> {
+    async fn finish(mut self) -> Result<(HostReader, HostWriter), HostGone> {
         self.pacer.finish(&mut self.reader).await?;
-        self.pacer.writer().raw(Kind::Done, &[]).await
+        self.reader.expect_request();
+        Ok((self.reader, self.pacer.into_writer()))
     }
 
     fn meter(&mut self) -> Meter {

@@ -43,10 +43,6 @@ pub(crate) async fn generate(
     reader: &mut HostReader,
 ) -> Result<Generated, HostGone> {
     let Job { engine, work, .. } = job;
-    if pacer.is_unpaced() {
-        // HEAD tells the client that its request was admitted.
-        pacer.drain(reader).await?;
-    }
     match work {
         Work::Stream(generation) => {
             Box::pin(stream(generation, &engine, user, pacer, reader)).await

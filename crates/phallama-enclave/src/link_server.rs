@@ -84,7 +84,7 @@ async fn connection(enclave: Arc<Enclave>, stream: UnixStream) {
     }
 }
 
-/// Answers control messages until the host closes, or one sealed request.
+/// Answers control messages and sealed requests, one after the other, until the host closes.
 async fn converse(
     enclave: &Arc<Enclave>,
     mut reader: HostReader,
@@ -92,9 +92,10 @@ async fn converse(
 ) -> Result<(), HostGone> {
     while let Some(frame) = reader.next().await? {
         if frame.kind == Kind::Sealed {
-            return exchange::serve(enclave, frame.payload, reader, writer).await;
+            (reader, writer) = exchange::serve(enclave, frame.payload, reader, writer).await?;
+        } else {
+            control(enclave, &frame, &mut writer).await?;
         }
-        control(enclave, &frame, &mut writer).await?;
     }
     Ok(())
 }

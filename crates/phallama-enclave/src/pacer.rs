@@ -4,12 +4,15 @@ use std::future::Future;
 use std::time::Duration;
 
 use phallama_protocol::frames::FrameClass;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use crate::connection::{HostGone, HostReader, HostWriter};
 use crate::meter::Progress;
 use crate::outbox::Outbox;
 
+/// How long HEAD waits for an event to leave with, where the class has no pace. It tells the client
+/// that its request was admitted.
+const HEAD_WITHIN: Duration = Duration::from_millis(10);
 /// Frames that go to the host in one piece, bytes, where the class has no pace.
 const BURST_BYTES: usize = 64 * 1024;
 
@@ -27,8 +30,8 @@ pub(crate) struct Pacer {
 enum Pace {
     /// One frame per tick, from admission to the last rung.
     Ticks(Interval),
-    /// Frames leave as soon as they have something to carry.
-    Ready,
+    /// Frames leave as soon as they have something to carry, the first one then at the latest.
+    Ready { first: Option<Instant> },
     /// Frames leave together at the end.
     Withheld,
 }
@@ -52,7 +55,7 @@ impl Pacer {
         let pace = match class.tick_ms() {
             Some(period_ms) => Pace::ticks(period_ms.into()),
             None if class == FrameClass::Bulk => Pace::Withheld,
-            None => Pace::Ready,
+            None => Pace::Ready { first: Some(Instant::now() + HEAD_WITHIN) },
         };
         let handed_out = outbox.progress();
         Self { outbox, writer, pace, held: enc2, handed_out }
@@ -60,7 +63,7 @@ impl Pacer {
 
     /// Whether frames leave without waiting for a tick or for the end.
     pub(crate) fn is_unpaced(&self) -> bool {
-        matches!(self.pace, Pace::Ready)
+        matches!(self.pace, Pace::Ready { .. })
     }
 
     /// What was written to the host: frames that are still held do not count.
@@ -121,7 +124,8 @@ impl Pacer {
         &mut self,
         reader: &mut HostReader,
     ) -> Result<OrClosed<()>, HostGone> {
-        self.advance(reader, Outbox::has_frame).await
+        let drained = self.advance(reader, Outbox::has_frame).await?;
+        self.flush_unpaced(drained).await
     }
 
     /// Makes room in a full outbox.
@@ -135,17 +139,29 @@ impl Pacer {
         match self.pace {
             // Nothing leaves before the end; the answer is bounded by its token limit.
             Pace::Withheld => Ok(OrClosed::Done(())),
-            _ => self.advance(reader, Outbox::is_full).await,
+            _ => {
+                let relieved = self.advance(reader, Outbox::is_full).await?;
+                self.flush_unpaced(relieved).await
+            }
         }
     }
 
-    /// Sends the rest of an answer that has ended, up to its rung.
+    /// Sends the rest of an answer that has ended, up to its rung, and that it is complete.
     ///
     /// # Errors
     /// [`HostGone`].
     pub(crate) async fn finish(&mut self, reader: &mut HostReader) -> Result<(), HostGone> {
         self.advance(reader, |outbox| !outbox.is_complete()).await?;
-        self.flush().await
+        while self.held.len() > BURST_BYTES {
+            let piece: Vec<u8> = self.held.drain(..BURST_BYTES).collect();
+            self.writer.out(&piece).await?;
+        }
+        self.writer.last(&self.held).await
+    }
+
+    /// The way to the host, for another exchange.
+    pub(crate) fn into_writer(self) -> HostWriter {
+        self.writer
     }
 
     /// Drops what was not written: nobody reads the answer any more.
@@ -181,10 +197,14 @@ impl Pacer {
                 }
             }
         }
-        if self.is_unpaced() {
+        Ok(OrClosed::Done(()))
+    }
+
+    async fn flush_unpaced(&mut self, advanced: OrClosed<()>) -> Result<OrClosed<()>, HostGone> {
+        if self.is_unpaced() && matches!(advanced, OrClosed::Done(())) {
             self.flush().await?;
         }
-        Ok(OrClosed::Done(()))
+        Ok(advanced)
     }
 
     async fn send_frame(&mut self) -> Result<(), HostGone> {
@@ -199,6 +219,9 @@ impl Pacer {
         }
         self.held.clear();
         self.handed_out = self.outbox.progress();
+        if let Pace::Ready { first } = &mut self.pace {
+            *first = None;
+        }
         Ok(())
     }
 }
@@ -218,7 +241,8 @@ impl Pace {
             Self::Ticks(ticks) => {
                 ticks.tick().await;
             }
-            Self::Ready | Self::Withheld => std::future::pending().await,
+            Self::Ready { first: Some(at) } => sleep_until(*at).await,
+            Self::Ready { first: None } | Self::Withheld => std::future::pending().await,
         }
     }
 }
@@ -266,7 +290,8 @@ mod tests {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
                 read => read.unwrap(),
             };
-            let frames = self.decoder.decode(&bytes[..read]).unwrap();
+            let mut frames = self.decoder.decode(&bytes[..read]).unwrap();
+            frames.retain(|frame| frame.kind != Kind::Done);
             for frame in &frames {
                 assert_eq!(frame.kind, Kind::Out);
                 self.opener.push(&frame.payload).unwrap();

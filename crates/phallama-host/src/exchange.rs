@@ -1,7 +1,6 @@
 //! One sealed exchange: the client's bytes to the enclave, the enclave's bytes to the client, and
 //! the enclave's questions to the journal and the chain in between. Everything here is ciphertext.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admission::Denial;
 use crate::clock;
-use crate::enclave::{LinkReader, LinkWriter, connect};
+use crate::enclave::{LinkReader, LinkWriter, Links};
 use crate::error::EnclaveError;
 use crate::gate::{Admission, Gate};
 use crate::journal::{Change, ChannelKey, Claim as JournalClaim, NotStored};
@@ -49,8 +48,8 @@ pub enum Opening {
 
 /// What exchanges need.
 pub struct Exchanges {
-    /// The enclave's socket.
-    pub socket: PathBuf,
+    /// The way to the enclave.
+    pub links: Links,
     /// Decides about payments and stores claims.
     pub gate: Arc<Gate>,
     /// How long a client may not read before it counts as gone.
@@ -154,7 +153,7 @@ enum Flow {
 
 impl Exchange {
     async fn run(&mut self, body: Vec<u8>) -> Result<(), EnclaveError> {
-        let (mut from, mut to) = connect(&self.of.socket).await?;
+        let (mut from, mut to) = self.of.links.take().await?;
         // The enclave may refuse before it has read everything; what it said then counts.
         let sent = to.raw(Kind::Sealed, &body).await;
         drop(body);
@@ -170,7 +169,12 @@ impl Exchange {
             };
             match flow {
                 Flow::Goes => {}
-                Flow::Complete => return Ok(()),
+                Flow::Complete => {
+                    if sent.is_ok() {
+                        self.of.links.keep((from, to));
+                    }
+                    return Ok(());
+                }
                 Flow::ClientGone => {
                     self.of.gate.metrics.aborted(AbortedBy::Client);
                     return self.cancel(&mut from, &mut to, questions).await;

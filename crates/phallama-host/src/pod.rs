@@ -19,7 +19,7 @@ use crate::attestation::CollateralKeeper;
 use crate::books::Books;
 use crate::clock;
 use crate::config::{PodConfig, Policy, SEALED_MAX_BYTES};
-use crate::enclave::{EnclaveClient, EnclaveProcess, EnclaveState, Report};
+use crate::enclave::{EnclaveClient, EnclaveProcess, EnclaveState, Links, Report};
 use crate::error::PodError;
 use crate::exchange::{Exchanges, OpenCount};
 use crate::gate::Gate;
@@ -142,7 +142,7 @@ impl Pod {
         let policy = &config.policy;
         let drain = Duration::from_secs(policy.drain_s);
         let exchanges = Arc::new(Exchanges {
-            socket: client.socket().to_owned(),
+            links: Links::new(client.socket().to_owned()),
             gate: Arc::clone(&gate),
             write_timeout: ms(policy.write_timeout_ms),
             claim_stored: Arc::clone(&settler.wake),

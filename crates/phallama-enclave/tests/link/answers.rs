@@ -9,7 +9,7 @@ use phallama_protocol::refusal::Code;
 use phallama_protocol::request::{Method, RequestPlain};
 use serde_json::json;
 
-use crate::driver::{Answer, MODEL, Pod, cost};
+use crate::driver::{Answer, MODEL, Pod, Script, cost};
 
 async fn check_class(class: FrameClass) {
     let pod = Pod::start().await;
@@ -48,6 +48,23 @@ async fn bulk_answers_with_a_receipt_that_verifies() {
 #[tokio::test]
 async fn unpaced_answers_with_a_receipt_that_verifies() {
     check_class(FrameClass::Unpaced).await;
+}
+
+#[tokio::test]
+async fn a_connection_carries_one_exchange_after_the_other() {
+    let pod = Pod::start().await;
+    let request = pod.request(FrameClass::Unpaced, "say first");
+    let mut exchange = pod.send(&request).await;
+    exchange.run_to_end(&Script::default()).await;
+    assert!(exchange.answer.done);
+    // Refused without an answer: the id was used.
+    let mut repeated = pod.send_after(exchange, &request).await;
+    repeated.run_to_end(&Script::default()).await;
+    assert!(repeated.answer.done && repeated.answer.claim.is_none());
+    let second = pod.request(FrameClass::Unpaced, "say second");
+    let answer = pod.send_after(repeated, &second).await.run(&Script::default()).await;
+    assert_eq!(answer.text().trim(), "second");
+    assert!(answer.done && answer.complete);
 }
 
 #[tokio::test]

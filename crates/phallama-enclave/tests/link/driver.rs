@@ -220,9 +220,14 @@ impl Pod {
     }
 
     pub(crate) async fn send_sealed(&self, sealed: &[u8], client: ClientExchange) -> Exchange {
-        let mut host = self.connect().await;
-        host.raw(Kind::Sealed, sealed).await;
-        Exchange { host, opener: client.opener(), answer: Answer::default() }
+        Exchange::begin(self.connect().await, sealed, client).await
+    }
+
+    /// Sends `request` on the connection of an exchange that is complete.
+    pub(crate) async fn send_after(&self, done: Exchange, request: &RequestPlain) -> Exchange {
+        let bundle = self.bundle().await;
+        let (sealed, client) = seal_request(&bundle, request, &mut os_rng()).unwrap();
+        Exchange::begin(done.host, &sealed, client).await
     }
 
     /// Sends `request`, admits and stores, and reads the answer to its end.
@@ -367,10 +372,19 @@ pub(crate) struct Answer {
 }
 
 impl Exchange {
-    /// Runs to the end of the connection.
+    async fn begin(mut host: Host, sealed: &[u8], client: ClientExchange) -> Self {
+        host.raw(Kind::Sealed, sealed).await;
+        Self { host, opener: client.opener(), answer: Answer::default() }
+    }
+
+    /// Runs to its end, or to that of the connection.
     pub(crate) async fn run(mut self, script: &Script) -> Answer {
-        while self.step(script).await.is_some() {}
+        self.run_to_end(script).await;
         self.into_answer()
+    }
+
+    pub(crate) async fn run_to_end(&mut self, script: &Script) {
+        while !matches!(self.step(script).await, None | Some(Kind::Done | Kind::Refused)) {}
     }
 
     /// Runs until the client has at least one event.

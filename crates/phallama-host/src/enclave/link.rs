@@ -1,7 +1,8 @@
 //! One connection to the enclave: link frames over the two halves of a UNIX stream (spec/wire.md).
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use phallama_protocol::link::{self, Control, Decoder, Frame, Kind};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,6 +13,46 @@ use crate::error::EnclaveError;
 
 /// Read at a time: many paced frames, some pieces of a burst. Every open answer has such a buffer.
 const READ_BYTES: usize = 4 * 1024;
+
+/// Connections that wait for another exchange, most.
+const IDLE_MAX: usize = 32;
+
+/// Connections for exchanges: one whose exchange is complete carries the next.
+pub struct Links {
+    socket: PathBuf,
+    idle: Mutex<Vec<(LinkReader, LinkWriter)>>,
+}
+
+impl Links {
+    /// To the enclave that listens at `socket`.
+    pub fn new(socket: PathBuf) -> Self {
+        Self { socket, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// One that waits, or a new one. Those to an enclave that has ended are dropped.
+    pub(crate) async fn take(&self) -> Result<(LinkReader, LinkWriter), EnclaveError> {
+        loop {
+            let waiting = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some((mut from, to)) = waiting else { return connect(&self.socket).await };
+            if from.is_quiet() {
+                return Ok((from, to));
+            }
+        }
+    }
+
+    /// Keeps one whose exchange is complete.
+    pub(crate) fn keep(&self, link: (LinkReader, LinkWriter)) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_MAX {
+            idle.push(link);
+        }
+    }
+}
 
 /// Opens a connection.
 pub(crate) async fn connect(socket: &Path) -> Result<(LinkReader, LinkWriter), EnclaveError> {
@@ -34,6 +75,13 @@ pub(crate) struct LinkReader {
 }
 
 impl LinkReader {
+    /// Whether the connection is open and the enclave has said nothing more.
+    fn is_quiet(&mut self) -> bool {
+        let would_block = |error: std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
+        let nothing_read = self.ready.is_empty() && self.decoder.is_complete();
+        nothing_read && self.read.try_read(&mut self.bytes).is_err_and(would_block)
+    }
+
     /// The next frame; `None` when the enclave has closed the connection between frames. Dropping
     /// the future loses nothing.
     pub(crate) async fn next(&mut self) -> Result<Option<Frame>, EnclaveError> {
@@ -109,6 +157,36 @@ mod tests {
         reader.next().await.unwrap().unwrap().empty(Kind::Done).unwrap();
         assert_eq!(reader.next().await.unwrap(), None);
         sent.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn links_are_used_again_while_the_enclave_is_there_and_silent() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("enclave.sock");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let links = Links::new(socket);
+        let accepted = async || listener.accept().await.unwrap().0;
+        let (first, mut enclave) = tokio::join!(links.take(), accepted());
+        links.keep(first.unwrap());
+        let (_from, mut to) = links.take().await.unwrap();
+        to.raw(Kind::Stored, &[]).await.unwrap();
+        let mut bytes = [0; 5];
+        enclave.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(bytes[0], link::encode(Kind::Stored, &[]).unwrap()[0], "on the same connection");
+
+        for ends in [false, true] {
+            let (link, mut enclave) = tokio::join!(links.take(), accepted());
+            let (from, to) = link.unwrap();
+            if ends {
+                drop(enclave);
+            } else {
+                enclave.write_all(&[1]).await.unwrap();
+            }
+            from.read.readable().await.unwrap();
+            links.keep((from, to));
+        }
+        let (last, _enclave) = tokio::join!(links.take(), accepted());
+        last.unwrap();
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ mod process;
 mod settings;
 
 pub use client::EnclaveClient;
+pub use link::Links;
 pub(crate) use link::{LinkReader, LinkWriter, connect};
 pub(crate) use process::Report;
 pub use process::{EnclaveInfo, EnclaveProcess, EnclaveState, ProcessSpec};

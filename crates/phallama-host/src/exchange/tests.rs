@@ -11,11 +11,15 @@ async fn begin(
     world: &World,
     exchanges: &Arc<Exchanges>,
 ) -> (tokio::task::JoinHandle<Opening>, EnclaveSide) {
-    let (exchanges, identity) = (Arc::clone(exchanges), world.identity.address());
-    let opening = tokio::spawn(async move { exchanges.start(identity, SEALED.to_vec()).await });
+    let opening = start(world, exchanges);
     let mut enclave = world.enclave.accept().await;
     assert_eq!(enclave.expect(Kind::Sealed).await.payload, SEALED);
     (opening, enclave)
+}
+
+fn start(world: &World, exchanges: &Arc<Exchanges>) -> tokio::task::JoinHandle<Opening> {
+    let (exchanges, identity) = (Arc::clone(exchanges), world.identity.address());
+    tokio::spawn(async move { exchanges.start(identity, SEALED.to_vec()).await })
 }
 
 async fn pieces(opening: tokio::task::JoinHandle<Opening>) -> mpsc::Receiver<Piece> {
@@ -54,8 +58,9 @@ async fn paid_answer_is_passed_on_and_its_claim_is_durable_before_it_ends() {
     assert!(exchanges.open.none(Duration::from_secs(10)).await);
     assert_eq!(world.gate.reserves.total(), Amount::ZERO);
 
-    // The next request is told what was charged, by whatever enclave.
-    let (_opening, mut enclave) = begin(&world, &exchanges).await;
+    // The next request comes on the same connection, and is told what was charged.
+    let _opening = start(&world, &exchanges);
+    assert_eq!(enclave.expect(Kind::Sealed).await.payload, SEALED);
     enclave.control(&world.admit(&user, 40, None)).await;
     let admitted: Admitted = enclave.expect(Kind::Admitted).await.control().unwrap();
     assert_eq!(admitted.cumulative, 25.into());

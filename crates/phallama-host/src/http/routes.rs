@@ -96,7 +96,7 @@ impl Front {
         status: Arc<StatusSource>,
         (body_max_bytes, body_timeout): (usize, Duration),
     ) -> Self {
-        let enclave = EnclaveClient::new(exchanges.socket.clone());
+        let enclave = EnclaveClient::new(exchanges.links.socket().to_owned());
         let (bundle, quotes) = (Mutex::new(None), Semaphore::new(QUOTES_AT_A_TIME));
         Self {
             exchanges,

@@ -24,7 +24,7 @@ use crate::admission::Limits;
 use crate::attestation::CollateralKeeper;
 use crate::books::Books;
 use crate::clock;
-use crate::enclave::{EnclaveClient, EnclaveInfo, EnclaveState};
+use crate::enclave::{EnclaveClient, EnclaveInfo, EnclaveState, Links};
 use crate::exchange::{Exchanges, OpenCount};
 use crate::gate::Gate;
 use crate::journal::{self, Change, ChannelKey, Journal};
@@ -244,7 +244,7 @@ impl World {
 
     pub(crate) fn exchanges(&self) -> Arc<Exchanges> {
         Arc::new(Exchanges {
-            socket: self.enclave.socket(),
+            links: Links::new(self.enclave.socket()),
             gate: Arc::clone(&self.gate),
             write_timeout: Duration::from_secs(10),
             claim_stored: Arc::clone(&self.wake),
