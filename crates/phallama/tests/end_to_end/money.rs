@@ -226,7 +226,9 @@ async fn a_balance_needs_no_password() {
     assert_eq!(units(&balance["spent_today"]), cost);
     assert_eq!(units(&balance["channels"][0]["charged"]), cost);
     let all = stack.phallama_json(&["balance", "--all"]).await;
-    assert_eq!(all["channels"], balance["channels"]);
+    // The pod's lock may be mined between the two.
+    assert_eq!(all["channels"].as_array().expect("a list").len(), 1);
+    assert_eq!(all["channels"][0]["charged"], balance["channels"][0]["charged"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
