@@ -1,5 +1,5 @@
 /** Something that is read from the server, with its state. */
-import { useCallback, useEffect, useState } from 'preact/hooks';
+import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import { asFailure, type Failure, read } from './api';
 
 export interface Loaded<T> {
@@ -9,22 +9,23 @@ export interface Loaded<T> {
   again: () => Promise<void>;
 }
 
-/** Reads `path` now and when it changes; `null` waits. What was read stays meanwhile. */
-export function useLoaded<T>(path: string | null, everyMs = 0): Loaded<T> {
+/** Reads `path` now and when it changes. What was read stays meanwhile. */
+export function useLoaded<T>(path: string, everyMs = 0): Loaded<T> {
   const [state, setState] = useState<{ value: T | null; failure: Failure | null; busy: boolean }>({
     value: null,
     failure: null,
-    busy: path !== null,
+    busy: true,
   });
+  const wanted = useRef(path);
+  wanted.current = path;
   const again = useCallback(async () => {
-    if (path === null) return;
     setState((old) => ({ ...old, busy: true }));
-    try {
-      const value = await read<T>(path);
-      setState({ value, failure: null, busy: false });
-    } catch (error) {
-      setState((old) => ({ ...old, failure: asFailure(error), busy: false }));
-    }
+    const outcome = await read<T>(path).then(
+      (value) => ({ value, failure: null }),
+      (error: unknown) => ({ failure: asFailure(error) }),
+    );
+    // An answer that comes late is not shown in place of another question's.
+    if (wanted.current === path) setState((old) => ({ ...old, ...outcome, busy: false }));
   }, [path]);
   useEffect(() => {
     void again();

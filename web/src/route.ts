@@ -1,5 +1,5 @@
 /** The view is in the address: `#/receipts`, `#/verification/0x…`. */
-import { useEffect, useState } from 'preact/hooks';
+import { useLayoutEffect, useState } from 'preact/hooks';
 
 export const VIEWS = ['chat', 'verification', 'pods', 'balance', 'receipts'] as const;
 export type View = (typeof VIEWS)[number];
@@ -20,7 +20,8 @@ export const link = (view: View, id?: string) =>
 
 export function useRoute(): Route {
   const [route, setRoute] = useState(current);
-  useEffect(() => {
+  // In the same turn as the first look: an address that changes in between is not missed.
+  useLayoutEffect(() => {
     const changed = () => setRoute(current());
     addEventListener('hashchange', changed);
     return () => removeEventListener('hashchange', changed);

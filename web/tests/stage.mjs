@@ -17,15 +17,19 @@ export async function browser(flags = []) {
   return chromium.launch({ executablePath, args: [...FLAGS, ...flags] });
 }
 
-/** Runs `work` with the page at `path`, then holds it to have complained about nothing. */
+/**
+ * Runs `work` with the page at `path`, then holds it to have complained about nothing; `before`
+ * runs in the page ahead of its own scripts.
+ */
 export async function withPage(path, work, options = {}) {
-  const { flags = [], expected = [], ...context } = options;
+  const { flags = [], expected = [], before = () => {}, ...context } = options;
   const opened = await browser(flags);
   try {
     const inside = await opened.newContext({ viewport: { width: 1280, height: 800 }, ...context });
     const page = await inside.newPage();
     page.setDefaultTimeout(90_000);
     const faults = watch(page, expected);
+    await page.addInitScript(before);
     await page.goto(PAGE + path);
     await work(page);
     assert.deepEqual(faults, []);

@@ -142,6 +142,33 @@ test('receipts are listed, filtered, checked, opened and exported', () =>
     await dialog.waitFor({ state: 'detached' });
   }));
 
+test('an address that changes while the page begins is followed', () => {
+  const before = () => addEventListener('DOMContentLoaded', () => (location.hash = '#/receipts'));
+  const work = (page) => page.getByRole('heading', { name: 'Receipts' }).waitFor();
+  return withPage('/ui/#/pods', work, { before });
+});
+
+test('an answer that comes late is not shown in place of a newer one', () =>
+  withPage('/ui/#/receipts', async (page) => {
+    let release;
+    const released = new Promise((resolve) => (release = resolve));
+    await page.route(/model=late/, async (route) => {
+      await released;
+      await route.continue();
+    });
+    await page.locator('.rows').waitFor();
+    const late = page.waitForResponse(/model=late/);
+    await page.getByLabel('Model').last().fill('late');
+    await page.getByLabel('Model').last().fill('');
+    await page.locator('.rows').waitFor();
+    release();
+    await (await late).finished();
+    await page.evaluate(
+      () => new Promise((painted) => requestAnimationFrame(() => setTimeout(painted))),
+    );
+    assert.equal(await page.locator('.rows').count(), 1);
+  }));
+
 test('a server that is away is said to be away, and found again', () =>
   withPage(
     '/ui/#/receipts',

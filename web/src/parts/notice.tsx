@@ -1,9 +1,10 @@
 import type { ComponentChildren } from 'preact';
-import type { Failure } from '../api';
+import { type Failure, wantsToken } from '../api';
 import { Icon } from './icon';
 
-/** A failure that somebody can do something about. */
+/** A failure that somebody can do something about. That a token is wanted is said once, above. */
 export function Fault({ failure, retry }: { failure: Failure; retry?: () => void }) {
+  if (wantsToken(failure)) return null;
   return (
     <div class="notice bad" role="alert">
       <Icon name="warning" />

@@ -14,6 +14,9 @@ async function give(page, token) {
 
 test('a token is asked for once, and everything works with it', async () => {
   const work = async (page) => {
+    await page.getByLabel(/asks for a token/).waitFor();
+    await page.waitForLoadState('networkidle');
+    assert.equal(await page.locator('.notice.bad').count(), 0, 'it is said once');
     await give(page, TOKEN);
     await page.getByText(/Chain 31337, block/).waitFor();
     await ask(page, 'say hello there');
