@@ -32,12 +32,15 @@ impl Sides {
     }
 
     /// Leaves in every slot what a server finds there that has been running for a while: another
-    /// prompt, which begins with the same chat template.
+    /// prompt, which begins with the same chat template. One after the other: what was computed
+    /// beside other prompts differs in its last bits, and an answer that goes on from it may too.
     pub(crate) async fn warm_up(&self, prompts: &mut Prompts) -> Result<(), Failure> {
         note("path: filling every slot once");
-        let questions: Vec<_> = (0..SLOTS).map(|_| prompts.next().of_tokens(4)).collect();
-        for name in self.names() {
-            self.ask_all(name, &questions).await?;
+        for _ in 0..SLOTS {
+            let question = prompts.next().of_tokens(4);
+            for name in self.names() {
+                self.ask(name, &question).await?;
+            }
         }
         Ok(())
     }
