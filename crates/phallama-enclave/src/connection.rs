@@ -112,25 +112,18 @@ impl HostReader {
 }
 
 impl HostWriter {
-    /// Passes response bytes on.
+    /// Passes response bytes on, if there are any, and the encoded frames `more` in one piece with
+    /// them.
     ///
     /// # Errors
     /// [`HostGone`].
-    pub(crate) async fn out(&mut self, bytes: &[u8]) -> Result<(), HostGone> {
-        self.raw(Kind::Out, bytes).await
-    }
-
-    /// Passes the last response bytes on, if there are any, and says that they are the last.
-    ///
-    /// # Errors
-    /// [`HostGone`].
-    pub(crate) async fn last(&mut self, bytes: &[u8]) -> Result<(), HostGone> {
+    pub(crate) async fn out_and(&mut self, bytes: &[u8], more: &[u8]) -> Result<(), HostGone> {
         let mut frames = Vec::new();
         if !bytes.is_empty() {
             frames = link::encode(Kind::Out, bytes)?;
         }
-        frames.extend(link::encode(Kind::Done, &[])?);
-        self.write(&frames).await
+        frames.extend(more);
+        if frames.is_empty() { Ok(()) } else { self.write(&frames).await }
     }
 
     /// Sends a frame with a raw or empty payload.

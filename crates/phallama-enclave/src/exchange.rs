@@ -204,7 +204,7 @@ impl Exchange<'_> {
         let claimed = self.pacer.during(meter.claim(&progress, finish)).await?;
         let Claimed { mut charge, receipt } = claimed;
         let claim = self.payment_claim(&receipt);
-        self.pacer.writer().control(&claim).await?;
+        self.pacer.claim(&claim).await?;
         charge.hand_over();
         match self.claim_verdict().await {
             Ok(Verdict::Stored) => {}

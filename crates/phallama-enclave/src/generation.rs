@@ -99,7 +99,7 @@ async fn stream(
         let sent = match step {
             OrClosed::ClientGone => return Ok(Generated::ClientGone),
             OrClosed::Done(Step::Failed(error)) => return Ok(Generated::Failed(error)),
-            OrClosed::Done(Step::Idle) => pacer.drain(reader).await?,
+            OrClosed::Done(Step::Idle) => pacer.drain_and_flush(reader).await?,
             OrClosed::Done(Step::Event(event)) => {
                 let usage = stream.usage();
                 pacer.outbox.count_prompt(usage.prompt_tokens, usage.cached_tokens);

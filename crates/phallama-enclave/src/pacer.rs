@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use phallama_protocol::frames::FrameClass;
+use phallama_protocol::link::{self, Claim, Kind};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use crate::connection::{HostGone, HostReader, HostWriter};
@@ -115,8 +116,8 @@ impl Pacer {
         self.during(either).await?
     }
 
-    /// Sends until no event waits for its frame: at the pace, or at once. `bulk` seals its frames
-    /// and keeps them.
+    /// Takes frames until no event waits for one: at the pace, or at once. Those that have no pace
+    /// are held for what is said next.
     ///
     /// # Errors
     /// [`HostGone`].
@@ -124,8 +125,33 @@ impl Pacer {
         &mut self,
         reader: &mut HostReader,
     ) -> Result<OrClosed<()>, HostGone> {
-        let drained = self.advance(reader, Outbox::has_frame).await?;
+        self.advance(reader, Outbox::has_frame).await
+    }
+
+    /// Like [`Pacer::drain`], and sends them.
+    ///
+    /// # Errors
+    /// [`HostGone`].
+    pub(crate) async fn drain_and_flush(
+        &mut self,
+        reader: &mut HostReader,
+    ) -> Result<OrClosed<()>, HostGone> {
+        let drained = self.drain(reader).await?;
         self.flush_unpaced(drained).await
+    }
+
+    /// Hands a claim to the host, after the frames that it pays for. What `bulk` withholds stays.
+    ///
+    /// # Errors
+    /// [`HostGone`].
+    pub(crate) async fn claim(&mut self, claim: &Claim) -> Result<(), HostGone> {
+        if self.is_withheld() {
+            return self.writer.control(claim).await;
+        }
+        self.flush_but_last().await?;
+        self.writer.out_and(&self.held, &link::encode_control(claim)?).await?;
+        self.note_flushed();
+        Ok(())
     }
 
     /// Makes room in a full outbox.
@@ -139,6 +165,7 @@ impl Pacer {
         match self.pace {
             // Nothing leaves before the end; the answer is bounded by its token limit.
             Pace::Withheld => Ok(OrClosed::Done(())),
+            _ if !self.outbox.is_full() => Ok(OrClosed::Done(())),
             _ => {
                 let relieved = self.advance(reader, Outbox::is_full).await?;
                 self.flush_unpaced(relieved).await
@@ -152,11 +179,8 @@ impl Pacer {
     /// [`HostGone`].
     pub(crate) async fn finish(&mut self, reader: &mut HostReader) -> Result<(), HostGone> {
         self.advance(reader, |outbox| !outbox.is_complete()).await?;
-        while self.held.len() > BURST_BYTES {
-            let piece: Vec<u8> = self.held.drain(..BURST_BYTES).collect();
-            self.writer.out(&piece).await?;
-        }
-        self.writer.last(&self.held).await
+        self.flush_but_last().await?;
+        self.writer.out_and(&self.held, &link::encode(Kind::Done, &[])?).await
     }
 
     /// The way to the host, for another exchange.
@@ -190,8 +214,7 @@ impl Pacer {
                     closed = reader.closed() => return closed.map(|()| OrClosed::ClientGone),
                     () = std::future::ready(()) => {}
                 }
-                let frame = self.outbox.take_frame();
-                self.held.extend(frame);
+                self.take_frame();
                 if self.is_unpaced() && self.held.len() >= BURST_BYTES {
                     self.flush().await?;
                 }
@@ -208,21 +231,36 @@ impl Pacer {
     }
 
     async fn send_frame(&mut self) -> Result<(), HostGone> {
-        let frame = self.outbox.take_frame();
-        self.held.extend(frame);
+        self.take_frame();
         self.flush().await
     }
 
-    async fn flush(&mut self) -> Result<(), HostGone> {
-        for piece in self.held.chunks(BURST_BYTES) {
-            self.writer.out(piece).await?;
-        }
-        self.held.clear();
-        self.handed_out = self.outbox.progress();
+    fn take_frame(&mut self) {
+        self.held.extend(self.outbox.take_frame());
         if let Pace::Ready { first } = &mut self.pace {
             *first = None;
         }
+    }
+
+    async fn flush(&mut self) -> Result<(), HostGone> {
+        self.flush_but_last().await?;
+        self.writer.out_and(&self.held, &[]).await?;
+        self.note_flushed();
         Ok(())
+    }
+
+    /// Leaves one piece, which goes with what follows it.
+    async fn flush_but_last(&mut self) -> Result<(), HostGone> {
+        while self.held.len() > BURST_BYTES {
+            let piece: Vec<u8> = self.held.drain(..BURST_BYTES).collect();
+            self.writer.out_and(&piece, &[]).await?;
+        }
+        Ok(())
+    }
+
+    fn note_flushed(&mut self) {
+        self.held.clear();
+        self.handed_out = self.outbox.progress();
     }
 }
 
@@ -253,7 +291,9 @@ mod tests {
 
     use phallama_protocol::events::Event;
     use phallama_protocol::frames::{ResponseOpener, ladder};
-    use phallama_protocol::link::{Decoder, Kind};
+    use phallama_protocol::ids::{Address, Amount, Digest32};
+    use phallama_protocol::keys::Signature;
+    use phallama_protocol::link::Decoder;
     use tokio::net::UnixStream;
     use tokio::time::{Instant, sleep};
 
@@ -371,9 +411,43 @@ mod tests {
         bench.push(300);
         bench.push(300);
         assert_eq!(bench.arrived(), [] as [usize; 0]);
-        bench.pacer.drain(&mut bench.reader).await.unwrap();
+        bench.pacer.drain_and_flush(&mut bench.reader).await.unwrap();
         let frame = FrameClass::Unpaced.frame_wire_len();
         assert_eq!(bench.arrived(), [1120 + 4 * frame], "HEAD and three DATA");
+    }
+
+    #[tokio::test]
+    async fn the_last_unpaced_frames_leave_with_the_claim_and_withheld_ones_after_it() {
+        for (class, expected) in [
+            (FrameClass::Unpaced, &[Kind::Out, Kind::Claim][..]),
+            (FrameClass::Bulk, &[Kind::Claim]),
+        ] {
+            let mut bench = Bench::new(class).await;
+            bench.push(300);
+            bench.pacer.drain(&mut bench.reader).await.unwrap();
+            assert_eq!(bench.arrived(), [] as [usize; 0]);
+            bench.pacer.claim(&claim()).await.unwrap();
+            let mut bytes = vec![0; 1 << 16];
+            let read = bench.host.read(&mut bytes).unwrap();
+            let kinds = bench.decoder.decode(&bytes[..read]).unwrap();
+            assert_eq!(kinds.iter().map(|frame| frame.kind).collect::<Vec<_>>(), expected);
+            assert_eq!(bench.pacer.handed_out().data_frames > 0, class == FrameClass::Unpaced);
+        }
+    }
+
+    fn claim() -> Claim {
+        Claim {
+            user: Address([1; 20]),
+            epoch: 0,
+            cap: Amount::from(1),
+            voucher_sig: Signature([2; 64]),
+            seq: 1,
+            cumulative: Amount::from(1),
+            receipt_hash: Digest32([3; 32]),
+            settlement_sig: Signature([4; 64]),
+            prompt_tokens: 1,
+            completion_tokens: 1,
+        }
     }
 
     #[tokio::test]
@@ -402,14 +476,13 @@ mod tests {
         let mut bench = Bench::new(FrameClass::Unpaced).await;
         assert_eq!(bench.pacer.handed_out().data_frames, 0);
         bench.push(10);
-        bench.pacer.drain(&mut bench.reader).await.unwrap();
+        bench.pacer.drain_and_flush(&mut bench.reader).await.unwrap();
         let given = bench.pacer.handed_out();
         assert_eq!((given.data_frames, given.tokens.completion_tokens), (1, 1));
 
         // A frame of a burst that has not left, and one that nobody has taken.
         bench.pacer.outbox.push(&Event::Content("held".to_owned()), 2).unwrap();
-        let held = bench.pacer.outbox.take_frame();
-        bench.pacer.held.extend(held);
+        bench.pacer.take_frame();
         bench.pacer.outbox.push(&Event::Content("waiting".to_owned()), 3).unwrap();
         bench.host.shutdown(std::net::Shutdown::Write).unwrap();
         bench.reader.closed().await.unwrap();
