@@ -27,6 +27,16 @@ const ENVIRONMENT: &[&str] = &["CUDA_VISIBLE_DEVICES", "TMPDIR"];
 /// while the one that they wait for has no core to run on: docs/decisions/011-all-cores-compute.md
 const SPIN_COUNT: &str = "1000";
 
+/// Where weights and caches lie: llama-server reads the weights into memory of its own, though by
+/// itself it maps their file (the second is what versions before `--load-mode` know), and glibc
+/// asks the system for pages of 2 MiB for what is large:
+/// docs/decisions/015-weights-in-large-pages.md
+const MEMORY: [(&str, &str); 3] = [
+    ("LLAMA_ARG_LOAD_MODE", "none"),
+    ("LLAMA_ARG_NO_MMAP", "1"),
+    ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"),
+];
+
 /// Programs of util-linux become the worker. They set what only unsafe code could set between fork
 /// and exec: death with the parent, no new privileges, no core file with prompts in it.
 const PRLIMIT: &[&str] = &["--core=0:0", "--"];
@@ -164,6 +174,7 @@ pub(crate) fn command(
         // On an abort ggml would start a debugger on itself.
         .env("GGML_NO_BACKTRACE", "1")
         .env("GOMP_SPINCOUNT", SPIN_COUNT)
+        .envs(MEMORY)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -110,6 +110,18 @@ fn is_computing() -> bool {
 }
 
 #[test]
+fn the_weights_are_in_the_workers_own_memory() {
+    with_engine(async |engine| {
+        let pid = engine.worker_pid().unwrap();
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+        let model = model().canonicalize().unwrap();
+        let model = model.to_str().unwrap();
+        assert!(maps.contains(".so"), "{maps}");
+        assert!(!maps.lines().any(|line| line.ends_with(model)), "the file is mapped");
+    });
+}
+
+#[test]
 fn streams_an_answer_with_exact_usage() {
     with_engine(async |engine| {
         let request = say("Count to ten.", &json!({ "temperature": 0, "max_tokens": 12 }));
