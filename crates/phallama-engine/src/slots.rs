@@ -7,8 +7,10 @@
 //! has computed the new prompt: a request that is cancelled before may leave the old one in place.
 //!
 //! Of its own slots an account gets the one whose last request began like this one: the second
-//! turn of a conversation finds the first. A conversation that begins anew leaves those alone while
-//! there is a slot that nobody owns.
+//! turn of a conversation finds the first. A conversation that begins anew leaves alone what was
+//! used in the last minutes while there is another slot, and computes beside those that compute:
+//! llama-server takes a token of each answer in one batch only where their numbers follow one
+//! another, and reads all weights once for each batch (docs/reference/throughput.md, "Slots").
 //!
 //! A slot that becomes free goes to the waiting account that computes least, and among those to the
 //! one that was served longest ago: accounts take turns, however many requests each has waiting.
@@ -17,7 +19,7 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
@@ -28,6 +30,9 @@ const RETRY_AFTER_MAX_MS: u64 = 60_000;
 
 /// Accounts whose last turn is remembered.
 const TURNS_MAX: usize = 4_096;
+
+/// How long the next turn of a conversation is expected.
+const WARM: Duration = Duration::from_mins(5);
 
 /// Assumed length of a request before one has been seen.
 const FIRST_MEAN_MS: u64 = 2_000;
@@ -61,6 +66,7 @@ struct Slot {
     /// How the last request in it began.
     prefix: Prefix,
     last_use: u64,
+    last_used_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -200,8 +206,9 @@ impl SlotTable {
 }
 
 impl State {
-    /// The account's own slot whose last request began most like this one, else one that nobody
-    /// owns, else the one unused for longest.
+    /// The account's own slot whose last request began most like this one, else one that is not
+    /// kept for a conversation, else one beside slots that compute, else one that nobody owns, else
+    /// the one unused for longest.
     fn best_free(&self, account: Account, prefix: &[u64]) -> Option<usize> {
         let common = |slot: &Slot| match slot.owner {
             Some(owner) if owner == account => {
@@ -209,9 +216,19 @@ impl State {
             }
             _ => 0,
         };
-        let rank = |slot: &Slot| (Reverse(common(slot)), slot.owner.is_some(), slot.last_use);
+        let is_warm = |slot: &Slot| {
+            slot.owner.is_some() && slot.last_used_at.is_some_and(|at| at.elapsed() < WARM)
+        };
+        let computes = |index: usize| self.slots.get(index).is_some_and(|slot| slot.user.is_some());
+        let beside = |index: usize| {
+            u8::from(computes(index.wrapping_sub(1))) + u8::from(computes(index + 1))
+        };
         let free = self.slots.iter().enumerate().filter(|(_, slot)| slot.user.is_none());
-        free.min_by_key(|(_, slot)| rank(slot)).map(|(index, _)| index)
+        let best = free.min_by_key(|&(index, slot)| {
+            let (common, beside) = (Reverse(common(slot)), Reverse(beside(index)));
+            (common, is_warm(slot), beside, slot.owner.is_some(), slot.last_use)
+        });
+        best.map(|(index, _)| index)
     }
 
     /// Whether one more request of the account may wait.
@@ -280,6 +297,7 @@ impl Drop for Lease {
         let held_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         {
             let mut state = table.lock();
+            state.slots[self.slot].last_used_at = Some(Instant::now());
             state.mean_ms = (state.mean_ms / 4 * 3).saturating_add(held_ms / 4);
         }
         table.release(self.slot);
@@ -352,6 +370,39 @@ mod tests {
         assert_eq!(run(&table, ANNE), (0, true));
         assert_eq!(run(&table, CID).0, 2);
         assert_eq!(run(&table, [4; 20]), (1, false), "bob's slot was unused for longest");
+    }
+
+    #[test]
+    fn answers_are_computed_side_by_side() {
+        let table = SlotTable::new(8, 0);
+        for account in 11..=16 {
+            run(&table, [account; 20]);
+        }
+        // Two that nobody owns; then the next to those, though others were unused for longer.
+        let leases = [BOB; 4].map(|bob| take(&table, bob));
+        assert_eq!(leases.each_ref().map(Lease::slot), [6, 7, 5, 4]);
+        let [_six, _seven, five, _four] = leases;
+        drop(five);
+        assert_eq!(take(&table, CID).slot(), 5, "the gap between two that compute");
+    }
+
+    #[test]
+    fn a_slot_that_a_conversation_may_come_back_to_is_left_alone() {
+        let table = SlotTable::new(4, 0);
+        let lease = |prefix: u64| match poll_once(pin!(table.acquire(ANNE, vec![prefix]))) {
+            Poll::Ready(Ok(mut lease)) => {
+                lease.confirm();
+                lease
+            }
+            _ => panic!("no slot is free"),
+        };
+        for prefix in 0..4 {
+            drop(lease(prefix));
+        }
+        table.lock().slots[0].last_used_at = None;
+        let third = lease(3);
+        assert_eq!((third.slot(), lease(9).slot()), (3, 0), "not 2, which was used a moment ago");
+        assert_eq!(lease(8).slot(), 2, "all were: beside the one that computes");
     }
 
     #[test]
