@@ -4,6 +4,7 @@ use std::path::Path;
 
 use phallama_chain::TokenMeta;
 use phallama_client::StoredReceipt;
+use phallama_protocol::ids::Amount;
 use serde_json::{Value, json};
 
 use super::pods::short;
@@ -24,7 +25,9 @@ pub(super) async fn run(context: &Context, options: &Receipts) -> Result<(), Cli
     let receipts = filtered(all, &options.filter)?;
     match &options.action {
         None => list(context, &receipts, meta),
-        Some(ReceiptsAction::Show { receipt }) => one(context, find(&receipts, receipt)?),
+        Some(ReceiptsAction::Show { receipt }) => {
+            one(context, find(&receipts, receipt)?, Some(meta));
+        }
         Some(ReceiptsAction::Export { csv: true }) => print::piece(&csv(&receipts)),
         Some(ReceiptsAction::Export { csv: false }) => {
             print::json(Schema::ReceiptsExport, json!({"receipts": receipts}));
@@ -99,16 +102,49 @@ fn list(context: &Context, receipts: &[StoredReceipt], meta: &TokenMeta) {
     print::line(print::table(&header, &rows, &[0, 4, 5]));
 }
 
-fn one(context: &Context, stored: &StoredReceipt) {
+/// All of one receipt. Without the token's name and decimals, amounts are in its smallest units.
+fn one(context: &Context, stored: &StoredReceipt, meta: Option<&TokenMeta>) {
     if context.global.json {
         let mut json = as_json(stored);
         json["stored"] = json!(stored);
         print::json(Schema::Receipt, json);
         return;
     }
-    for (name, value) in as_json(stored).as_object().expect("an object was built") {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        print::line(format!("{name:17}  {text}"));
+    let amount = |amount: Amount| match meta {
+        Some(meta) => money(amount, meta),
+        None => format!("{amount} of the token's smallest units"),
+    };
+    let agreement = &stored.agreement;
+    let mut rows = vec![
+        ("request", stored.request_id.to_string()),
+        ("finished", clock::rfc3339(stored.finished_at_unix_ms / 1000)),
+        ("pod", agreement.pod_id.to_string()),
+        ("at", stored.pod_url.clone()),
+        ("build", stored.release_label.clone()),
+        ("model", agreement.offer.model.clone()),
+        ("enclave's key", agreement.identity.to_string()),
+        ("most agreed to", amount(agreement.voucher_cap)),
+    ];
+    match stored.check() {
+        Ok(signed) => {
+            let receipt = &signed.receipt;
+            rows.extend([
+                ("tokens", format!("{} + {}", receipt.prompt_tokens, receipt.completion_tokens)),
+                ("cost", amount(receipt.cost)),
+                ("charged so far", amount(receipt.cumulative)),
+                ("measurement", receipt.measurement.to_string()),
+                ("evidence", receipt.evidence_hash.to_string()),
+                ("receipt's hash", receipt.hash().to_string()),
+                ("signature", "valid".to_owned()),
+            ]);
+        }
+        Err(fault) => rows.push(("signature", fault.to_string())),
+    }
+    rows.push(("chain", stored.chain_id.to_string()));
+    rows.push(("escrow", stored.escrow.to_string()));
+    rows.push(("signed bytes", stored.receipt_hex.clone()));
+    for (name, value) in rows {
+        print::line(format!("{name:14}  {value}"));
     }
 }
 
@@ -173,7 +209,7 @@ pub(super) fn audit(context: &Context, path: &Path) -> Result<(), CliError> {
     let stored = json.get("stored").cloned().unwrap_or(json);
     let stored: StoredReceipt =
         serde_json::from_value(stored).map_err(|error| not_one(error.to_string()))?;
-    one(context, &stored);
+    one(context, &stored, None);
     let request = stored.request_id;
     stored.check().map(drop).map_err(|source| CliError::Receipt { request, source })
 }

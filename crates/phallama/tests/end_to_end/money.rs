@@ -255,6 +255,15 @@ async fn receipts_are_listed_filtered_exported_and_checked_again() {
         (&json!(2), &json!(2), &json!([]))
     );
 
+    let shown = stack.phallama(&["receipts", "show", "1"]).await.stdout;
+    let shown = String::from_utf8(shown).expect("UTF-8");
+    let of = |name| shown.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    assert_eq!(of("signature "), Some("valid"), "{shown}");
+    assert!(
+        of("cost ").is_some_and(|cost| cost.starts_with("0.0") && cost.contains(' ')),
+        "{shown}"
+    );
+
     // A receipt alone, and with one price changed.
     let one = stack.phallama_json(&["receipts", "show", "1"]).await;
     let file = stack.dir.path().join("receipt.json");
