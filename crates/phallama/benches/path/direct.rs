@@ -55,8 +55,8 @@ impl Direct {
         Ok(direct)
     }
 
-    /// One streamed chat completion, in the slot that was unused for longest, as the enclave takes
-    /// it too, or in this one.
+    /// One streamed chat completion, in the slot that was unused for longest, which llama-server
+    /// takes by itself too, or in this one.
     pub(crate) async fn ask(
         &self,
         question: &Question,
