@@ -162,15 +162,12 @@ impl Pacer {
         &mut self,
         reader: &mut HostReader,
     ) -> Result<OrClosed<()>, HostGone> {
-        match self.pace {
-            // Nothing leaves before the end; the answer is bounded by its token limit.
-            Pace::Withheld => Ok(OrClosed::Done(())),
-            _ if !self.outbox.is_full() => Ok(OrClosed::Done(())),
-            _ => {
-                let relieved = self.advance(reader, Outbox::is_full).await?;
-                self.flush_unpaced(relieved).await
-            }
+        // Of a withheld answer nothing leaves before the end; it is bounded by its token limit.
+        if self.is_withheld() || !self.outbox.is_full() {
+            return Ok(OrClosed::Done(()));
         }
+        let relieved = self.advance(reader, Outbox::is_full).await?;
+        self.flush_unpaced(relieved).await
     }
 
     /// Sends the rest of an answer that has ended, up to its rung, and that it is complete.
