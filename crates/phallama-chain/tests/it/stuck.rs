@@ -1,9 +1,9 @@
 //! Transactions that pay too little for the moment, or whose nonce somebody else used.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use phallama_chain::{Chain, ChainConfig, ChainError, SendPolicy, Sender, Tx};
+use phallama_chain::{ChainError, SendPolicy, Sender, Tx};
 use phallama_devchain::{Fault, FaultyRpc, Rule};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -24,11 +24,13 @@ fn waiting(stage: &Stage) -> Vec<Value> {
 }
 
 async fn until_waiting(stage: &Stage, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    let began = Instant::now();
     loop {
         let now = waiting(stage);
         if wanted(&now) {
             return now;
         }
+        assert!(began.elapsed() < PATIENT, "in the pool after {PATIENT:?}: {now:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -40,7 +42,11 @@ async fn passed_over_until(stage: &Stage, wanted: impl Fn(&Value) -> bool) -> Va
         if wanted(&first) {
             return first;
         }
-        let too_dear = fee(&first, "maxFeePerGas") + 1;
+        // Also for a replacement that is on its way: it offers an eighth more, or twice the base fee
+        // and its tip, and never more than the ceiling.
+        let pending = stage.rpc("eth_getBlockByNumber", json!(["pending", false]));
+        let offered = fee(&first, "maxFeePerGas") + number(&pending["baseFeePerGas"]);
+        let too_dear = (2 * offered).min(stage.config.fee_ceiling_gwei * GWEI + 1);
         stage.rpc("anvil_setNextBlockBaseFeePerGas", json!([too_dear]));
         stage.mine(1);
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -149,9 +155,9 @@ async fn the_only_endpoint_cannot_drive_the_tip_to_the_ceiling() {
 
 #[tokio::test]
 async fn the_ceiling_is_never_passed_and_the_transaction_waits_under_it() {
-    let stage = Stage::new(1).await;
-    let config = ChainConfig { fee_ceiling_gwei: 3, ..stage.config.clone() };
-    let chain = Chain::connect(config).await.unwrap();
+    let mut stage = Stage::new(1).await;
+    stage.config.fee_ceiling_gwei = 3;
+    let chain = stage.chain().await;
     stage.automine(false);
     let sender = chain.sender(&sending_key()).with_policy(EAGER);
     let process = sending(&sender, 19);
