@@ -189,7 +189,7 @@ impl Exchange {
         questions: &mut Questions,
     ) -> Result<Flow, EnclaveError> {
         match frame.kind {
-            Kind::Out => return Ok(self.pass_on(frame.payload).await),
+            Kind::Out => return Ok(self.pass_on(Piece::Bytes(frame.payload)).await),
             Kind::Admit => {
                 let (gate, admit) = (Arc::clone(&self.of.gate), frame.control::<Admit>()?);
                 questions.push(Box::pin(async move { Ok(admitted(&gate, &admit).await) }));
@@ -207,8 +207,7 @@ impl Exchange {
             }
             Kind::Done => {
                 frame.empty(Kind::Done)?;
-                self.begin();
-                let _ = self.pieces.send_timeout(Piece::End, self.of.write_timeout).await;
+                let _ = self.pass_on(Piece::End).await;
                 return Ok(Flow::Complete);
             }
             got => return Err(LinkError::Unexpected { expected: Kind::Out, got }.into()),
@@ -216,19 +215,14 @@ impl Exchange {
         Ok(Flow::Goes)
     }
 
-    async fn pass_on(&mut self, bytes: Vec<u8>) -> Flow {
-        self.begin();
-        match self.pieces.send_timeout(Piece::Bytes(bytes), self.of.write_timeout).await {
-            Ok(()) => Flow::Goes,
-            Err(_) => Flow::ClientGone,
-        }
-    }
-
-    /// Tells the client that an answer follows, once.
-    fn begin(&mut self) {
+    /// Hands a piece to the client. The first is there before the client is told that an answer
+    /// follows, so that it leaves in one write with the response's head.
+    async fn pass_on(&mut self, piece: Piece) -> Flow {
+        let sent = self.pieces.send_timeout(piece, self.of.write_timeout).await;
         if let Some((opening, pieces)) = self.opening.take() {
             let _ = opening.send(Opening::Answer(pieces));
         }
+        if sent.is_ok() { Flow::Goes } else { Flow::ClientGone }
     }
 
     /// Tells the client that no answer follows, unless one has begun.
