@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+#[allow(dead_code, reason = "shared with the other test programs")]
 mod support;
 
 use std::future::Future;

@@ -21,7 +21,7 @@ use phallama_engine::{
     Pooling, Serves, TokeniseRequest, check_gguf, weights_digest,
 };
 use serde_json::{Value, json};
-use support::{ANNE, BOB, Collected, ask, collect};
+use support::{ANNE, BOB, Collected, able_template, ask, calls_and_thinks, collect, given};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
@@ -56,23 +56,13 @@ fn with_slots(dir: &Path, worker: &Path) -> PathBuf {
 }
 
 fn config(dir: &Path) -> EngineConfig {
-    let (server, model) = (path("PHALLAMA_LLAMA_SERVER", "llama-server"), model());
+    let (server, model) = (given("PHALLAMA_LLAMA_SERVER", "llama-server"), model());
     let digest = weights_digest(&model, |_, _| {}).unwrap();
     EngineConfig::new(server, model, "smollm2-135m", digest, dir.join("sockets"))
 }
 
 fn model() -> PathBuf {
-    path("PHALLAMA_MODEL", "model")
-}
-
-fn path(variable: &str, part: &str) -> PathBuf {
-    if let Some(path) = std::env::var_os(variable) {
-        return path.into();
-    }
-    let setup = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/setup.sh");
-    let output = Command::new(setup).arg(part).output().unwrap();
-    assert!(output.status.success(), "tools/setup.sh {part} failed; set {variable} instead");
-    String::from_utf8(output.stdout).unwrap().trim().into()
+    given("PHALLAMA_MODEL", "model")
 }
 
 /// Runs a test against the shared engine, one at a time.
@@ -459,6 +449,20 @@ fn a_long_prompt_lets_other_answers_go_on() {
         // One for each batch of 128 tokens, but for those at both ends.
         let batches = usage.prompt_tokens / 128;
         assert!(usage.prompt_tokens > 600 && meanwhile + 2 >= batches, "{meanwhile} of {batches}");
+    });
+}
+
+#[test]
+fn a_template_with_tools_and_thoughts_has_them_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let extra_args = vec!["--chat-template-file".into(), able_template().into()];
+    let config = EngineConfig { slots: 1, context_tokens: 1024, extra_args, ..config(dir.path()) };
+    SHARED.runtime.block_on(async {
+        let _alone = SHARED.engine.lock().await;
+        let engine = Engine::start(config).await.unwrap();
+        assert_eq!(engine.worker_facts().unwrap().tools, Some(true));
+        calls_and_thinks(&engine).await;
+        engine.shutdown(Duration::ZERO).await;
     });
 }
 

@@ -1,33 +1,28 @@
-//! The engine with a real Ollama and a real model: the protocol, never the meaning.
+//! A real Ollama.
 //!
 //! `PHALLAMA_OLLAMA` names the program that `tools/setup.sh ollama` installs, with a store beside
 //! it. Without it, nothing here is tested, and stderr says so.
 
-#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
-
-#[allow(dead_code, reason = "shared with the other test programs")]
-mod support;
-
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use phallama_engine::{
-    Backend, ChatRequest, CompletionRequest, EmbeddingsRequest, Engine, EngineConfig, EngineError,
-    EngineEvent, Fault, FinishReason, ModelState, OllamaBackend, OllamaPlace, OllamaServer, Serves,
-    Usage, weights_digest,
+    Backend, CompletionRequest, EmbeddingsRequest, Engine, EngineConfig, EngineError, EngineEvent,
+    Fault, FinishReason, ModelState, OllamaBackend, OllamaPlace, OllamaServer, Serves,
+    weights_digest,
 };
 use serde_json::{Value, json};
-use support::{ANNE, BOB, Collected, collect};
+
+use crate::support::{ANNE, BOB, collect};
+use crate::{CONTEXT, Running, ask, chat, said, usage};
 
 /// Name of the model in the store beside the program.
 const STORED: &str = "smollm2:135m";
-const CONTEXT: u32 = 1024;
 
 /// The program, or a loud word that there is none.
-fn ollama(untested: &str) -> Option<PathBuf> {
+pub(crate) fn ollama(untested: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PHALLAMA_OLLAMA").filter(|path| !path.is_empty());
     if path.is_none() {
         // Not `eprintln!`, which is kept back when a test passes.
@@ -43,12 +38,12 @@ fn store(program: &Path) -> PathBuf {
 }
 
 /// The weights in the store.
-fn weights(program: &Path) -> PathBuf {
+pub(crate) fn weights(program: &Path) -> PathBuf {
     let digest = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
     store(program).join("blobs").join(format!("sha256-{digest}"))
 }
 
-fn config(program: &Path, dir: &Path, place: OllamaPlace) -> EngineConfig {
+pub(crate) fn config(program: &Path, dir: &Path, place: OllamaPlace) -> EngineConfig {
     let weights = weights(program);
     let digest = weights_digest(&weights, |_, _| {}).unwrap();
     EngineConfig {
@@ -59,75 +54,32 @@ fn config(program: &Path, dir: &Path, place: OllamaPlace) -> EngineConfig {
     }
 }
 
-fn chat(message: &str, more: &Value) -> ChatRequest {
-    let mut body = json!({
-        "messages": [{ "role": "system", "content": "You are a helpful assistant." },
-                     { "role": "user", "content": message }],
-        "temperature": 0, "repeat_penalty": 1, "max_tokens": 12,
-    });
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    ChatRequest::parse(body.to_string().as_bytes()).unwrap()
+/// An Ollama that runs already, with what is in the store beside the program.
+fn running(program: &Path, home: &Path) -> Running {
+    running_with(program, home, &store(program), None)
 }
 
-async fn said(engine: &Engine, request: ChatRequest, account: [u8; 20]) -> Collected {
-    collect(&mut engine.chat(request, account).await.unwrap()).await
-}
-
-fn usage(answer: &Collected) -> Usage {
-    answer.end.unwrap_or_else(|| panic!("{:?}", answer.error)).1
-}
-
-/// What Ollama itself answers.
-fn ask(address: SocketAddr, path: &str, body: &Value) -> Value {
-    let body = body.to_string();
-    let mut stream = TcpStream::connect(address).unwrap();
-    let head = format!(
-        "POST {path} HTTP/1.0\r\nhost: {address}\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all((head + &body).as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-    serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
-}
-
-/// An Ollama that runs already.
-struct Running {
-    child: Child,
-    address: SocketAddr,
-    _home: tempfile::TempDir,
-}
-
-impl Running {
-    fn start(program: &Path) -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let home = tempfile::tempdir().unwrap();
-        let child = Command::new(program)
+/// One with another store, and an authority whose registry it trusts.
+pub(crate) fn running_with(
+    program: &Path,
+    home: &Path,
+    store: &Path,
+    authority: Option<&Path>,
+) -> Running {
+    Running::start(|address| {
+        let mut command = Command::new(program);
+        command
             .arg("serve")
             .env("OLLAMA_HOST", address.to_string())
-            .env("OLLAMA_MODELS", store(program))
+            .env("OLLAMA_MODELS", store)
+            .envs(authority.map(|path| ("SSL_CERT_FILE", path)))
             .env("OLLAMA_NUM_PARALLEL", "1")
             .env("OLLAMA_NOPRUNE", "1")
             .env("OLLAMA_NO_CLOUD", "1")
             .env("LLAMA_ARG_CACHE_RAM", "0")
-            .env("HOME", home.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { child, address, _home: home }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // TERM: it ends its own llama-server.
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-        let _ = self.child.wait();
-    }
+            .env("HOME", home);
+        command
+    })
 }
 
 /// Processes whose command line has this in it, and is not this test's.
@@ -233,8 +185,8 @@ async fn a_killed_ollama_is_started_again_and_leaves_nothing_behind() {
 #[tokio::test]
 async fn a_running_ollama_says_the_same_through_the_engine() {
     let Some(program) = ollama("an Ollama that runs already") else { return };
-    let running = Running::start(&program);
     let dir = tempfile::tempdir().unwrap();
+    let running = running(&program, dir.path());
     let place = OllamaPlace::Running { address: running.address };
     let config = config(&program, dir.path(), place);
     let threads = config.threads_resolved();
@@ -287,6 +239,6 @@ async fn a_running_ollama_says_the_same_through_the_engine() {
 
 fn tiny(dir: &Path) -> [u8; 32] {
     let path = dir.join("tiny.gguf");
-    std::fs::write(&path, include_bytes!("../../../vectors/gguf/tiny.gguf")).unwrap();
+    std::fs::write(&path, include_bytes!("../../../../vectors/gguf/tiny.gguf")).unwrap();
     weights_digest(&path, |_, _| {}).unwrap()
 }
