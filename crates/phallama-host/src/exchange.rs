@@ -28,13 +28,13 @@ const CLAIM_WITHIN: Duration = Duration::from_secs(30);
 /// What a client is told when the enclave cannot be reached.
 const RETRY_AFTER_MS: u32 = 2_000;
 
-/// A part of an answer's body. A body that ends without [`Piece::End`] is aborted.
+/// A part of an answer's body.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// Bytes to pass on.
-    Bytes(Vec<u8>),
-    /// The answer is complete.
-    End,
+pub struct Piece {
+    /// To pass on; may be empty.
+    pub bytes: Vec<u8>,
+    /// Whether the answer is complete with it. A body that ends without such a piece is aborted.
+    pub is_last: bool,
 }
 
 /// How an exchange begins for the client.
@@ -162,6 +162,10 @@ impl Exchange {
             let flow = tokio::select! {
                 Some(answer) = questions.next() => self.answer(&mut to, answer?).await?,
                 frame = from.next() => match frame? {
+                    Some(frame) if frame.kind == Kind::Out => {
+                        let is_last = from.take_done()?;
+                        self.pass_on(frame.payload, is_last).await
+                    }
                     Some(frame) => self.frame(frame, &mut questions).await?,
                     None => return sent.and(Err(EnclaveError::Closed(Kind::Done))),
                 },
@@ -189,7 +193,6 @@ impl Exchange {
         questions: &mut Questions,
     ) -> Result<Flow, EnclaveError> {
         match frame.kind {
-            Kind::Out => return Ok(self.pass_on(Piece::Bytes(frame.payload)).await),
             Kind::Admit => {
                 let (gate, admit) = (Arc::clone(&self.of.gate), frame.control::<Admit>()?);
                 questions.push(Box::pin(async move { Ok(admitted(&gate, &admit).await) }));
@@ -207,8 +210,7 @@ impl Exchange {
             }
             Kind::Done => {
                 frame.empty(Kind::Done)?;
-                let _ = self.pass_on(Piece::End).await;
-                return Ok(Flow::Complete);
+                return Ok(self.pass_on(Vec::new(), true).await);
             }
             got => return Err(LinkError::Unexpected { expected: Kind::Out, got }.into()),
         }
@@ -217,12 +219,17 @@ impl Exchange {
 
     /// Hands a piece to the client. The first is there before the client is told that an answer
     /// follows, so that it leaves in one write with the response's head.
-    async fn pass_on(&mut self, piece: Piece) -> Flow {
+    async fn pass_on(&mut self, bytes: Vec<u8>, is_last: bool) -> Flow {
+        let piece = Piece { bytes, is_last };
         let sent = self.pieces.send_timeout(piece, self.of.write_timeout).await;
         if let Some((opening, pieces)) = self.opening.take() {
             let _ = opening.send(Opening::Answer(pieces));
         }
-        if sent.is_ok() { Flow::Goes } else { Flow::ClientGone }
+        match sent {
+            _ if is_last => Flow::Complete,
+            Ok(()) => Flow::Goes,
+            Err(_) => Flow::ClientGone,
+        }
     }
 
     /// Tells the client that no answer follows, unless one has begun.

@@ -97,6 +97,14 @@ impl LinkReader {
             self.ready.extend(self.decoder.decode(&self.bytes[..read])?);
         }
     }
+
+    /// Whether the end of the exchange came together with the frame before it; takes it then.
+    pub(crate) fn take_done(&mut self) -> Result<bool, EnclaveError> {
+        match self.ready.pop_front_if(|next| next.kind == Kind::Done) {
+            Some(done) => Ok(done.empty(Kind::Done).map(|()| true)?),
+            None => Ok(false),
+        }
+    }
 }
 
 pub(crate) struct LinkWriter {

@@ -29,6 +29,12 @@ async fn pieces(opening: tokio::task::JoinHandle<Opening>) -> mpsc::Receiver<Pie
     }
 }
 
+/// One that is not the last.
+#[expect(clippy::unnecessary_wraps, reason = "as it is received")]
+fn piece(bytes: &[u8]) -> Option<Piece> {
+    Some(Piece { bytes: bytes.to_vec(), is_last: false })
+}
+
 fn none() -> Frame {
     Frame { kind: Kind::Stored, payload: Vec::new() }
 }
@@ -46,15 +52,14 @@ async fn paid_answer_is_passed_on_and_its_claim_is_durable_before_it_ends() {
 
     enclave.raw(Kind::Out, b"frames").await;
     let mut pieces = pieces(opening).await;
-    assert_eq!(pieces.recv().await, Some(Piece::Bytes(b"frames".to_vec())));
+    assert_eq!(pieces.recv().await, piece(b"frames"));
     enclave.control(&world.claim(&user, 25)).await;
     assert_eq!(enclave.next().await, Some(none()));
     assert_eq!(world.journal.unsettled_total(), 25.into());
 
-    enclave.raw(Kind::Out, b"end").await;
-    enclave.raw(Kind::Done, &[]).await;
-    assert_eq!(pieces.recv().await, Some(Piece::Bytes(b"end".to_vec())));
-    assert_eq!(pieces.recv().await, Some(Piece::End));
+    enclave.end(b"end").await;
+    let last = Piece { bytes: b"end".to_vec(), is_last: true };
+    assert_eq!(pieces.recv().await, Some(last), "what comes together leaves together");
     assert!(exchanges.open.none(Duration::from_secs(10)).await);
     assert_eq!(world.gate.reserves.total(), Amount::ZERO);
 
@@ -101,7 +106,7 @@ async fn enclave_that_dies_aborts_the_answer() {
     enclave.raw(Kind::Out, b"frames").await;
     let mut pieces = pieces(opening).await;
     drop(enclave);
-    assert_eq!(pieces.recv().await, Some(Piece::Bytes(b"frames".to_vec())));
+    assert_eq!(pieces.recv().await, piece(b"frames"));
     assert_eq!(pieces.recv().await, None, "without an end, the body is aborted");
 }
 
@@ -134,7 +139,7 @@ async fn claim_that_the_contract_would_not_take_is_not_stored() {
     world.replace_identity().await;
     enclave.control(&world.claim(&user, 15)).await;
     assert_eq!(enclave.next().await, None);
-    assert_eq!(pieces.recv().await, Some(Piece::Bytes(b"frames".to_vec())));
+    assert_eq!(pieces.recv().await, piece(b"frames"));
     assert_eq!(pieces.recv().await, None);
     assert_eq!(world.journal.unsettled(), []);
 }
@@ -167,6 +172,6 @@ async fn frames_go_on_while_a_payment_waits_for_its_lock() {
     enclave.control(&world.admit(&user, 40, Some(300))).await;
     enclave.raw(Kind::Out, b"pad").await;
     let mut pieces = pieces(opening).await;
-    assert_eq!(pieces.recv().await, Some(Piece::Bytes(b"pad".to_vec())));
+    assert_eq!(pieces.recv().await, piece(b"pad"));
     enclave.expect(Kind::Admitted).await;
 }

@@ -276,14 +276,14 @@ async fn read(body: Body, max_bytes: usize) -> Result<Vec<u8>, Refuse> {
     Ok(bytes)
 }
 
-/// The body: ends cleanly only after [`Piece::End`], because clients take a clean end for success.
+/// The body: ends cleanly only with a last piece, because clients take a clean end for success.
 fn stream(
     pieces: mpsc::Receiver<Piece>,
 ) -> impl futures::Stream<Item = Result<Vec<u8>, std::io::Error>> {
-    futures::stream::try_unfold(pieces, |mut pieces| async move {
+    futures::stream::try_unfold(Some(pieces), |pieces| async move {
+        let Some(mut pieces) = pieces else { return Ok(None) };
         match pieces.recv().await {
-            Some(Piece::Bytes(bytes)) => Ok(Some((bytes, pieces))),
-            Some(Piece::End) => Ok(None),
+            Some(Piece { bytes, is_last }) => Ok(Some((bytes, (!is_last).then_some(pieces)))),
             None => Err(std::io::ErrorKind::ConnectionAborted.into()),
         }
     })

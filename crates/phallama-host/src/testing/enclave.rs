@@ -66,6 +66,13 @@ impl EnclaveSide {
         self.stream.write_all(&link::encode(kind, payload).unwrap()).await.unwrap();
     }
 
+    /// The last bytes of an answer and its end, in one piece.
+    pub(crate) async fn end(&mut self, payload: &[u8]) {
+        let out = link::encode(Kind::Out, payload).unwrap();
+        let done = link::encode(Kind::Done, &[]).unwrap();
+        self.stream.write_all(&[out, done].concat()).await.unwrap();
+    }
+
     pub(crate) async fn control<T: Control>(&mut self, message: &T) {
         self.stream.write_all(&link::encode_control(message).unwrap()).await.unwrap();
     }
