@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Order;
+use crate::median;
 use crate::scripted::{MODEL, begin};
 use crate::stack::{self, Failure};
 
@@ -93,9 +94,4 @@ fn added(unpaced: &[Arrived], paced: &[Arrived]) -> Added {
         p95_ms: differences[differences.len() * 95 / 100],
         bytes: median(paced.iter().map(|answer| answer.bytes).collect()),
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
