@@ -163,8 +163,9 @@ pub struct PodUp {
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:11811", value_name = "ADDR")]
     pub listen: SocketAddr,
-    /// URL that users reach the pod by; the listening address when absent.
-    #[arg(long)]
+    /// URL that users reach the pod by, as the registry lists it; the listening address when
+    /// absent, if it is one.
+    #[arg(long, env = "PHALLAMA_POD_URL", hide_env_values = true)]
     pub url: Option<String>,
     /// What is asked of users of each model.
     #[command(flatten)]

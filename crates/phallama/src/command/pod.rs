@@ -122,6 +122,7 @@ pub(crate) async fn start(
         return Err(CliError::SimulatedNotAccepted);
     }
     print::warning("this pod's TEE is SIMULATED: its operator can read every prompt");
+    check_url(options)?;
     let models = offered::models(options, listed, &place)?;
     let names: Vec<&str> = models.iter().map(|model| model.model.as_str()).collect();
     let names = names.join(", ");
@@ -148,6 +149,18 @@ pub(crate) async fn start(
     let short = short(&pod.pod_id().to_string());
     progress.done(&format!("pod {short} serves {names} at {}", pod.url()));
     Ok(pod)
+}
+
+/// `0.0.0.0` is every address of this machine, and none that could be listed.
+fn check_url(options: &PodUp) -> Result<(), CliError> {
+    if options.url.is_some() || !options.listen.ip().is_unspecified() {
+        return Ok(());
+    }
+    Err(CliError::BadValue {
+        what: "URL of a pod",
+        got: format!("http://{}", options.listen),
+        expected: "one that users reach it by, given with --url or PHALLAMA_POD_URL".to_owned(),
+    })
 }
 
 /// A step of the pod's life in words.
@@ -246,5 +259,32 @@ pub(super) fn operator(context: &Context, named: Option<&Path>) -> Result<Signer
         Some(path) => key_file(path),
         None if development.exists() => key_file(&development),
         None => Err(CliError::NoKeyFile { who: "operator", option: "--operator-key-file" }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Words {
+        #[command(flatten)]
+        up: PodUp,
+    }
+
+    #[test]
+    fn every_address_of_a_machine_is_no_url_to_be_listed() {
+        let checked = |words: &str| {
+            let words = std::iter::once("up").chain(words.split_whitespace());
+            check_url(&Words::parse_from(words).up)
+        };
+        for listen in ["0.0.0.0:11811", "[::]:11811"] {
+            let error = checked(&format!("--listen {listen}")).unwrap_err().to_string();
+            assert!(error.contains(&format!("`http://{listen}` is not a valid URL")), "{error}");
+            checked(&format!("--listen {listen} --url https://pod.example.org")).unwrap();
+        }
+        checked("--listen 192.0.2.1:11811").unwrap();
     }
 }
