@@ -35,7 +35,7 @@ part_properties() {
     -p phallama-protocol -p phallama-attest -p phallama-engine -p phallama-client
 }
 
-# The on-chain verifier against dcap-qvl, ten times the cases of every change.
+# The on-chain verifier against dcap-qvl: a million cases.
 part_dcap() {
   PHALLAMA_DCAP_CASES=10 cargo test --quiet --locked -p phallama-chain --test dcap
 }
