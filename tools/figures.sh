@@ -24,7 +24,7 @@ about() {
   local cold='whole transaction, cold slots, distinct users, embedded chain'
   local quoted='cold, P-256 precompile at 6,900 gas; forge, contracts/snapshots/attestation.json'
   local clients='64 clients at once, each waiting for its claim, 9,600 channels, group commit'
-  local asking='small requests of 64 clients at once, class unpaced, 20 s'
+  local asking='small requests of 64 clients at once, class unpaced, five rounds of 8 s, medians'
   local held='1,000 streams of class std, a word a second, 10 minutes, scripted worker, load on the same machine, recorded at real-time priority beside other work'
   local words='64 words, one each 37 ms, scripted worker, 10 rounds, recorded at real-time priority beside other work'
   local turns='SmolLM2-135M Q4_1, greedy, ~64-token prompts, 64-token answers, 16 slots, sides in turns, medians'

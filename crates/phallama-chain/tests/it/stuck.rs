@@ -42,8 +42,8 @@ async fn passed_over_until(stage: &Stage, wanted: impl Fn(&Value) -> bool) -> Va
         if wanted(&first) {
             return first;
         }
-        // Also for a replacement that is on its way: it offers an eighth more, or twice the base fee
-        // and its tip, and never more than the ceiling.
+        // Also for a replacement that is on its way: it offers an eighth more, or twice the base
+        // fee and its tip, and never more than the ceiling.
         let pending = stage.rpc("eth_getBlockByNumber", json!(["pending", false]));
         let offered = fee(&first, "maxFeePerGas") + number(&pending["baseFeePerGas"]);
         let too_dear = (2 * offered).min(stage.config.fee_ceiling_gwei * GWEI + 1);
