@@ -15,9 +15,9 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
-use phallama_engine::{ChatRequest, Engine, Usage};
+use phallama_engine::{ChatRequest, Engine, EngineEvent, Usage};
 use serde_json::{Value, json};
-use support::{Collected, collect};
+use support::{ANNE, Collected, collect};
 
 const CONTEXT: u32 = 1024;
 
@@ -83,4 +83,24 @@ fn ask(address: SocketAddr, path: &str, body: &Value) -> Value {
 fn are_alike(left: &[f32], right: &[f32]) -> bool {
     let cosine: f32 = left.iter().zip(right).map(|(a, b)| a * b).sum();
     left.len() == right.len() && cosine > 0.999
+}
+
+/// Of an object with one whole number.
+fn schema() -> Value {
+    json!({ "type": "object", "properties": { "a": { "type": "integer" } }, "required": ["a"],
+            "additionalProperties": false })
+}
+
+async fn keeps_to_a_schema_and_tells_logprobs(engine: &Engine) {
+    let wrapper = json!({ "name": "x", "schema": schema() });
+    let format = json!({ "type": "json_schema", "json_schema": wrapper });
+    let more = json!({ "response_format": format, "max_tokens": 60 });
+    let answer = said(engine, chat("Say a number.", &more), ANNE).await;
+    let value: Value = serde_json::from_str(&answer.text).unwrap();
+    assert!(value["a"].is_i64(), "{value}");
+
+    let more = json!({ "logprobs": true, "top_logprobs": 2, "max_tokens": 3 });
+    let answer = said(engine, chat("Hi", &more), ANNE).await;
+    let EngineEvent::Logprobs(told) = &answer.others[0] else { panic!("{answer:?}") };
+    assert_eq!(told["content"][0]["top_logprobs"].as_array().unwrap().len(), 2);
 }

@@ -13,10 +13,12 @@ use phallama_engine::{
     Fault, FinishReason, ModelState, OllamaBackend, OllamaPlace, OllamaServer, Serves,
     weights_digest,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{ANNE, BOB, collect};
-use crate::{CONTEXT, Running, ask, chat, said, usage};
+use crate::{
+    CONTEXT, Running, ask, chat, keeps_to_a_schema_and_tells_logprobs, said, schema, usage,
+};
 
 /// Name of the model in the store beside the program.
 const STORED: &str = "smollm2:135m";
@@ -118,15 +120,9 @@ async fn a_supervised_ollama_answers_and_keeps_accounts_apart() {
     assert!(usage(&other).cached_tokens <= 2, "and not by another: {:?}", usage(&other));
     assert_eq!(other.text, answer.text);
 
-    let schema = json!({ "type": "object", "properties": { "a": { "type": "integer" } },
-                         "required": ["a"], "additionalProperties": false });
-    let format = json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": schema } });
-    let more = json!({ "response_format": format, "max_tokens": 60 });
-    let answer = said(&engine, chat("Say a number.", &more), ANNE).await;
-    let value: Value = serde_json::from_str(&answer.text).unwrap();
-    assert!(value["a"].is_i64(), "{value}");
-
-    let tools = json!([{ "type": "function", "function": { "name": "f", "parameters": schema } }]);
+    keeps_to_a_schema_and_tells_logprobs(&engine).await;
+    let tools =
+        json!([{ "type": "function", "function": { "name": "f", "parameters": schema() } }]);
     let auto = engine.chat(chat("Call f.", &json!({ "tools": tools })), ANNE).await.err().unwrap();
     assert_eq!(auto.fault(), Fault::Request, "{auto}");
     let more = json!({ "tools": tools, "tool_choice": "required", "max_tokens": 80 });
@@ -134,11 +130,6 @@ async fn a_supervised_ollama_answers_and_keeps_accounts_apart() {
     assert_eq!(answer.end.unwrap().0, FinishReason::ToolCalls);
     let EngineEvent::ToolCalls { calls, .. } = &answer.others[0] else { panic!("{answer:?}") };
     assert_eq!(calls[0]["function"]["name"], "f");
-
-    let more = json!({ "logprobs": true, "top_logprobs": 2, "max_tokens": 3 });
-    let answer = said(&engine, chat("Hi", &more), ANNE).await;
-    let EngineEvent::Logprobs(told) = &answer.others[0] else { panic!("{answer:?}") };
-    assert_eq!(told["content"][0]["top_logprobs"].as_array().unwrap().len(), 2);
 
     let long = chat(&"word ".repeat(2_000), &json!({}));
     let error = engine.chat(long, ANNE).await.err().unwrap();

@@ -5,13 +5,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use phallama_engine::{
-    Backend, CompletionRequest, EmbeddingsRequest, Engine, EngineConfig, EngineError, EngineEvent,
-    Fault, Serves, weights_digest,
+    Backend, CompletionRequest, EmbeddingsRequest, Engine, EngineConfig, EngineError, Fault,
+    Serves, weights_digest,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{ANNE, able_template, calls_and_thinks, collect, given};
-use crate::{CONTEXT, Running, are_alike, ask, chat, said, usage};
+use crate::{
+    CONTEXT, Running, are_alike, ask, chat, keeps_to_a_schema_and_tells_logprobs, said, usage,
+};
 
 /// As servers with weights of an organisation call them.
 const MODEL: &str = "org/smollm2";
@@ -61,20 +63,8 @@ async fn a_server_with_openai_s_api_says_the_same_through_the_engine() {
     let direct = &direct["usage"];
     assert_eq!(counts, json!([direct["prompt_tokens"], direct["completion_tokens"]]));
 
-    let schema = json!({ "type": "object", "properties": { "a": { "type": "integer" } },
-                         "required": ["a"], "additionalProperties": false });
-    let format = json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": schema } });
-    let more = json!({ "response_format": format, "max_tokens": 60 });
-    let answer = said(&engine, chat("Say a number.", &more), ANNE).await;
-    let value: Value = serde_json::from_str(&answer.text).unwrap();
-    assert!(value["a"].is_i64(), "{value}");
-
+    keeps_to_a_schema_and_tells_logprobs(&engine).await;
     calls_and_thinks(&engine).await;
-
-    let more = json!({ "logprobs": true, "top_logprobs": 2, "max_tokens": 3 });
-    let answer = said(&engine, chat("Hi", &more), ANNE).await;
-    let EngineEvent::Logprobs(told) = &answer.others[0] else { panic!("{answer:?}") };
-    assert_eq!(told["content"][0]["top_logprobs"].as_array().unwrap().len(), 2);
 
     let raw = CompletionRequest::parse(br#"{"prompt":"1 2 3 4","temperature":0,"max_tokens":4}"#);
     let answer = collect(&mut engine.complete(raw.unwrap(), ANNE).await.unwrap()).await;
