@@ -3,17 +3,18 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use phallama_engine::{
-    Backend, CompletionRequest, EmbeddingsRequest, Engine, EngineConfig, EngineError,
-    OllamaBackend, OllamaPlace, Serves, StartProgress, weights_digest,
+    Backend, CompletionRequest, Engine, EngineConfig, EngineError, OllamaBackend, OllamaPlace,
+    Serves, StartProgress, weights_digest,
 };
 use serde_json::json;
 
-use crate::ollama::{config, ollama, running_with, weights};
+use crate::ollama::{ollama, running_with, weights};
 use crate::registry::{Published, Registry};
 use crate::support::{ANNE, calls_and_thinks, collect};
-use crate::{Running, are_alike, ask, chat, said, usage};
+use crate::{CONTEXT, Running, ask, chat, makes_vectors, said, usage};
 
 /// Has a place for thoughts, tools, calls, and a suffix. What a model of this size says in them is
 /// what the examples before it said.
@@ -52,7 +53,7 @@ struct Fetching {
 impl Fetching {
     fn start(program: PathBuf, name: &str, weights: &Path, template: Option<&str>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let registry = Registry::start(dir.path(), &[Published { name, weights, template }]);
+        let registry = Registry::start(dir.path(), &Published { name, weights, template });
         let store = dir.path().join("store");
         let authority = Some(&*registry.certificate);
         let running = running_with(&program, dir.path(), &store, authority);
@@ -61,12 +62,13 @@ impl Fetching {
 
     fn config(&self, name: &str, pull: bool) -> EngineConfig {
         let place = OllamaPlace::Running { address: self.running.address };
+        let digest = weights_digest(&self.weights, |_, _| {}).unwrap();
+        let (name, own) = (self.registry.name_of(name), self.dir.path().join("own"));
         EngineConfig {
             backend: Backend::Ollama(OllamaBackend { place, pull, danger_share_cache: false }),
-            model_name: self.registry.name_of(name),
-            model_path: self.weights.clone(),
-            weights_sha256: weights_digest(&self.weights, |_, _| {}).unwrap(),
-            ..config(&self.program, self.dir.path(), OllamaPlace::Supervised { models_dir: None })
+            context_tokens: CONTEXT,
+            stall_timeout: Duration::from_mins(2),
+            ..EngineConfig::new(&self.program, &self.weights, name, digest, own)
         }
     }
 }
@@ -127,16 +129,11 @@ async fn a_model_that_makes_vectors_does_so_through_the_engine() {
     let engine =
         Engine::start(EngineConfig { serves: Serves::Embeddings { pooling: None }, ..config });
     let engine = engine.await.unwrap();
-    let request = EmbeddingsRequest::parse(br#"{"input":["a dog","a dog","the sea"]}"#).unwrap();
-    let made = engine.embed(request, ANNE).await.unwrap();
     let body =
         json!({ "model": fetching.registry.name_of("vectors"), "input": ["a dog", "the sea"] });
     let direct = ask(fetching.running.address, "/api/embed", &body);
-    let direct: Vec<Vec<f32>> = serde_json::from_value(direct["embeddings"].clone()).unwrap();
-    let expected = [&direct[0], &direct[0], &direct[1]];
-    assert!(made.vectors.iter().zip(expected).all(|(made, direct)| are_alike(made, direct)));
-    assert!(!are_alike(&direct[0], &direct[1]));
-    assert_eq!((made.prompt_tokens, made.vectors.len(), direct[0].len()), (6, 3, 576));
+    let direct: [Vec<f32>; 2] = serde_json::from_value(direct["embeddings"].clone()).unwrap();
+    assert_eq!(makes_vectors(&engine, &direct).await, 6);
 }
 
 /// The weights with mean pooling in their metadata, which is what makes vectors of them. Two

@@ -15,7 +15,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
-use phallama_engine::{ChatRequest, Engine, EngineEvent, Usage};
+use phallama_engine::{ChatRequest, EmbeddingsRequest, Engine, EngineEvent, Usage};
 use serde_json::{Value, json};
 use support::{ANNE, Collected, collect};
 
@@ -83,6 +83,17 @@ fn ask(address: SocketAddr, path: &str, body: &Value) -> Value {
 fn are_alike(left: &[f32], right: &[f32]) -> bool {
     let cosine: f32 = left.iter().zip(right).map(|(a, b)| a * b).sum();
     left.len() == right.len() && cosine > 0.999
+}
+
+/// Makes vectors of two dogs and the sea like those that the server itself makes of one dog and the
+/// sea; returns how many tokens that were.
+async fn makes_vectors(engine: &Engine, [dog, sea]: &[Vec<f32>; 2]) -> u32 {
+    let request = EmbeddingsRequest::parse(br#"{"input":["a dog","a dog","the sea"]}"#).unwrap();
+    let made = engine.embed(request, ANNE).await.unwrap();
+    assert!(made.vectors.iter().zip([dog, dog, sea]).all(|(made, direct)| are_alike(made, direct)));
+    assert!(!are_alike(dog, sea));
+    assert_eq!((made.vectors.len(), dog.len()), (3, 576));
+    made.prompt_tokens
 }
 
 /// Of an object with one whole number.

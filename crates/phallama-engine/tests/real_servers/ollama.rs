@@ -45,7 +45,7 @@ pub(crate) fn weights(program: &Path) -> PathBuf {
     store(program).join("blobs").join(format!("sha256-{digest}"))
 }
 
-pub(crate) fn config(program: &Path, dir: &Path, place: OllamaPlace) -> EngineConfig {
+fn config(program: &Path, dir: &Path, place: OllamaPlace) -> EngineConfig {
     let weights = weights(program);
     let digest = weights_digest(&weights, |_, _| {}).unwrap();
     EngineConfig {

@@ -35,15 +35,14 @@ pub(crate) struct Registry {
 /// By path.
 type Site = HashMap<String, Content>;
 
-#[derive(Clone)]
 enum Content {
     Bytes(Vec<u8>),
     File(PathBuf),
 }
 
 impl Registry {
-    /// Serves these models; `dir` takes the certificate.
-    pub(crate) fn start(dir: &Path, models: &[Published<'_>]) -> Self {
+    /// Serves a model; `dir` takes the certificate.
+    pub(crate) fn start(dir: &Path, model: &Published<'_>) -> Self {
         let made = rcgen::generate_simple_self_signed(HOSTS.map(str::to_owned)).unwrap();
         let certificate = dir.join("registry.pem");
         std::fs::write(&certificate, made.cert.pem()).unwrap();
@@ -55,10 +54,7 @@ impl Registry {
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], key)
             .unwrap();
-        let mut site = Site::new();
-        for model in models {
-            publish(&mut site, model);
-        }
+        let site = site_of(model);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (tls, site) = (Arc::new(tls), Arc::new(site));
@@ -78,17 +74,15 @@ impl Registry {
     }
 }
 
-fn publish(site: &mut Site, model: &Published<'_>) {
-    let digest = weights_digest(model.weights, |_, _| {}).unwrap();
-    let digest = digest.iter().fold("sha256:".to_owned(), |hex, byte| hex + &format!("{byte:02x}"));
+fn site_of(model: &Published<'_>) -> Site {
+    let mut site = Site::new();
+    let digest = name_of(&weights_digest(model.weights, |_, _| {}).unwrap());
     let size = model.weights.metadata().unwrap().len();
     let blobs = format!("/v2/library/{}/blobs", model.name);
     site.insert(format!("{blobs}/{digest}"), Content::File(model.weights.to_owned()));
     let weights = layer("application/vnd.ollama.image.model", &digest, size);
     let mut text = |kind: &str, text: String| {
-        let digest = Sha256::digest(&text);
-        let digest =
-            digest.iter().fold("sha256:".to_owned(), |hex, byte| hex + &format!("{byte:02x}"));
+        let digest = name_of(&Sha256::digest(&text));
         let layer = layer(kind, &digest, text.len() as u64);
         site.insert(format!("{blobs}/{digest}"), Content::Bytes(text.into_bytes()));
         layer
@@ -106,6 +100,11 @@ fn publish(site: &mut Site, model: &Published<'_>) {
     });
     let path = format!("/v2/library/{}/manifests/latest", model.name);
     site.insert(path, Content::Bytes(manifest.to_string().into_bytes()));
+    site
+}
+
+fn name_of(digest: &[u8]) -> String {
+    digest.iter().fold("sha256:".to_owned(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 fn layer(kind: &str, digest: &str, size: u64) -> Value {
