@@ -8,21 +8,24 @@
 #
 # A target is a file in fuzz/src/bin/; its seeds are in fuzz/seeds/TARGET/. As many run at once as there are
 # cores. Fails on a crash, an input that takes more than 3 s, or more than 2 GiB of memory. What was found
-# on the way stays in fuzz/target/corpus/TARGET/ and is where the next run begins.
+# on the way stays in target/fuzz/corpus/TARGET/ and is where the next run begins.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../fuzz"
 
-out=$PWD/target
-programs=$out/debug
+target_dir=${CARGO_TARGET_DIR:-$(realpath ..)/target}
+out=$target_dir/fuzz
+programs=$target_dir/debug
 limits=(-timeout=3 -rss_limit_mb=2048)
 
 die() { printf 'error: %s\n' "$*" >&2; exit 2; }
 
 targets() { basename -s .rs src/bin/*.rs; }
 
+# The whole workspace and a test are named so that foreign crates have the features that they have in
+# `cargo build --workspace --bins --tests`: then they need not be compiled again.
 build() {
-  RUSTC_WRAPPER=$PWD/rustc.sh CARGO_TARGET_DIR=$out CARGO_INCREMENTAL=0 \
-    cargo build --quiet --locked "${@/#/--bin=}"
+  RUSTC_WORKSPACE_WRAPPER=$PWD/rustc.sh CARGO_INCREMENTAL=0 cargo build --quiet --locked --workspace \
+    --features phallama-fuzz/targets "${@/#/--bin=}" --test=targets
 }
 
 # fuzz TARGET SECONDS: one line on what was done, or how it failed.

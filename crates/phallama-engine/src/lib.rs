@@ -40,7 +40,7 @@ mod event;
 mod extra_args;
 mod fields;
 mod forced_call;
-#[cfg(feature = "fuzzing")]
+#[cfg(fuzzing)]
 pub mod fuzzing;
 mod generation;
 mod gguf;

@@ -239,7 +239,7 @@ macro_rules! shared_by_both {
             }
 
             /// The bodies for the worker: the accepted fields and those that are ours to set.
-            #[cfg(any(test, feature = "fuzzing"))]
+            #[cfg(any(test, fuzzing))]
             pub(crate) fn for_worker(
                 self,
                 slot: u32,

@@ -1,5 +1,5 @@
 //! What stands behind a cipher and is foreign all the same: fuzz targets reach it here, without
-//! sealing. Compiled with the feature `fuzzing` alone, which nothing but `fuzz/` asks for.
+//! sealing. Compiled under `cfg(fuzzing)` alone, which nothing but `fuzz/rustc.sh` sets.
 
 use crate::bundle::XWING_PK_LEN;
 use crate::frames::{self, FrameSealer};

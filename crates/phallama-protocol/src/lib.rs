@@ -36,7 +36,7 @@ pub mod demand;
 pub mod eip712;
 pub mod events;
 pub mod frames;
-#[cfg(feature = "fuzzing")]
+#[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod ids;
 pub mod keys;

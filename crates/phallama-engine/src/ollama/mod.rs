@@ -9,6 +9,6 @@ mod store;
 pub(crate) use answer::Lines;
 pub(crate) use launch::{launch, recheck};
 pub(crate) use request::{Target, embeddings_body, generation_body, wash_body};
-#[cfg(feature = "fuzzing")]
+#[cfg(fuzzing)]
 pub(crate) use server::shown;
 pub use server::{LoadedModel, OllamaModel, OllamaServer, PullProgress, ShownModel};

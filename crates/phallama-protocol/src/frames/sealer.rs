@@ -130,7 +130,7 @@ impl FrameSealer {
         Ok(wires)
     }
 
-    #[cfg(feature = "fuzzing")]
+    #[cfg(fuzzing)]
     pub(crate) fn seal_inner(&mut self, inner: &[u8]) -> Vec<u8> {
         self.context.seal(inner, &[]).unwrap_or_default()
     }
