@@ -177,8 +177,8 @@ about() {
     deps.workspace) echo "crates	unique third-party crates of cargo tree --workspace -e normal" ;;
     deps.enclave) echo "crates	unique third-party crates of cargo tree -p phallama-enclave -e normal" ;;
     size.page_gzip_kib) echo "KiB	the web page, all files in gzip" ;;
-    size.phallama_mib) echo "MiB	binary phallama, dev profile" ;;
-    size.enclave_mib) echo "MiB	binary phallama-enclave, dev profile" ;;
+    size.phallama_mib) echo "MiB	binary phallama, optimised as for all figures" ;;
+    size.enclave_mib) echo "MiB	binary phallama-enclave, optimised as for all figures" ;;
     ci.total_s) echo "s	./check, all parts, model and llama-server in the cache; $machine" ;;
     build.clean_s) echo "s	fresh clone, both binaries, crates already downloaded; $machine" ;;
     *) return 1 ;;
@@ -217,11 +217,9 @@ for name, value in json.load(sys.stdin).items():
     print(name, f"{value:.10g}", sep="\t")')
 }
 
-bench() { # PACKAGE BENCH
-  cargo bench --quiet --locked --profile dev --package "$1" --bench "$2" -- --json
-}
+bench() { tools/bench.sh "$1" --json; }
 
-part_gas() { bench phallama gas | record_json; }
+part_gas() { bench gas | record_json; }
 # What forge measured, as the tests hold it; `contracts/tools/check.sh --accept` measures anew.
 part_attestation() {
   python3 -c '
@@ -262,7 +260,7 @@ names = ("runs", "lost_above_one_increment", "pod_restart_ms_median")
 print(json.dumps({f"kill.{name}": kill[name] for name in names}))' | record_exact
 }
 
-part_ledger() { bench phallama ledger | record_json; }
+part_ledger() { bench ledger | record_json; }
 part_clients() {
   cargo build --quiet --locked --workspace --bins
   clients/run.py
@@ -272,7 +270,7 @@ part_newcomer() {
   tools/newcomer.sh
   record_exact <target/newcomer.json
 }
-part_registry() { bench phallama registry | record_json; }
+part_registry() { bench registry | record_json; }
 
 # A test that fails leaves no totals; a mutant that lives ends the run.
 part_model() {
@@ -287,7 +285,7 @@ part_front() {
   PHALLAMA_MODEL=${PHALLAMA_MODEL:-$(tools/setup.sh model)}
   export PHALLAMA_MODEL
   cargo build --quiet --locked --workspace --bins
-  bench phallama front | record_json
+  bench front | record_json
 }
 
 # About six minutes.
@@ -295,14 +293,14 @@ part_local() {
   PHALLAMA_MODEL=${PHALLAMA_MODEL:-$(tools/setup.sh model)}
   export PHALLAMA_MODEL
   cargo build --quiet --locked --workspace --bins
-  bench phallama local | record_json
+  bench local | record_json
 }
 
-part_verify() { bench phallama verify | record_json; }
+part_verify() { bench verify | record_json; }
 
 # The bench speaks of single steps; a client's share of a request is two of them.
 part_seal() {
-  bench phallama-protocol seal | python3 -c '
+  bench seal | python3 -c '
 import json, sys
 us = json.load(sys.stdin)
 print(json.dumps({
@@ -318,9 +316,8 @@ part_path() {
   PHALLAMA_MODEL=${PHALLAMA_MODEL:-$(tools/setup.sh model)}
   PHALLAMA_LLAMA_SERVER=${PHALLAMA_LLAMA_SERVER:-$(tools/setup.sh llama-server)}
   export PHALLAMA_MODEL PHALLAMA_LLAMA_SERVER
-  cargo build --quiet --locked --package phallama-enclave --bins
   # About 9 minutes; without PHALLAMA_OLLAMA the bench says that no Ollama was asked.
-  bench phallama path | record_json
+  bench path | record_json
 }
 
 # Packages from a registry, each version once. Ours carry their path in parentheses.
@@ -334,7 +331,7 @@ part_deps() {
 }
 
 part_size() {
-  cargo build --quiet --locked --package phallama --package phallama-enclave --bins
+  cargo build --quiet --locked --config tools/optimised.toml --workspace --bins --test targets
   local target=${CARGO_TARGET_DIR:-target}
   mib() { python3 -c 'import os, sys; print("%.1f" % (os.stat(sys.argv[1]).st_size / 2**20))' "$1"; }
   record size.page_gzip_kib "$(find crates/phallama/page -type f ! -name files.in -exec gzip -9c {} + | wc -c | awk '{ print $1 / 1024 }')"

@@ -59,7 +59,7 @@ part_chain() {
 
 # A list of 10,000 pods within 30 s, dust rows and all.
 part_registry() {
-  cargo bench --quiet --locked --profile dev -p phallama --bench registry -- --json | python3 -c '
+  tools/bench.sh registry --json | python3 -c '
 import json, sys
 took = json.load(sys.stdin)["registry.first_list_s"]
 print(f"first list of 10,000 pods: {took:.1f} s, at most 30 s", file=sys.stderr)

@@ -6,4 +6,4 @@
 #   tools/scale.sh --check   writes nothing; fails when a run gives anything else
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-exec cargo bench --quiet --locked --profile dev --package phallama --bench scale -- "$@"
+exec tools/bench.sh scale "$@"

@@ -1,6 +1,6 @@
 //! What the cryptography of one exchange costs, in microseconds (median).
 //!
-//! `cargo test -p phallama-protocol --bench seal` prints a table, with `-- --json` one JSON object;
+//! `cargo test -p phallama-protocol --bench seal` prints a table, with `--json` one JSON object;
 //! that is the profile in which everything else of the workspace is built and measured.
 // This program's whole purpose is to print.
 #![allow(clippy::print_stdout)]

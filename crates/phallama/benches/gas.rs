@@ -1,7 +1,7 @@
 //! What each kind of transaction costs on chain, in gas: whole transactions, cold slots, distinct
 //! users.
 //!
-//! `cargo bench --profile dev -p phallama --bench gas` prints a table, with `-- --json` one JSON
+//! `tools/bench.sh gas` prints a table, with `--json` one JSON
 //! object.
 
 mod report;

@@ -1,7 +1,7 @@
 //! How long it takes to read the list of a registry of 10,000 pods for the first time, when nine
 //! out of ten are dust that somebody put there to hide the others.
 //!
-//! `cargo bench --profile dev -p phallama --bench registry` prints a table, with `-- --json` one
+//! `tools/bench.sh registry` prints a table, with `--json` one
 //! JSON object. Registering takes some minutes.
 
 mod report;

@@ -1,6 +1,6 @@
 //! What judging one pod's evidence costs a client: a simulated SGX quote with its collateral.
 //!
-//! `cargo bench --profile dev -p phallama --bench verify` prints a table, with `-- --json` one JSON
+//! `tools/bench.sh verify` prints a table, with `--json` one JSON
 //! object.
 
 mod report;

@@ -8,8 +8,8 @@
 //! - `pacing`: when each word of the same answer arrives, in each frame class, and the bytes of it.
 //! - `streams`: paced streams held open together: late and lost frames, and memory per stream.
 //!
-//! `cargo bench --profile dev -p phallama --bench front` prints a table, with `-- --json` one JSON
-//! object; `-- --part NAME` runs one part. It needs `phallama-enclave` and `phallama-fake-worker`
+//! `tools/bench.sh front` prints a table, with `--json` one JSON
+//! object; `--part NAME` runs one part. It needs `phallama-enclave` and `phallama-fake-worker`
 //! built in the same profile. Environment: `PHALLAMA_MODEL` (else `tools/setup.sh` gives it),
 //! `PHALLAMA_BENCH_STREAMS` (1000), `PHALLAMA_BENCH_STREAM_S` (600).
 

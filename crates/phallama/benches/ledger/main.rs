@@ -1,7 +1,7 @@
 //! The path of a voucher through a pod: how many are verified, how many claims become durable, and
 //! what the disk itself could do, in the same run on the same file system.
 //!
-//! `cargo bench --profile dev -p phallama --bench ledger` prints a table, with `-- --json` one JSON
+//! `tools/bench.sh ledger` prints a table, with `--json` one JSON
 //! object. The journal lies in a new folder inside `PHALLAMA_HOME`, or else inside the target
 //! folder.
 

@@ -13,8 +13,8 @@
 //!
 //! Everything is in class `unpaced`; what pacing adds is the front end's bench.
 //!
-//! `cargo bench --profile dev -p phallama --bench local` prints a table, with `-- --json` one JSON
-//! object; `-- --part NAME` runs one part, `-- --quick` all of them shorter. It needs `phallama`,
+//! `tools/bench.sh local` prints a table, with `--json` one JSON
+//! object; `--part NAME` runs one part, `--quick` all of them shorter. It needs `phallama`,
 //! `phallama-enclave` and `phallama-fake-worker` built in the same profile. Environment:
 //! `PHALLAMA_MODEL` (else `tools/setup.sh` gives it), `PHALLAMA_BENCH_RPS` (40).
 

@@ -7,8 +7,8 @@
 //! ratios within rounds. The private side's client, host and embedded chain run in this process,
 //! on the cores that all share.
 //!
-//! `cargo bench --profile dev -p phallama --bench path` prints a table, with `-- --json` one JSON
-//! object, with `-- --quick` what a minute can tell. It needs `phallama-enclave` built in the same
+//! `tools/bench.sh path` prints a table, with `--json` one JSON
+//! object, with `--quick` what a minute can tell. It needs `phallama-enclave` built in the same
 //! profile. Environment: `PHALLAMA_MODEL` and `PHALLAMA_LLAMA_SERVER` (else `tools/setup.sh` gives
 //! them), `PHALLAMA_OLLAMA` (without it no Ollama is asked, and this is said),
 //! `PHALLAMA_BENCH_MINUTES`, `PHALLAMA_BENCH_THREADS`.

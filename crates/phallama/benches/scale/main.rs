@@ -2,7 +2,7 @@
 //! much, in ordinary use, under an attack on credit limits, and when many leave at once.
 //!
 //! `tools/scale.sh` runs it; it takes a few minutes, and writes the tables of `docs/scale.md` and
-//! the plots of `docs/scale/`. `-- --check` writes nothing and fails when they would change.
+//! the plots of `docs/scale/`. `--check` writes nothing and fails when they would change.
 //! `tests/scale.rs` runs a smaller network in every check.
 #![allow(clippy::cast_precision_loss, reason = "sums of gas and money are below 2^53")]
 
