@@ -285,7 +285,6 @@ part_model() {
 part_front() {
   PHALLAMA_MODEL=${PHALLAMA_MODEL:-$(tools/setup.sh model)}
   export PHALLAMA_MODEL
-  cargo build --quiet --locked --workspace --bins
   bench front | record_json
 }
 
@@ -293,7 +292,6 @@ part_front() {
 part_local() {
   PHALLAMA_MODEL=${PHALLAMA_MODEL:-$(tools/setup.sh model)}
   export PHALLAMA_MODEL
-  cargo build --quiet --locked --workspace --bins
   bench local | record_json
 }
 
